@@ -1,0 +1,2 @@
+package queue
+const typeString = "String"
