@@ -1,0 +1,52 @@
+// Package redisstore keeps Waybill's executions, definitions, members and
+// idempotency records in Redis 6.2 or later, standalone, Sentinel or Cluster.
+//
+//	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"127.0.0.1:6379"}})
+//	st, err := redisstore.Open(ctx, redisstore.Config{Client: client, Namespace: "prod"})
+//
+// The client stays the caller's: Open does not change it, and nothing here
+// closes it.
+//
+// # What Redis must be
+//
+// Open refuses a Redis that may evict keys: an evicted execution is a lost
+// one. It reads the policy from INFO, else from CONFIG; where a server shows
+// neither, Config.AcceptUnknownEviction says that you have checked it. Open
+// also refuses a namespace that was created with another number of partitions
+// or in another format.
+//
+// What an acknowledged write survives is Redis's setting, not ours:
+//
+//	appendfsync   the process dies    the machine dies
+//	no AOF        all is lost         all is lost
+//	everysec      nothing is lost     about one second is lost
+//	always        nothing is lost     nothing is lost
+//
+// A failover to a replica may lose what the replica had not received.
+//
+// # Keys
+//
+// All keys of an execution share one slot of a Redis Cluster. With the
+// namespace prod, and n = FNV-1a-64(id) mod the number of partitions:
+//
+//	prod:settings          hash  format, partitions
+//	prod:workers           zset  live workers, by the end of their heartbeat
+//	prod:definitions       hash  name, NUL, version -> graph
+//	prod:{p<n>}:x:<id>     hash  the execution: fence, chain, status, frames
+//	prod:{p<n>}:h:<id>     list  its history, one entry a commit
+//	prod:{p<n>}:m:<id>     list  its unread mail
+//	prod:{p<n>}:d:<id>     zset  ids of its last mails, to drop repeats
+//	prod:{p<n>}:t          zset  timers: one wake-up an execution, in ms
+//	prod:{p<n>}:z          zset  tombstones of purged executions
+//	prod:{p<n>}:i:<index>  zset  the executions of an index, by their start
+//	prod:{p<n>}:k:<key>    hash  an idempotency record
+//
+// The fields of an execution's hash are v format version, k match, h meta,
+// s status, ix index, c last commit, e epoch, n the lease's nonce, l its expiry
+// (0 while nobody holds it), w wake-up (0 while somebody does), x openings
+// since commit xc, mn mails posted, mt mails absorbed, o outbox, z set once it
+// has ended, and one field a frame: f: is the root's.
+//
+// The scripts are the .lua files beside this one, each under a header that
+// tells its keys, arguments and answers. They check before they write.
+package redisstore

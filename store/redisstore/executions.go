@@ -1,0 +1,198 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// Start implements store.Executions.
+func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartResult, error) {
+	var result store.StartResult
+	if err := checkID("execution id", r.ID); err != nil {
+		return result, err
+	}
+	k := s.keys.execution(r.ID)
+	a, err := s.ask(ctx, s.scripts.start,
+		[]string{k.record(), k.history(), k.timers(), k.tombstones(), k.index(r.Index)},
+		r.ID, store.FormatVersion, r.Match, r.Meta, r.Status, r.Index, r.Root, r.History, r.Commit,
+		ceilMillis(r.Wake), r.Nonce, ceilMillis(r.Lease))
+	if err != nil {
+		return result, err
+	}
+	switch a.str(0) {
+	case "CREATED":
+		return store.StartResult{Created: true, Opened: r.Nonce != "", Now: a.time(1)}, nil
+	case "EXISTS":
+		mine := a.int(3) == 1
+		return store.StartResult{Created: mine, Opened: mine, Now: a.time(1), Status: a.str(2)}, nil
+	case "CONFLICT":
+		return result, fmt.Errorf("start %q: %w", r.ID, store.ErrExists)
+	}
+	return result, failure(a, "start", r.ID)
+}
+
+// Open implements store.Executions.
+func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, error) {
+	k := s.keys.execution(r.ID)
+	a, err := s.ask(ctx, s.scripts.open,
+		[]string{k.record(), k.history(), k.mail(), k.timers(), k.tombstones()},
+		r.ID, store.FormatVersion, r.Nonce, ceilMillis(r.Lease))
+	if err != nil {
+		return nil, err
+	}
+	switch a.str(0) {
+	case "OPEN":
+		return &store.Opening{
+			Lease:      store.Lease{ID: r.ID, Epoch: a.int(2), Nonce: r.Nonce},
+			Now:        a.time(1),
+			Commit:     a.str(3),
+			Openings:   int(a.int(4)),
+			Status:     a.str(5),
+			Match:      a.str(6),
+			Index:      a.str(7),
+			Ended:      a.int(8) == 1,
+			Meta:       a.bytes(9),
+			Root:       a.bytes(10),
+			Outbox:     a.bytes(11),
+			HistoryLen: a.int(12),
+			Mailbox:    a.mailbox(13),
+		}, nil
+	case "HELD":
+		return nil, &store.HeldError{ID: r.ID, Until: a.time(1)}
+	case "WAIT":
+		return nil, &store.NotDueError{ID: r.ID, Wake: a.time(1)}
+	}
+	return nil, failure(a, "open", r.ID)
+}
+
+// Commit implements store.Executions.
+func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult, error) {
+	var result store.CommitResult
+	k := s.keys.execution(c.ID)
+	ks := make([]string, 4, 6)
+	ks[0], ks[1], ks[2], ks[3] = k.record(), k.history(), k.mail(), k.timers()
+	if c.Index != "" {
+		ks = append(ks, k.index(c.OldIndex), k.index(c.Index))
+	}
+	args := make([]any, 0, 13+2*len(c.Set)+len(c.Delete))
+	args = append(args, c.ID, c.Epoch, c.Nonce, c.Previous, c.CommitID,
+		nexts[c.Next], c.Wake.UnixMilli(), c.Absorbed, c.History, c.Outbox, c.Status, c.Index, len(c.Set))
+	for field, value := range c.Set {
+		args = append(args, field, value)
+	}
+	for _, field := range c.Delete {
+		args = append(args, field)
+	}
+	a, err := s.ask(ctx, s.scripts.commit, ks, args...)
+	if err != nil {
+		return result, err
+	}
+	switch a.str(0) {
+	case "OK", "MAIL":
+		return store.CommitResult{Applied: a.str(0) == "OK", Mailbox: a.mailbox(1)}, nil
+	case "CONFLICT":
+		return result, fmt.Errorf("commit to %q: %w", c.ID, store.ErrConflict)
+	}
+	return result, failure(a, "commit to", c.ID)
+}
+
+var nexts = [...]string{store.Continue: "C", store.Park: "P", store.End: "E"}
+
+// Renew implements store.Executions.
+func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read int64) (store.Renewal, error) {
+	k := s.keys.execution(l.ID)
+	a, err := s.ask(ctx, s.scripts.renew, []string{k.record(), k.mail()}, l.Epoch, l.Nonce, ceilMillis(d), read)
+	if err != nil {
+		return store.Renewal{}, err
+	}
+	if a.str(0) == "OK" {
+		return store.Renewal{Now: a.time(1), Mailbox: a.mailbox(2)}, nil
+	}
+	return store.Renewal{}, failure(a, "renew the lease on", l.ID)
+}
+
+// Release implements store.Executions.
+func (s *Store) Release(ctx context.Context, l store.Lease) error {
+	k := s.keys.execution(l.ID)
+	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, l.Epoch, l.Nonce)
+	return err
+}
+
+// mailsRemembered is how many ids of mail an execution keeps to drop repeats.
+const mailsRemembered = 1000
+
+// Post implements store.Executions.
+func (s *Store) Post(ctx context.Context, r store.PostRequest) (bool, error) {
+	if err := checkID("execution id", r.ID); err != nil {
+		return false, err
+	}
+	k := s.keys.execution(r.ID)
+	a, err := s.ask(ctx, s.scripts.post,
+		[]string{k.record(), k.mail(), k.seen(), k.timers(), k.tombstones()},
+		r.ID, r.MailID, r.Body, r.Limit, mailsRemembered)
+	if err != nil {
+		return false, err
+	}
+	switch a.str(0) {
+	case "OK":
+		return true, nil
+	case "SEEN":
+		return false, nil
+	}
+	return false, failure(a, "post to", r.ID)
+}
+
+// Purge implements store.Executions.
+func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, error) {
+	k := s.keys.execution(id)
+	index, err := s.field(ctx, id, "ix")
+	if err != nil {
+		return false, fmt.Errorf("redisstore: purge: %w", err)
+	}
+	a, err := s.ask(ctx, s.scripts.purge,
+		[]string{k.record(), k.history(), k.mail(), k.seen(), k.timers(), k.tombstones(), k.index(index)},
+		id, ceilMillis(d), index)
+	if err != nil {
+		return false, err
+	}
+	return a.int(0) == 1, nil
+}
+
+func (s *Store) ask(ctx context.Context, sc *script, keys []string, args ...any) (answer, error) {
+	reply, err := s.run(ctx, sc, keys, args...)
+	return answer(reply), err
+}
+
+// failure is the error for the answers that mean the same in every script.
+func failure(a answer, verb, id string) error {
+	var err error
+	switch a.str(0) {
+	case "LOST":
+		err = store.ErrLeaseLost
+	case "MISSING":
+		err = store.ErrNotFound
+	case "GONE":
+		err = store.ErrGone
+	case "ENDED":
+		err = store.ErrEnded
+	case "FULL":
+		err = store.ErrMailboxFull
+	case "VERSION":
+		err = &store.FormatError{
+			What: "the format of execution " + strconv.Quote(id),
+			Got:  a.str(1), Want: strconv.Itoa(store.FormatVersion),
+		}
+	default:
+		err = fmt.Errorf("redisstore: unexpected answer %q", a.str(0))
+	}
+	return fmt.Errorf("%s %q: %w", verb, id, err)
+}
+
+func (a answer) mailbox(i int) store.Mailbox {
+	mail := a.list(i + 1)
+	return store.Mailbox{Mail: mail, Read: a.int(i) + int64(len(mail))}
+}

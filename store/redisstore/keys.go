@@ -1,0 +1,88 @@
+package redisstore
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+)
+
+// keys makes the names of all keys; nothing else does.
+type keys struct {
+	namespace  string
+	partitions int
+}
+
+func (k keys) settings() string    { return k.namespace + ":settings" }
+func (k keys) workers() string     { return k.namespace + ":workers" }
+func (k keys) definitions() string { return k.namespace + ":definitions" }
+
+// partition is part of the stored format: see the package documentation.
+func (k keys) partition(id string) int {
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	return int(h.Sum64() % uint64(k.partitions))
+}
+
+func (k keys) prefix(partition int) string {
+	return k.namespace + ":{p" + strconv.Itoa(partition) + "}:"
+}
+
+func (k keys) timers(partition int) string { return k.prefix(partition) + "t" }
+
+func (k keys) index(partition int, name string) string {
+	return k.prefix(partition) + "i:" + name
+}
+
+func (k keys) idempotency(key string) string {
+	return k.prefix(k.partition(key)) + "k:" + key
+}
+
+// executionKeys are the keys of one execution and of its partition.
+type executionKeys struct {
+	prefix string
+	id     string
+}
+
+func (k keys) execution(id string) executionKeys {
+	return executionKeys{prefix: k.prefix(k.partition(id)), id: id}
+}
+
+func (e executionKeys) record() string           { return e.prefix + "x:" + e.id }
+func (e executionKeys) history() string          { return e.prefix + "h:" + e.id }
+func (e executionKeys) mail() string             { return e.prefix + "m:" + e.id }
+func (e executionKeys) seen() string             { return e.prefix + "d:" + e.id }
+func (e executionKeys) timers() string           { return e.prefix + "t" }
+func (e executionKeys) tombstones() string       { return e.prefix + "z" }
+func (e executionKeys) index(name string) string { return e.prefix + "i:" + name }
+
+// checkNamespace keeps a namespace free of what has a meaning in keys and in
+// queue names.
+func checkNamespace(ns string) error {
+	if ns == "" {
+		return fmt.Errorf("redisstore: Config.Namespace is empty; name it after the environment, like %q", "prod")
+	}
+	if len(ns) > 64 {
+		return fmt.Errorf("redisstore: Config.Namespace %q has %d characters, at most 64 are allowed", ns, len(ns))
+	}
+	for _, r := range ns {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
+		default:
+			return fmt.Errorf("redisstore: Config.Namespace %q contains %q; letters, digits, - and _ are allowed", ns, r)
+		}
+	}
+	return nil
+}
+
+// maxID bounds ids and idempotency keys.
+const maxID = 512
+
+func checkID(what, id string) error {
+	if id == "" {
+		return fmt.Errorf("redisstore: %s is empty", what)
+	}
+	if len(id) > maxID {
+		return fmt.Errorf("redisstore: %s %.40q... has %d bytes, at most %d are allowed", what, id, len(id), maxID)
+	}
+	return nil
+}

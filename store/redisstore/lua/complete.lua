@@ -1,0 +1,15 @@
+-- complete: store the result of the work done under an idempotency key.
+-- include now
+-- KEYS  1 record (hash)
+-- ARGV  1 token  2 result  3 retention in ms
+-- returns {'OK'}
+--         {'LOST'}  somebody else has the claim, or has done the work
+local at = now()
+local r = redis.call('HMGET', KEYS[1], 't', 'u')
+if r[1] and r[1] ~= ARGV[1] and tonumber(r[2]) > at then
+  return {'LOST'}
+end
+redis.call('HSET', KEYS[1], 't', ARGV[1], 'r', ARGV[2],
+  'u', string.format('%.0f', at + tonumber(ARGV[3])))
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {'OK'}

@@ -1,0 +1,24 @@
+-- purge: delete an execution whose retention has run out, and leave a
+-- tombstone. Tombstones that have served go with it.
+-- include now
+-- KEYS  1 execution (hash)  2 history (list)  3 mail (list)
+--       4 ids of mail seen (zset)  5 timers (zset)  6 tombstones (zset)
+--       7 its index (zset)
+-- ARGV  1 id  2 tombstone in ms  3 index name
+-- returns 1 purged, or missing already
+--         0 not ended, not due, held, with an outbox, or in another index
+local x = redis.call('HMGET', KEYS[1], 'v', 'z', 'w', 'l', 'o', 'ix')
+local at = now()
+if not x[1] then
+  redis.call('ZREM', KEYS[5], ARGV[1])
+  return 1
+end
+if not x[2] or tonumber(x[3]) > at or tonumber(x[4]) > at or x[5] or x[6] ~= ARGV[3] then
+  return 0
+end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('ZREM', KEYS[5], ARGV[1])
+redis.call('ZREM', KEYS[7], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at)
+redis.call('ZADD', KEYS[6], at + tonumber(ARGV[2]), ARGV[1])
+return 1

@@ -1,0 +1,224 @@
+package redisstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// recordFields are what Get reads.
+var recordFields = []string{"v", "s", "z", "k", "ix", "h", store.RootFrame, "o", "c", "e", "l", "w", "x", "xc", "mn", "mt"}
+
+// Get implements store.Executions.
+func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
+	var values []any
+	k := s.keys.execution(id)
+	err := s.retry(ctx, func() (err error) {
+		values, err = s.client.HMGet(ctx, k.record(), recordFields...).Result()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: get %q: %w", id, err)
+	}
+	a := answer(values)
+	if a.str(0) == "" {
+		return nil, s.missing(ctx, k)
+	}
+	r := &store.Record{
+		ID: id, Version: int(a.int(0)), Status: a.str(1), Ended: a.str(2) != "", Match: a.str(3),
+		Index: a.str(4), Meta: a.bytes(5), Root: a.bytes(6), Outbox: a.bytes(7), Commit: a.str(8),
+		Epoch: a.int(9), LeaseUntil: a.time(10), Wake: a.time(11), Unread: a.int(14) - a.int(15),
+	}
+	if a.str(13) == r.Commit {
+		r.Openings = int(a.int(12))
+	}
+	return r, nil
+}
+
+// missing tells whether an execution was purged or never was.
+func (s *Store) missing(ctx context.Context, k executionKeys) error {
+	var until float64
+	var now time.Time
+	err := s.retry(ctx, func() error {
+		pipe := s.client.Pipeline()
+		score := pipe.ZScore(ctx, k.tombstones(), k.id)
+		clock := pipe.Time(ctx)
+		_, err := pipe.Exec(ctx)
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		until, now = score.Val(), clock.Val()
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("redisstore: get %q: %w", k.id, err)
+	case int64(until) > now.UnixMilli():
+		return fmt.Errorf("execution %q: %w", k.id, store.ErrGone)
+	}
+	return fmt.Errorf("execution %q: %w", k.id, store.ErrNotFound)
+}
+
+// field reads one field of an execution; a missing one is empty.
+func (s *Store) field(ctx context.Context, id, name string) (value string, err error) {
+	err = s.retry(ctx, func() error {
+		var err error
+		value, err = s.client.HGet(ctx, s.keys.execution(id).record(), name).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
+		return err
+	})
+	return value, err
+}
+
+// Frames implements store.Executions.
+func (s *Store) Frames(ctx context.Context, id string, names ...string) (map[string][]byte, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	var values []any
+	err := s.retry(ctx, func() (err error) {
+		values, err = s.client.HMGet(ctx, s.keys.execution(id).record(), names...).Result()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: frames of %q: %w", id, err)
+	}
+	frames := make(map[string][]byte, len(names))
+	for i, name := range names {
+		if v, ok := values[i].(string); ok {
+			frames[name] = []byte(v)
+		}
+	}
+	return frames, nil
+}
+
+// History implements store.Executions.
+func (s *Store) History(ctx context.Context, id string, from int64, limit int) ([][]byte, error) {
+	last := int64(-1)
+	if limit > 0 {
+		last = from + int64(limit) - 1
+	}
+	var values []string
+	err := s.retry(ctx, func() (err error) {
+		values, err = s.client.LRange(ctx, s.keys.execution(id).history(), from, last).Result()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: history of %q: %w", id, err)
+	}
+	entries := make([][]byte, len(values))
+	for i, v := range values {
+		entries[i] = []byte(v)
+	}
+	return entries, nil
+}
+
+// List implements store.Executions. It reads offset+limit ids of every
+// partition: page with small offsets.
+func (s *Store) List(ctx context.Context, index string, offset, limit int) ([]string, error) {
+	if limit < 1 || offset < 0 {
+		return nil, nil
+	}
+	cmds := make([]*redis.ZSliceCmd, s.keys.partitions)
+	err := s.pipelined(ctx, func(p redis.Pipeliner) {
+		for i := range cmds {
+			cmds[i] = p.ZRevRangeWithScores(ctx, s.keys.index(i, index), 0, int64(offset+limit-1))
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: list %q: %w", index, err)
+	}
+	var all []redis.Z
+	for _, cmd := range cmds {
+		all = append(all, cmd.Val()...)
+	}
+	slices.SortFunc(all, func(a, b redis.Z) int {
+		if c := cmp.Compare(b.Score, a.Score); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Member.(string), b.Member.(string))
+	})
+	all = all[min(offset, len(all)):min(offset+limit, len(all))]
+	ids := make([]string, len(all))
+	for i, z := range all {
+		ids[i] = z.Member.(string)
+	}
+	return ids, nil
+}
+
+// Count implements store.Executions.
+func (s *Store) Count(ctx context.Context, index string) (int64, error) {
+	cmds := make([]*redis.IntCmd, s.keys.partitions)
+	err := s.pipelined(ctx, func(p redis.Pipeliner) {
+		for i := range cmds {
+			cmds[i] = p.ZCard(ctx, s.keys.index(i, index))
+		}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("redisstore: count %q: %w", index, err)
+	}
+	var n int64
+	for _, cmd := range cmds {
+		n += cmd.Val()
+	}
+	return n, nil
+}
+
+// Due implements store.Executions. It looks at the first timer of every
+// partition in one pipelined call, and runs the script only where one is due.
+func (s *Store) Due(ctx context.Context, partitions []int, limit int, d time.Duration) ([]string, error) {
+	if len(partitions) == 0 || limit < 1 {
+		return nil, nil
+	}
+	firsts := make([]*redis.ZSliceCmd, len(partitions))
+	var clock *redis.TimeCmd
+	err := s.pipelined(ctx, func(p redis.Pipeliner) {
+		for i, n := range partitions {
+			firsts[i] = p.ZRangeWithScores(ctx, s.keys.timers(n), 0, 0)
+		}
+		clock = p.Time(ctx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: due: %w", err)
+	}
+	now := float64(clock.Val().UnixMilli())
+	var ids []string
+	for i, n := range partitions {
+		first := firsts[i].Val()
+		if len(ids) >= limit || len(first) == 0 || first[0].Score > now {
+			continue
+		}
+		a, err := s.ask(ctx, s.scripts.due, []string{s.keys.timers(n)}, min(limit-len(ids), maxDue), strconv.FormatInt(ceilMillis(d), 10))
+		if err != nil {
+			return ids, err
+		}
+		for j := range a {
+			ids = append(ids, a.str(j))
+		}
+	}
+	return ids, nil
+}
+
+// maxDue keeps one call of the script, which passes all it finds to ZADD,
+// below what a Lua call takes.
+const maxDue = 1000
+
+func (s *Store) pipelined(ctx context.Context, queue func(redis.Pipeliner)) error {
+	return s.retry(ctx, func() error {
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			queue(p)
+			return nil
+		})
+		return err
+	})
+}
