@@ -1,6 +1,13 @@
 package queue
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+)
 
 // The kinds of errors that a caller may decide on. Errors of this package
 // match them with [errors.Is], and wrap their cause.
@@ -16,25 +23,198 @@ var (
 	// permit the call.
 	ErrAccess = errors.New("access denied")
 
-	// ErrTooLarge: the message exceeds the size limit. Nothing was sent.
+	// ErrTooLarge: the message exceeds the size limit. It was not sent.
 	ErrTooLarge = errors.New("message too large")
 
-	// ErrInvalid: the service refuses what it was given; to try again is
-	// useless.
+	// ErrInvalid: the service refuses, or would refuse, what it is given; to
+	// try again is useless.
 	ErrInvalid = errors.New("invalid request")
 
-	// ErrThrottled: the service asks for fewer requests. The SDK has already
-	// retried.
+	// ErrThrottled: the service asks for fewer requests, still after the
+	// SDK's retries.
 	ErrThrottled = errors.New("throttled")
 
 	// ErrUnavailable: the service failed or could not be reached. What it was
 	// told to do may have been done.
 	ErrUnavailable = errors.New("service unavailable")
 
-	// ErrClosed: the publisher or subscriber was closed.
+	// ErrClosed: the publisher or subscriber was closed. It is also the cause
+	// with which a handler's context ends when a drain runs out of time.
 	ErrClosed = errors.New("closed")
+
+	// ErrVisibilityLost is the cause with which a handler's context ends when
+	// its message may be with another receiver.
+	ErrVisibilityLost = errors.New("visibility timeout could not be extended")
 
 	// ErrUndecodable: a received message does not have the form that its
 	// markers promise.
 	ErrUndecodable = errors.New("undecodable message")
 )
+
+// An Error is a failed call to SQS or SNS. It matches its Kind and its Err.
+type Error struct {
+	// Op is the action, such as "SendMessageBatch".
+	Op string
+
+	// Endpoint is the logical name, and URL where that is.
+	Endpoint, URL string
+
+	// Kind is one of the error values of this package, or nil if a context
+	// ended the call.
+	Kind error
+
+	// Code is the code that the service gave, if it answered.
+	Code string
+
+	// Err is the cause.
+	Err error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "queue: %s: endpoint %q (%s)", e.Op, e.Endpoint, e.URL)
+	if e.Kind != nil {
+		fmt.Fprintf(&b, ": %v", e.Kind)
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	switch e.Kind {
+	case ErrNotFound:
+		b.WriteString("; `waybill topology apply` creates what the configuration names")
+	case ErrAccess:
+		b.WriteString("; check the credentials, the region and the permissions")
+	}
+	return b.String()
+}
+
+// Unwrap returns the kind and the cause.
+func (e *Error) Unwrap() []error {
+	errs := make([]error, 0, 2)
+	for _, err := range []error{e.Kind, e.Err} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// retryable reports whether the same call may succeed later.
+func retryable(kind error) bool { return kind == ErrThrottled || kind == ErrUnavailable }
+
+// newError classifies err, which a call of either service returned.
+func newError(op string, e Endpoint, err error) *Error {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		kind := kindOf(api.ErrorCode(), api.ErrorMessage(), api.ErrorFault() == smithy.FaultClient)
+		return &Error{Op: op, Endpoint: e.Name, URL: e.URL, Kind: kind, Code: api.ErrorCode(), Err: err}
+	}
+	kind := ErrUnavailable
+	switch {
+	case errors.Is(err, ErrAccess):
+		kind = ErrAccess
+	case errors.Is(err, context.Canceled):
+		kind = nil
+	}
+	return &Error{Op: op, Endpoint: e.Name, URL: e.URL, Kind: kind, Err: err}
+}
+
+// entryError classifies the failure of one entry of a batch.
+func entryError(op string, e Endpoint, code, message string, senderFault bool) *Error {
+	return &Error{
+		Op: op, Endpoint: e.Name, URL: e.URL, Code: code,
+		Kind: kindOf(code, message, senderFault),
+		Err:  fmt.Errorf("%s: %s", code, message),
+	}
+}
+
+// kindOf maps an error code of SQS or SNS to a kind. It is the only place that
+// knows the codes.
+func kindOf(code, message string, clientFault bool) error {
+	// The Query protocol and x-amzn-query-error qualify some codes.
+	code = strings.TrimPrefix(code, "AWS.SimpleQueueService.")
+	code = strings.TrimPrefix(code, "com.amazonaws.sqs#")
+	if kind, ok := kinds[code]; ok {
+		if kind == ErrInvalid && tooLargeMessage(message) {
+			return ErrTooLarge
+		}
+		return kind
+	}
+	if clientFault {
+		return ErrInvalid
+	}
+	return ErrUnavailable
+}
+
+// tooLargeMessage tells a message over the limit from other invalid
+// parameters, which have the same code.
+func tooLargeMessage(message string) bool {
+	message = strings.ToLower(message)
+	return strings.Contains(message, "must be shorter than") ||
+		strings.Contains(message, "message too long") ||
+		strings.Contains(message, "messages is too long")
+}
+
+var kinds = map[string]error{
+	"NonExistentQueue":          ErrNotFound,
+	"QueueDoesNotExist":         ErrNotFound,
+	"NotFound":                  ErrNotFound,
+	"NotFoundException":         ErrNotFound,
+	"ResourceNotFoundException": ErrNotFound,
+
+	"AccessDenied":                        ErrAccess,
+	"AccessDeniedException":               ErrAccess,
+	"AuthorizationError":                  ErrAccess,
+	"AuthorizationErrorException":         ErrAccess,
+	"AuthFailure":                         ErrAccess,
+	"ExpiredToken":                        ErrAccess,
+	"ExpiredTokenException":               ErrAccess,
+	"IncompleteSignature":                 ErrAccess,
+	"InvalidAccessKeyId":                  ErrAccess,
+	"InvalidClientTokenId":                ErrAccess,
+	"InvalidSecurity":                     ErrAccess,
+	"InvalidSignatureException":           ErrAccess,
+	"KmsAccessDenied":                     ErrAccess,
+	"KMSAccessDenied":                     ErrAccess,
+	"KMS.AccessDeniedException":           ErrAccess,
+	"KMSAccessDeniedException":            ErrAccess,
+	"MissingAuthenticationToken":          ErrAccess,
+	"NotAuthorized":                       ErrAccess,
+	"OptInRequired":                       ErrAccess,
+	"RequestExpired":                      ErrAccess,
+	"SignatureDoesNotMatch":               ErrAccess,
+	"UnrecognizedClientException":         ErrAccess,
+	"MissingAuthenticationTokenException": ErrAccess,
+
+	"BatchRequestTooLong":          ErrTooLarge,
+	"BatchRequestTooLongException": ErrTooLarge,
+
+	"KmsThrottled":                           ErrThrottled,
+	"KMS.ThrottlingException":                ErrThrottled,
+	"KMSThrottlingException":                 ErrThrottled,
+	"LimitExceededException":                 ErrThrottled,
+	"OverLimit":                              ErrThrottled,
+	"ProvisionedThroughputExceededException": ErrThrottled,
+	"RequestLimitExceeded":                   ErrThrottled,
+	"RequestThrottled":                       ErrThrottled,
+	"RequestThrottledException":              ErrThrottled,
+	"SlowDown":                               ErrThrottled,
+	"Throttled":                              ErrThrottled,
+	"ThrottledException":                     ErrThrottled,
+	"Throttling":                             ErrThrottled,
+	"ThrottlingException":                    ErrThrottled,
+	"TooManyRequestsException":               ErrThrottled,
+
+	"InternalError":          ErrUnavailable,
+	"InternalErrorException": ErrUnavailable,
+	"InternalFailure":        ErrUnavailable,
+	"RequestTimeout":         ErrUnavailable,
+	"ServiceUnavailable":     ErrUnavailable,
+
+	"InvalidMessageContents":         ErrInvalid,
+	"InvalidParameter":               ErrInvalid,
+	"InvalidParameterException":      ErrInvalid,
+	"InvalidParameterValue":          ErrInvalid,
+	"InvalidParameterValueException": ErrInvalid,
+	"ParameterValueInvalid":          ErrInvalid,
+}

@@ -1,2 +1,340 @@
 package queue
-const typeString = "String"
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Bounds of the wire, the same for SQS and SNS with raw delivery
+// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html).
+const (
+	maxAttributes    = 10
+	maxAttributeName = 256
+)
+
+// Data types of attributes.
+const (
+	typeString = "String"
+	typeNumber = "Number"
+	typeBinary = "Binary"
+)
+
+// Values of [AttrEncoding], and the body that stands for none.
+const (
+	encodingBase64 = "base64"
+	encodingEmpty  = "empty"
+	emptyBody      = "(empty)"
+)
+
+// packedVersion is the version of [AttrMetadata] that this package writes.
+const packedVersion = 1
+
+// An attribute is a message attribute of either service. Its value is text
+// unless its type begins with Binary.
+type attribute struct {
+	dataType string
+	value    string
+}
+
+func (a attribute) binary() bool { return baseType(a.dataType) == typeBinary }
+
+// baseType returns the data type without the label behind it.
+func baseType(dataType string) string {
+	base, _, _ := strings.Cut(dataType, ".")
+	return base
+}
+
+// A wireMessage is a message as the services carry it.
+type wireMessage struct {
+	body       string
+	attributes map[string]attribute
+}
+
+// size returns the bytes that count against the size limit.
+func (w wireMessage) size() int {
+	n := len(w.body)
+	for name, a := range w.attributes {
+		n += len(name) + len(a.dataType) + len(a.value)
+	}
+	return n
+}
+
+// packed is the JSON of [AttrMetadata].
+type packed struct {
+	Version int `json:"v"`
+
+	// Text is metadata as it is, and Binary metadata with key or value in
+	// base64, because SQS refuses their characters.
+	Text   map[string]string `json:"s,omitempty"`
+	Binary map[string]string `json:"b,omitempty"`
+
+	// Types are the types of packed metadata that is not a String.
+	Types map[string]string `json:"t,omitempty"`
+}
+
+// encode brings a message into its wire form. The keys of pinned metadata stay
+// native attributes before all others.
+func encode(msg *message.Message, pinned []string) (wireMessage, error) {
+	types, err := parseTypes(msg.Metadata.Get(KeyTypes))
+	if err != nil {
+		return wireMessage{}, err
+	}
+	w := wireMessage{attributes: make(map[string]attribute, len(msg.Metadata)+1)}
+	if msg.UUID != "" {
+		if !allowedText(msg.UUID) {
+			return wireMessage{}, fmt.Errorf("%w: UUID %q has characters that SQS refuses", ErrInvalid, msg.UUID)
+		}
+		w.attributes[AttrUUID] = attribute{typeString, msg.UUID}
+	}
+	w.encodeBody(msg.Payload)
+	if err := w.encodeMetadata(msg.Metadata, types, pinned); err != nil {
+		return wireMessage{}, err
+	}
+	return w, nil
+}
+
+func (w *wireMessage) encodeBody(payload []byte) {
+	switch {
+	case len(payload) == 0:
+		w.body = emptyBody
+		w.attributes[AttrEncoding] = attribute{typeString, encodingEmpty}
+	case !allowedText(string(payload)):
+		w.body = base64.StdEncoding.EncodeToString(payload)
+		w.attributes[AttrEncoding] = attribute{typeString, encodingBase64}
+	default:
+		w.body = string(payload)
+	}
+}
+
+func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string]string, pinned []string) error {
+	native := make(map[string]attribute, len(metadata))
+	var rest []string
+	for key, value := range metadata {
+		if parameter(key) {
+			continue
+		}
+		dataType := typeString
+		if t, ok := types[key]; ok {
+			dataType = t
+		}
+		a := attribute{dataType, value}
+		if baseType(dataType) == typeNumber && !isNumber(value) {
+			return fmt.Errorf("%w: metadata %s is declared a Number in %s, and %q is none", ErrInvalid, key, KeyTypes, value)
+		}
+		if nativeName(key) && value != "" && (a.binary() || allowedText(value)) {
+			native[key] = a
+		} else {
+			rest = append(rest, key)
+		}
+	}
+	room := maxAttributes - len(w.attributes)
+	if len(native) > room || len(rest) > 0 {
+		keys := slices.SortedFunc(maps.Keys(native), func(a, b string) int {
+			if d := rank(a, types, pinned) - rank(b, types, pinned); d != 0 {
+				return d
+			}
+			return strings.Compare(a, b)
+		})
+		for _, key := range keys[min(room-1, len(keys)):] {
+			rest = append(rest, key)
+			delete(native, key)
+		}
+	}
+	maps.Copy(w.attributes, native)
+	if len(rest) == 0 {
+		return nil
+	}
+	return w.pack(metadata, types, rest)
+}
+
+// rank orders the metadata that competes for native attributes: what is
+// pinned, what has a type, the user's own, and Waybill's.
+func rank(key string, types map[string]string, pinned []string) int {
+	switch {
+	case slices.Contains(pinned, key):
+		return 0
+	case types[key] != "":
+		return 1
+	case strings.HasPrefix(key, reservedPrefix):
+		return 3
+	default:
+		return 2
+	}
+}
+
+func (w *wireMessage) pack(metadata message.Metadata, types map[string]string, keys []string) error {
+	p := packed{Version: packedVersion}
+	for _, key := range keys {
+		value := metadata[key]
+		if allowedText(key) && allowedText(value) {
+			setIn(&p.Text, key, value)
+		} else {
+			setIn(&p.Binary, encode64(key), encode64(value))
+		}
+		if t, ok := types[key]; ok {
+			setIn(&p.Types, key, t)
+		}
+	}
+	text, err := marshalJSON(p)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrInvalid, AttrMetadata, err)
+	}
+	w.attributes[AttrMetadata] = attribute{typeString, text}
+	return nil
+}
+
+func setIn(m *map[string]string, key, value string) {
+	if *m == nil {
+		*m = map[string]string{}
+	}
+	(*m)[key] = value
+}
+
+func encode64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
+// decode reverses encode. It never fails: where the wire form is broken, the
+// message has the body as it arrived, the attributes that could not be applied
+// under [KeyRawEncoding] and [KeyRawMetadata], and an error beside it that
+// matches [ErrUndecodable]. The id becomes the UUID of a message without one.
+func decode(w wireMessage, id string) (*message.Message, error) {
+	if u, ok := w.attributes[AttrUUID]; ok && u.value != "" {
+		id = u.value
+	}
+	metadata := make(message.Metadata, len(w.attributes))
+	types := map[string]string{}
+	for name, a := range w.attributes {
+		if name == AttrUUID || name == AttrEncoding || name == AttrMetadata || parameter(name) {
+			continue
+		}
+		metadata[name] = a.value
+		if a.dataType != typeString && a.dataType != "" {
+			types[name] = a.dataType
+		}
+	}
+	payload, bodyErr := decodeBody(w)
+	p, packErr := unpack(w)
+	err := errors.Join(bodyErr, packErr)
+	if err != nil {
+		payload = []byte(w.body)
+		setRaw(metadata, KeyRawEncoding, w.attributes[AttrEncoding])
+		setRaw(metadata, KeyRawMetadata, w.attributes[AttrMetadata])
+	} else {
+		p.apply(metadata, types)
+	}
+	if text := formatTypes(types); text != "" {
+		metadata[KeyTypes] = text
+	}
+	msg := message.NewMessage(id, payload)
+	msg.Metadata = metadata
+	if err != nil {
+		return msg, fmt.Errorf("%w: %w", ErrUndecodable, err)
+	}
+	return msg, nil
+}
+
+func setRaw(metadata message.Metadata, key string, a attribute) {
+	if a.value != "" {
+		metadata[key] = a.value
+	}
+}
+
+func decodeBody(w wireMessage) ([]byte, error) {
+	a, ok := w.attributes[AttrEncoding]
+	switch {
+	case !ok:
+		return []byte(w.body), nil
+	case a.value == encodingEmpty && w.body == emptyBody:
+		return nil, nil
+	case a.value == encodingEmpty:
+		return nil, fmt.Errorf("%s is %q, but the body is not %s", AttrEncoding, a.value, emptyBody)
+	case a.value == encodingBase64:
+		payload, err := base64.StdEncoding.Strict().DecodeString(w.body)
+		if err != nil {
+			return nil, fmt.Errorf("%s is %q, but the body is not: %w", AttrEncoding, a.value, err)
+		}
+		return payload, nil
+	default:
+		return nil, fmt.Errorf("%s is %q; want %s or %s", AttrEncoding, a.value, encodingBase64, encodingEmpty)
+	}
+}
+
+// unpack reads [AttrMetadata], with keys and values out of base64 again.
+func unpack(w wireMessage) (packed, error) {
+	var p packed
+	a, ok := w.attributes[AttrMetadata]
+	if !ok {
+		return p, nil
+	}
+	if err := json.Unmarshal([]byte(a.value), &p); err != nil {
+		return packed{}, fmt.Errorf("%s: %w", AttrMetadata, err)
+	}
+	if p.Version < 1 || p.Version > packedVersion {
+		return packed{}, fmt.Errorf("%s: its version is %d, and this program reads 1 to %d", AttrMetadata, p.Version, packedVersion)
+	}
+	binary := make(map[string]string, len(p.Binary))
+	for key, value := range p.Binary {
+		k, err := base64.StdEncoding.DecodeString(key)
+		if err != nil {
+			return packed{}, fmt.Errorf("%s: key %q: %w", AttrMetadata, key, err)
+		}
+		v, err := base64.StdEncoding.DecodeString(value)
+		if err != nil {
+			return packed{}, fmt.Errorf("%s: value of %q: %w", AttrMetadata, k, err)
+		}
+		binary[string(k)] = string(v)
+	}
+	p.Binary = binary
+	return p, nil
+}
+
+// apply adds what was packed. A native attribute of the same name wins.
+func (p packed) apply(metadata message.Metadata, types map[string]string) {
+	for _, m := range []map[string]string{p.Text, p.Binary} {
+		for key, value := range m {
+			if _, ok := metadata[key]; ok || parameter(key) {
+				continue
+			}
+			metadata[key] = value
+			if t := p.Types[key]; t != "" {
+				types[key] = t
+			}
+		}
+	}
+}
+
+const reservedPrefix = "Waybill-"
+
+// parameter reports whether the metadata becomes a parameter of the call, and
+// is not carried by the message.
+func parameter(key string) bool {
+	switch key {
+	case KeyTypes, KeyDelay, KeyGroup, KeyDeduplication:
+		return true
+	}
+	return false
+}
+
+// nativeName reports whether metadata of this key can be an attribute of its
+// own. The names of the wire's own attributes cannot.
+func nativeName(key string) bool {
+	if key == "" || len(key) >= maxAttributeName || key[0] == '.' || key[len(key)-1] == '.' || strings.Contains(key, "..") {
+		return false
+	}
+	if lower := strings.ToLower(key); strings.HasPrefix(lower, "aws.") || strings.HasPrefix(lower, "amazon.") {
+		return false
+	}
+	for i := range len(key) {
+		c := key[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.') {
+			return false
+		}
+	}
+	return key != AttrUUID && key != AttrEncoding && key != AttrMetadata
+}

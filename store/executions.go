@@ -35,10 +35,11 @@ type Executions interface {
 	// read.
 	Renew(ctx context.Context, l Lease, d time.Duration, read int64) (Renewal, error)
 
-	// Release gives a lease back without a transition and makes the execution
-	// due, so that another worker goes on at once. A lease that was lost
-	// already is no error.
-	Release(ctx context.Context, l Lease) error
+	// Release gives a lease back without a transition; the next wake-up is d
+	// from now. Where nothing was committed since the opening, it takes the
+	// opening back: the epoch is what it was before, and the opening does not
+	// count. A lease that was lost already is no error.
+	Release(ctx context.Context, l Lease, d time.Duration) error
 
 	// Post appends mail and wakes the execution. Mail whose id the execution
 	// has seen is dropped (Posted false). It answers ErrNotFound, ErrGone,

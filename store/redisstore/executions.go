@@ -116,9 +116,9 @@ func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read 
 }
 
 // Release implements store.Executions.
-func (s *Store) Release(ctx context.Context, l store.Lease) error {
+func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) error {
 	k := s.keys.execution(l.ID)
-	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, l.Epoch, l.Nonce)
+	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, l.Epoch, l.Nonce, ceilMillis(d))
 	return err
 }
 
