@@ -121,6 +121,7 @@ type OpenRequest struct {
 type Opening struct {
 	Lease
 	Now      time.Time // the store's clock
+	Started  time.Time // when the execution was started
 	Commit   string    // the last commit's id
 	Openings int       // how many openings in a row, this one included, followed that commit
 	Status   string
@@ -131,8 +132,6 @@ type Opening struct {
 	Root     []byte
 	Outbox   []byte
 	Mailbox
-	// HistoryLen is the number of history entries.
-	HistoryLen int64
 }
 
 // A Mailbox is the mail that is not yet absorbed, in order.
@@ -207,6 +206,7 @@ type Record struct {
 	Ended      bool
 	Match      string
 	Index      string
+	Started    time.Time
 	Meta       []byte
 	Root       []byte
 	Outbox     []byte

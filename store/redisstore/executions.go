@@ -39,7 +39,7 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, error) {
 	k := s.keys.execution(r.ID)
 	a, err := s.ask(ctx, s.scripts.open,
-		[]string{k.record(), k.history(), k.mail(), k.timers(), k.tombstones()},
+		[]string{k.record(), k.mail(), k.timers(), k.tombstones()},
 		r.ID, store.FormatVersion, r.Nonce, ceilMillis(r.Lease))
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, 
 			Meta:       a.bytes(9),
 			Root:       a.bytes(10),
 			Outbox:     a.bytes(11),
-			HistoryLen: a.int(12),
+			Started:    a.time(12),
 			Mailbox:    a.mailbox(13),
 		}, nil
 	case "HELD":

@@ -15,7 +15,7 @@ import (
 )
 
 // recordFields are what Get reads.
-var recordFields = []string{"v", "s", "z", "k", "ix", "h", store.RootFrame, "o", "c", "e", "l", "w", "x", "xc", "mn", "mt"}
+var recordFields = []string{"v", "s", "z", "k", "ix", "h", store.RootFrame, "o", "c", "e", "l", "w", "x", "xc", "mn", "mt", "b"}
 
 // Get implements store.Executions.
 func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
@@ -35,7 +35,7 @@ func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
 	r := &store.Record{
 		ID: id, Version: int(a.int(0)), Status: a.str(1), Ended: a.str(2) != "", Match: a.str(3),
 		Index: a.str(4), Meta: a.bytes(5), Root: a.bytes(6), Outbox: a.bytes(7), Commit: a.str(8),
-		Epoch: a.int(9), LeaseUntil: a.time(10), Wake: a.time(11), Unread: a.int(14) - a.int(15),
+		Epoch: a.int(9), LeaseUntil: a.time(10), Wake: a.time(11), Unread: a.int(14) - a.int(15), Started: a.time(16),
 	}
 	if a.str(13) == r.Commit {
 		r.Openings = int(a.int(12))

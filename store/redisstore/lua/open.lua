@@ -1,11 +1,11 @@
 -- open: take the lease on an execution that has something to do.
 -- include now
 -- include mail
--- KEYS  1 execution (hash)  2 history (list)  3 mail (list)  4 timers (zset)
---       5 tombstones (zset)
+-- KEYS  1 execution (hash)  2 mail (list)  3 timers (zset)
+--       4 tombstones (zset)
 -- ARGV  1 id  2 format version  3 nonce  4 lease in ms
 -- returns {'OPEN', now, epoch, commit, openings, status, match, index, ended,
---          meta, root frame, outbox, history length, mails absorbed, mails}
+--          meta, root frame, outbox, start, mails absorbed, mails}
 --         {'HELD', lease expiry}    somebody holds it
 --         {'WAIT', wake-up}         nothing is due
 --         {'ENDED', end of retention}
@@ -14,10 +14,10 @@
 --         {'MISSING'}               and its timer, if any, is taken off
 local at = now()
 local x = redis.call('HMGET', KEYS[1], 'v', 'e', 'n', 'l', 'w', 'c', 's', 'k',
-  'ix', 'h', 'f:', 'o', 'mn', 'mt', 'x', 'xc', 'z')
+  'ix', 'h', 'f:', 'o', 'mn', 'mt', 'x', 'xc', 'z', 'b')
 if not x[1] then
-  redis.call('ZREM', KEYS[4], ARGV[1])
-  local until_ = redis.call('ZSCORE', KEYS[5], ARGV[1])
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  local until_ = redis.call('ZSCORE', KEYS[4], ARGV[1])
   if until_ and tonumber(until_) > at then
     return {'GONE'}
   end
@@ -34,15 +34,15 @@ if x[3] == ARGV[3] then
   openings = tonumber(x[15] or 1)
 else
   if held > at then
-    redis.call('ZADD', KEYS[4], held, ARGV[1])
+    redis.call('ZADD', KEYS[3], held, ARGV[1])
     return {'HELD', held}
   end
   if x[17] and not x[12] then
-    redis.call('ZADD', KEYS[4], wake, ARGV[1])
+    redis.call('ZADD', KEYS[3], wake, ARGV[1])
     return {'ENDED', wake}
   end
   if wake > at and posted == trimmed then
-    redis.call('ZADD', KEYS[4], wake, ARGV[1])
+    redis.call('ZADD', KEYS[3], wake, ARGV[1])
     return {'WAIT', wake}
   end
   if x[16] == x[6] then
@@ -52,8 +52,8 @@ else
   held = at + tonumber(ARGV[4])
   redis.call('HSET', KEYS[1], 'e', epoch, 'n', ARGV[3],
     'l', string.format('%.0f', held), 'w', '0', 'x', openings, 'xc', x[6])
-  redis.call('ZADD', KEYS[4], held, ARGV[1])
+  redis.call('ZADD', KEYS[3], held, ARGV[1])
 end
 return {'OPEN', at, epoch, x[6], openings, x[7], x[8], x[9], x[17] and 1 or 0,
-  x[10], x[11], x[12] or '', redis.call('LLEN', KEYS[2]), trimmed,
-  mail(KEYS[3], posted, trimmed, trimmed)}
+  x[10], x[11], x[12] or '', tonumber(x[18]), trimmed,
+  mail(KEYS[2], posted, trimmed, trimmed)}

@@ -32,7 +32,7 @@ redis.call('HSET', KEYS[1],
   'v', ARGV[2], 'k', ARGV[3], 'h', ARGV[4], 's', ARGV[5], 'ix', ARGV[6],
   'f:', ARGV[7], 'c', ARGV[9], 'e', epoch, 'n', ARGV[11], 'l', held,
   'w', held == '0' and string.format('%.0f', wake) or '0',
-  'x', epoch, 'xc', ARGV[9])
+  'x', epoch, 'xc', ARGV[9], 'b', string.format('%.0f', at))
 redis.call('RPUSH', KEYS[2], ARGV[8])
 redis.call('ZADD', KEYS[3], held == '0' and wake or held, ARGV[1])
 redis.call('ZADD', KEYS[5], at, ARGV[1])
