@@ -68,6 +68,10 @@ type Error struct {
 
 	// Err is the cause.
 	Err error
+
+	// entry says that the error is one entry's of a batch, which the SDK does
+	// not retry.
+	entry bool
 }
 
 func (e *Error) Error() string {
@@ -122,7 +126,7 @@ func newError(op string, e Endpoint, err error) *Error {
 // entryError classifies the failure of one entry of a batch.
 func entryError(op string, e Endpoint, code, message string, senderFault bool) *Error {
 	return &Error{
-		Op: op, Endpoint: e.Name, URL: e.URL, Code: code,
+		Op: op, Endpoint: e.Name, URL: e.URL, Code: code, entry: true,
 		Kind: kindOf(code, message, senderFault),
 		Err:  fmt.Errorf("%s: %s", code, message),
 	}

@@ -199,11 +199,12 @@ func setIn(m *map[string]string, key, value string) {
 
 func encode64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
-// decode reverses encode. It never fails: where the wire form is broken, the
-// message has the body as it arrived, the attributes that could not be applied
-// under [KeyRawEncoding] and [KeyRawMetadata], and an error beside it that
-// matches [ErrUndecodable]. The id becomes the UUID of a message without one.
-func decode(w wireMessage, id string) (*message.Message, error) {
+// decode reverses encode. It always returns a message: where the wire form is
+// broken, or is known to be by damage, the message has the body as it arrived,
+// the attributes that could not be applied under [KeyRawEncoding] and
+// [KeyRawMetadata], and an error beside it that matches [ErrUndecodable]. The
+// id becomes the UUID of a message without one.
+func decode(w wireMessage, id string, damage error) (*message.Message, error) {
 	if u, ok := w.attributes[AttrUUID]; ok && u.value != "" {
 		id = u.value
 	}
@@ -220,7 +221,7 @@ func decode(w wireMessage, id string) (*message.Message, error) {
 	}
 	payload, bodyErr := decodeBody(w)
 	p, packErr := unpack(w)
-	err := errors.Join(bodyErr, packErr)
+	err := errors.Join(damage, bodyErr, packErr)
 	if err != nil {
 		payload = []byte(w.body)
 		setRaw(metadata, KeyRawEncoding, w.attributes[AttrEncoding])

@@ -1,0 +1,154 @@
+package queue
+
+import (
+	"time"
+)
+
+// deliver hands messages to the reader of out, in their order, and waits while
+// Concurrency messages are out. A FIFO group is a lane: its next message is
+// delivered when the one before is acked.
+func (s *subscription) deliver(messages []*held) {
+	for _, lane := range lanes(messages) {
+		first, rest := lane[0], lane[1:]
+		if !s.offer(first) {
+			s.giveBack(rest)
+			continue
+		}
+		s.following.Go(func() {
+			acked := s.follow(first)
+			for acked && len(rest) > 0 && s.offer(rest[0]) {
+				acked = s.follow(rest[0])
+				rest = rest[1:]
+			}
+			s.giveBack(rest)
+		})
+	}
+}
+
+// lanes splits messages into those that may be out at the same time.
+func lanes(messages []*held) [][]*held {
+	var all [][]*held
+	byGroup := map[string]int{}
+	for _, h := range messages {
+		if i, ok := byGroup[h.group]; ok && h.group != "" {
+			all[i] = append(all[i], h)
+			continue
+		}
+		byGroup[h.group] = len(all)
+		all = append(all, []*held{h})
+	}
+	return all
+}
+
+// offer delivers a message, and returns false if it did not: the subscription
+// drains, the message's visibility was lost while it waited, or it is not to be
+// delivered. It is settled then.
+func (s *subscription) offer(h *held) bool {
+	if err := h.delivery.Undecodable; err != nil && !s.config.DeliverUndecodable {
+		s.log.Warn("returning a message that cannot be decoded to its queue", "message_id", h.delivery.MessageID, "receive_count", h.delivery.ReceiveCount, "error", err)
+		s.nack(h)
+		return false
+	}
+	if s.isDraining() || !s.takeSlot(h) {
+		s.giveBack([]*held{h})
+		return false
+	}
+	select {
+	case s.out <- h.message:
+		return true
+	case <-s.draining:
+	case <-h.ctx.Done():
+	}
+	<-s.slots
+	s.giveBack([]*held{h})
+	return false
+}
+
+func (s *subscription) isDraining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// takeSlot waits for room among the messages that are out.
+func (s *subscription) takeSlot(h *held) bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-s.draining:
+	case <-h.ctx.Done():
+	}
+	return false
+}
+
+// follow waits for the ack or nack of a message that is out, and settles it. It
+// reports whether it was acked.
+func (s *subscription) follow(h *held) bool {
+	defer func() { <-s.slots }()
+	select {
+	case <-h.message.Acked():
+		h.end(nil)
+		s.deletes.add(h)
+		return true
+	case <-h.message.Nacked():
+		s.nack(h)
+	case <-s.abandoned:
+		// Its handler may still be at work, so it is not given back: it comes
+		// again when its visibility ends.
+		s.log.Warn("a handler did not end; its message comes again when its visibility timeout ends", "uuid", h.message.UUID, "message_id", h.delivery.MessageID)
+		s.forget(h)
+	}
+	return false
+}
+
+// nack gives a message back after the delay that its handler or the backoff
+// asks for.
+func (s *subscription) nack(h *held) {
+	drained := s.handlers.Err() != nil
+	h.end(nil)
+	r, ok := h.delivery.retryAfter()
+	if !ok && !drained {
+		r.delay = s.config.Backoff(h.delivery.ReceiveCount)
+	}
+	s.log.Debug("nacked", "uuid", h.message.UUID, "message_id", h.delivery.MessageID,
+		"receive_count", h.delivery.ReceiveCount, "delay", r.delay, "reason", r.reason)
+	s.changeVisibility(h, r.delay)
+}
+
+// giveBack returns messages that were not handled to the queue, at once.
+func (s *subscription) giveBack(messages []*held) {
+	for _, h := range messages {
+		h.end(ErrClosed)
+		s.changeVisibility(h, 0)
+	}
+}
+
+// A visibilityChange settles a message that was not acked.
+type visibilityChange struct {
+	*held
+	seconds int32
+}
+
+// changeVisibility has the message come again after the delay.
+func (s *subscription) changeVisibility(h *held, delay time.Duration) {
+	// An extension that is under way must not overtake the change.
+	s.beats.remove(h)
+	if h.lost.Load() {
+		// The receipt might end the visibility that another receiver has.
+		s.forget(h)
+		return
+	}
+	most := maxVisibility - time.Since(h.delivery.ReceivedAt)
+	n := seconds(min(max(delay, 0), max(most, 0)))
+	s.changes.add(visibilityChange{h, int32(n)})
+}
+
+// forget ends the subscription's hold of a message.
+func (s *subscription) forget(h *held) {
+	s.beats.remove(h)
+	h.end(nil)
+	s.held.Release(1)
+}

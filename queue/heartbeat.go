@@ -1,0 +1,136 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A heartbeat keeps the messages that a subscription holds invisible to other
+// receivers. It extends each when half of its visibility has passed, and looks
+// every quarter, so that two attempts fit before the visibility ends.
+type heartbeat struct {
+	visibility time.Duration
+
+	// extend extends the visibility of up to ten messages.
+	extend func(context.Context, []*held) []error
+
+	// lost is told of messages that may be with another receiver.
+	lost func(*held, error)
+
+	mu   sync.Mutex
+	held map[*held]struct{}
+}
+
+// beatRequests caps the requests of one beat under way at once.
+const beatRequests = 8
+
+func newHeartbeat(visibility time.Duration, extend func(context.Context, []*held) []error, lost func(*held, error)) *heartbeat {
+	return &heartbeat{visibility: visibility, extend: extend, lost: lost, held: map[*held]struct{}{}}
+}
+
+// add has the heartbeat keep a message that was received just now.
+func (b *heartbeat) add(h *held, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h.deadline = now.Add(b.visibility)
+	b.held[h] = struct{}{}
+}
+
+// remove has the heartbeat keep a message no longer. When it returns, no
+// extension of the message is under way.
+func (b *heartbeat) remove(h *held) {
+	b.mu.Lock()
+	delete(b.held, h)
+	extending := h.extending
+	b.mu.Unlock()
+	if extending != nil {
+		<-extending
+	}
+}
+
+// run beats until ctx ends.
+func (b *heartbeat) run(ctx context.Context) {
+	tick := time.NewTicker(b.visibility / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.beat(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// beat extends what is due and ends what is lost.
+func (b *heartbeat) beat(ctx context.Context) {
+	now := time.Now()
+	due := b.due(now)
+	if len(due) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(b.visibility/4, time.Second))
+	defer cancel()
+	var requests errgroup.Group
+	requests.SetLimit(beatRequests)
+	for batch := range slices.Chunk(due, maxBatch) {
+		requests.Go(func() error {
+			b.extended(batch, b.extend(ctx, batch), now)
+			return nil
+		})
+	}
+	_ = requests.Wait() // the functions return no error
+}
+
+// due returns the messages to extend. Those whose visibility has ended are
+// given up.
+func (b *heartbeat) due(now time.Time) []*held {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var due []*held
+	for h := range b.held {
+		switch left := h.deadline.Sub(now); {
+		case left <= 0:
+			b.lose(h, fmt.Errorf("it ended at %v", h.deadline.Format(time.TimeOnly)))
+		case left <= b.visibility/2:
+			h.extending = make(chan struct{})
+			due = append(due, h)
+		}
+	}
+	return due
+}
+
+// extended notes the outcome of an extension that was sent at a time.
+func (b *heartbeat) extended(batch []*held, errs []error, sent time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, h := range batch {
+		close(h.extending)
+		h.extending = nil
+		switch err := errs[i]; {
+		case err == nil:
+			h.deadline = sent.Add(b.visibility)
+		case errors.Is(err, ErrInvalid):
+			// The message is gone, or has been held for SQS's 12 hours.
+			b.lose(h, err)
+		}
+	}
+}
+
+// lose ends the context of a message that may be with another receiver. b.mu
+// is held.
+func (b *heartbeat) lose(h *held, reason error) {
+	if _, ok := b.held[h]; !ok {
+		return // settled meanwhile
+	}
+	delete(b.held, h)
+	h.lost.Store(true)
+	h.end(fmt.Errorf("%w: %w", ErrVisibilityLost, reason))
+	b.lost(h, reason)
+}

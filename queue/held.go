@@ -1,0 +1,118 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// A held is a message that was received and is not settled.
+type held struct {
+	message  *message.Message
+	delivery *Delivery
+	receipt  string
+	group    string // of a FIFO queue
+
+	// ctx is the handler's context.
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	// lost says that the message may be with another receiver.
+	lost atomic.Bool
+
+	// Under the heartbeat's lock: when the visibility ends, and a channel
+	// that is closed when the extension under way is over.
+	deadline  time.Time
+	extending chan struct{}
+}
+
+// hold turns received messages into held ones, whose visibility the heartbeat
+// extends from now on.
+func (s *subscription) hold(messages []sqstypes.Message) []*held {
+	now := time.Now()
+	all := make([]*held, len(messages))
+	for i, m := range messages {
+		h := &held{
+			receipt: aws.ToString(m.ReceiptHandle),
+			delivery: &Delivery{
+				Endpoint:         s.endpoint,
+				QueueURL:         aws.ToString(s.url.Load()),
+				MessageID:        aws.ToString(m.MessageId),
+				ReceiveCount:     int(systemNumber(m, sqstypes.MessageSystemAttributeNameApproximateReceiveCount)),
+				MaxReceiveCount:  int(s.maxReceiveCount.Load()),
+				SentAt:           systemTime(m, sqstypes.MessageSystemAttributeNameSentTimestamp),
+				FirstReceivedAt:  systemTime(m, sqstypes.MessageSystemAttributeNameApproximateFirstReceiveTimestamp),
+				ReceivedAt:       now,
+				DeadLetterSource: m.Attributes[string(sqstypes.MessageSystemAttributeNameDeadLetterQueueSourceArn)],
+			},
+		}
+		if s.endpoint.FIFO() {
+			h.group = m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)]
+		}
+		h.message = readMessage(m, h.delivery)
+		h.ctx, h.end = context.WithCancelCause(NewContext(s.handlers, h.delivery))
+		h.message.SetContext(h.ctx)
+		s.beats.add(h, now)
+		all[i] = h
+	}
+	return all
+}
+
+// readMessage decodes a received message. What the envelope and the decoding
+// tell goes into the delivery.
+func readMessage(m sqstypes.Message, d *Delivery) *message.Message {
+	w := wireMessage{body: aws.ToString(m.Body), attributes: make(map[string]attribute, len(m.MessageAttributes))}
+	for name, v := range m.MessageAttributes {
+		a := attribute{dataType: aws.ToString(v.DataType), value: aws.ToString(v.StringValue)}
+		if a.binary() {
+			a.value = string(v.BinaryValue)
+		}
+		w.attributes[name] = a
+	}
+	var damage error
+	if sum := aws.ToString(m.MD5OfBody); sum != "" && sum != md5Hex(w.body) {
+		damage = fmt.Errorf("the body was damaged: its MD5 is %s, and the queue says %s", md5Hex(w.body), sum)
+	}
+	id, subject := d.MessageID, ""
+	if damage == nil {
+		var e envelope
+		var enveloped bool
+		if w, e, enveloped, damage = openEnvelope(w); enveloped {
+			id, subject, d.Topic = e.MessageID, e.Subject, e.TopicArn
+		}
+	}
+	msg, err := decode(w, id, damage)
+	d.Undecodable = err
+	setMissing(msg.Metadata, KeySubject, subject)
+	setMissing(msg.Metadata, KeyGroup, m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)])
+	setMissing(msg.Metadata, KeyDeduplication, m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageDeduplicationId)])
+	return msg
+}
+
+// setMissing sets metadata that has a value and is not there yet.
+func setMissing(metadata message.Metadata, key, value string) {
+	if _, ok := metadata[key]; !ok && value != "" {
+		metadata[key] = value
+	}
+}
+
+// systemNumber reads a number from a message's system attributes; 0 if it is
+// not there.
+func systemNumber(m sqstypes.Message, name sqstypes.MessageSystemAttributeName) int64 {
+	n, _ := strconv.ParseInt(m.Attributes[string(name)], 10, 64)
+	return n
+}
+
+// systemTime reads a time in milliseconds from a message's system attributes.
+func systemTime(m sqstypes.Message, name sqstypes.MessageSystemAttributeName) time.Time {
+	if ms := systemNumber(m, name); ms != 0 {
+		return time.UnixMilli(ms)
+	}
+	return time.Time{}
+}

@@ -1,0 +1,297 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// An outgoing is one message on its way to the service.
+type outgoing struct {
+	ctx  context.Context
+	wire wireMessage
+
+	delay   int32 // in seconds
+	group   string
+	dedup   string
+	subject string
+
+	// result receives the outcome once.
+	result chan error
+}
+
+// wait returns the outcome, or that the context ended before it.
+func (o *outgoing) wait() error {
+	select {
+	case err := <-o.result:
+		return err
+	default:
+	}
+	select {
+	case err := <-o.result:
+		return err
+	case <-o.ctx.Done():
+		return fmt.Errorf("the message may have been sent: %w", context.Cause(o.ctx))
+	}
+}
+
+// A target sends a batch to a queue or topic. It returns one error for each
+// message, in their order, or one for the request as a whole.
+type target interface {
+	send(ctx context.Context, batch []*outgoing) ([]error, error)
+}
+
+// An outlet publishes to one endpoint.
+type outlet struct {
+	ctx      context.Context // the publisher's
+	endpoint Endpoint
+	pinned   []string
+	target   target
+	batches  *batcher[*outgoing]
+	stats    *Stats
+	log      *slog.Logger
+}
+
+func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet, error) {
+	o := &outlet{
+		ctx:      ctx,
+		endpoint: e,
+		pinned:   pinnedKeys(e),
+		stats:    config.Stats,
+		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
+	}
+	switch {
+	case e.IsQueue():
+		o.target = &queueTarget{endpoint: e, client: config.SQS, opt: sqsOptions(e, config.Stats)}
+	case e.IsTopic():
+		o.target = &topicTarget{endpoint: e, client: config.SNS, opt: snsOptions(e, config.Stats), region: topicRegion(config, e)}
+	default:
+		return nil, fmt.Errorf("queue: publish to %q: %w: %s is neither sqs:// nor sns://; another watermill publisher serves it", e.Name, ErrInvalid, e.URL)
+	}
+	o.batches = &batcher[*outgoing]{
+		size:     func(o *outgoing) int { return o.wire.size() },
+		maxBytes: e.MaxMessageSize,
+		linger:   config.Linger,
+		workers:  config.Sends,
+		flush:    o.flush,
+	}
+	if e.FIFO() {
+		o.batches.workers = 1
+	}
+	return o, nil
+}
+
+// pinnedKeys returns the metadata that filters of the endpoint match on.
+func pinnedKeys(e Endpoint) []string {
+	keys := slices.Concat([]string{KeyFailure}, e.Attributes)
+	for _, s := range e.Subscriptions {
+		if s.FilterScope == FilterBody {
+			continue
+		}
+		keys = append(keys, filterKeys(s.Filter)...)
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// filterKeys returns the attributes that a filter policy names, also within
+// its $or.
+func filterKeys(filter []byte) (keys []string) {
+	var policy map[string]json.RawMessage
+	if json.Unmarshal(filter, &policy) != nil {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(policy)) {
+		var alternatives []json.RawMessage
+		if key == "$or" && json.Unmarshal(policy[key], &alternatives) == nil {
+			for _, a := range alternatives {
+				keys = append(keys, filterKeys(a)...)
+			}
+			continue
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// prepare encodes the message and checks it against the limits.
+func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
+	ctx := msg.Context()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("not sent: %w", context.Cause(ctx))
+	}
+	wire, err := encode(msg, o.pinned)
+	if err != nil {
+		return nil, err
+	}
+	if n := wire.size(); n > o.endpoint.MaxMessageSize {
+		return nil, fmt.Errorf("%w: it has %d bytes with its attributes, and the limit of endpoint %q is %d", ErrTooLarge, n, o.endpoint.Name, o.endpoint.MaxMessageSize)
+	}
+	out := &outgoing{
+		ctx:     ctx,
+		wire:    wire,
+		group:   msg.Metadata.Get(KeyGroup),
+		subject: msg.Metadata.Get(KeySubject),
+		result:  make(chan error, 1),
+	}
+	if out.delay, err = o.delay(msg.Metadata.Get(KeyDelay)); err != nil {
+		return nil, err
+	}
+	if o.endpoint.FIFO() {
+		if out.group == "" {
+			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has no metadata %s", ErrInvalid, o.endpoint.Name, KeyGroup)
+		}
+		if out.dedup = msg.Metadata.Get(KeyDeduplication); out.dedup == "" {
+			out.dedup = msg.UUID
+		}
+	}
+	return out, nil
+}
+
+// delay returns the seconds that the value of [KeyDelay] asks for.
+func (o *outlet) delay(text string) (int32, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil || d < 0 || d > maxDelay:
+		return 0, fmt.Errorf("%w: metadata %s is %q; want a duration of 0s to %v", ErrInvalid, KeyDelay, text, maxDelay)
+	case d == 0:
+		return 0, nil
+	case o.endpoint.IsTopic():
+		return 0, fmt.Errorf("%w: metadata %s is %q, but endpoint %q is a topic, which cannot delay; set the Delay of the queues that subscribe", ErrInvalid, KeyDelay, text, o.endpoint.Name)
+	case o.endpoint.FIFO():
+		return 0, fmt.Errorf("%w: metadata %s is %q, but endpoint %q is FIFO, which delays all messages alike; set its Delay", ErrInvalid, KeyDelay, text, o.endpoint.Name)
+	}
+	return int32(seconds(d)), nil
+}
+
+// seconds rounds a duration up to whole seconds.
+func seconds(d time.Duration) int64 {
+	return int64((d + time.Second - 1) / time.Second)
+}
+
+// Retries of messages that the service failed to take, on top of the SDK's
+// retries of whole requests.
+const (
+	sendAttempts  = 4
+	sendBackoff   = 50 * time.Millisecond
+	maxSendPeriod = time.Minute
+)
+
+// flush sends a batch until every message has its result.
+func (o *outlet) flush(batch []*outgoing) {
+	batch = o.drop(batch)
+	if len(batch) == 0 {
+		return
+	}
+	ctx, cancel := o.batchContext(batch)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		errs := o.send(ctx, batch)
+		var again []*outgoing
+		for i, out := range batch {
+			err := errs[i]
+			if err == nil {
+				o.stats.sent.Add(1)
+			}
+			var e *Error
+			if errors.As(err, &e) && e.entry && retryable(e.Kind) && attempt < sendAttempts {
+				again = append(again, out)
+				continue
+			}
+			out.result <- err
+		}
+		if batch = o.drop(again); len(batch) == 0 {
+			return
+		}
+		o.log.Debug("send again what the service failed to take", "messages", len(batch), "attempt", attempt+1)
+		if !sleep(ctx, jitter(sendBackoff<<(attempt-1))) {
+			for _, out := range batch {
+				out.result <- fmt.Errorf("not sent: %w", context.Cause(ctx))
+			}
+			return
+		}
+	}
+}
+
+// drop answers the messages whose callers have gone, and returns the others.
+func (o *outlet) drop(batch []*outgoing) []*outgoing {
+	return slices.DeleteFunc(batch, func(out *outgoing) bool {
+		if out.ctx.Err() == nil {
+			return false
+		}
+		out.result <- fmt.Errorf("not sent: %w", context.Cause(out.ctx))
+		return true
+	})
+}
+
+// batchContext returns a context that ends when the publisher gives up, or when
+// the callers of all messages have.
+func (o *outlet) batchContext(batch []*outgoing) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(o.ctx, maxSendPeriod)
+	var left atomic.Int64
+	left.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, out := range batch {
+		stops[i] = context.AfterFunc(out.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// send sends the batch once and returns an error for each message. A request
+// that the service refuses for what one message is must not fail the others,
+// so it is sent again in halves.
+func (o *outlet) send(ctx context.Context, batch []*outgoing) []error {
+	errs, err := o.target.send(ctx, batch)
+	if err == nil {
+		return errs
+	}
+	if len(batch) > 1 && (errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)) {
+		half := len(batch) / 2
+		return slices.Concat(o.send(ctx, batch[:half]), o.send(ctx, batch[half:]))
+	}
+	if o.ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", context.Cause(o.ctx), err)
+	}
+	return slices.Repeat([]error{err}, len(batch))
+}
+
+// sleep waits and returns true, or returns false when the context ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// jitter returns a duration between half of d and d.
+func jitter(d time.Duration) time.Duration {
+	if d <= 1 {
+		return d
+	}
+	return d/2 + rand.N(d/2)
+}

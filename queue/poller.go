@@ -1,0 +1,155 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const (
+	// helperWait is the long poll of the pollers that join under load. They
+	// leave again when a receive comes back short, so their wait is short.
+	helperWait = time.Second
+
+	// answerTimeout is how long a receive may take beyond its long poll, and
+	// pollGrace how long one that is being answered may take when the
+	// subscription drains.
+	answerTimeout = 15 * time.Second
+	pollGrace     = 5 * time.Second
+
+	// Bounds of the pause after a receive that failed.
+	minPollPause = 200 * time.Millisecond
+	maxPollPause = 20 * time.Second
+)
+
+// poll receives and delivers until ctx ends. Poller 0 always has a receive
+// open. The others join, one for each signal on full, while receives come back
+// full.
+func (s *subscription) poll(ctx context.Context, number int, full chan struct{}) {
+	helper := number > 0
+	wait := s.config.PollWait
+	if helper {
+		wait = min(helperWait, wait)
+	}
+	var t trouble
+	for {
+		if helper {
+			select {
+			case <-full:
+			case <-ctx.Done():
+				return
+			}
+		}
+		for {
+			n, err := s.receiveOnce(ctx, wait)
+			if n == batchSize(s.endpoint) {
+				select {
+				case full <- struct{}{}:
+				default:
+				}
+			}
+			if ctx.Err() != nil || !s.outlast(ctx, &t, err) {
+				return
+			}
+			if helper && n < batchSize(s.endpoint) {
+				break
+			}
+		}
+	}
+}
+
+// receiveOnce receives messages and delivers them. It returns how many there
+// were.
+func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (int, error) {
+	size := batchSize(s.endpoint)
+	if err := s.held.Acquire(ctx, int64(size)); err != nil {
+		return 0, err
+	}
+	messages, err := s.receive(ctx, size, wait)
+	s.held.Release(int64(size - len(messages)))
+	s.deliver(s.hold(messages))
+	return len(messages), err
+}
+
+// receive makes one receive call. When ctx ends, a call that the service has
+// begun to answer is let finish, so that the messages in the answer are not
+// lost to us until their visibility ends.
+func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) ([]sqstypes.Message, error) {
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+answerTimeout)
+	defer cancel()
+	const (
+		waiting int32 = iota
+		answered
+		cancelled
+	)
+	var state atomic.Int32
+	call = httptrace.WithClientTrace(call, &httptrace.ClientTrace{
+		GetConn:              func(string) { state.CompareAndSwap(answered, waiting) }, // the next attempt
+		GotFirstResponseByte: func() { state.CompareAndSwap(waiting, answered) },
+	})
+	stop := context.AfterFunc(ctx, func() {
+		if state.CompareAndSwap(waiting, cancelled) {
+			cancel()
+			return
+		}
+		// The answer is coming; the retries of a failed one are not awaited.
+		time.AfterFunc(pollGrace, cancel)
+	})
+	defer stop()
+	out, err := s.client.ReceiveMessage(call, &sqs.ReceiveMessageInput{
+		QueueUrl:                    s.url.Load(),
+		MaxNumberOfMessages:         int32(size),
+		WaitTimeSeconds:             int32(wait / time.Second),
+		VisibilityTimeout:           int32(s.endpoint.Visibility / time.Second),
+		MessageAttributeNames:       []string{"All"},
+		MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{sqstypes.MessageSystemAttributeNameAll},
+	}, s.opt)
+	if err != nil {
+		return nil, newError("ReceiveMessage", s.endpoint, err)
+	}
+	messages := out.Messages[:min(len(out.Messages), size)] // by protocol, never more
+	s.stats.received.Add(int64(len(messages)))
+	return messages, nil
+}
+
+// A trouble is a run of failed receives of one poller.
+type trouble struct {
+	kind  error
+	pause time.Duration
+}
+
+// outlast pauses after a receive that failed, with backoff, and looks the queue
+// up again if it was gone. It returns false when ctx ends. It logs the first of
+// a run of errors of the same kind, and the end of the run.
+func (s *subscription) outlast(ctx context.Context, t *trouble, err error) bool {
+	if err == nil {
+		if t.pause != 0 {
+			s.log.Info("receiving again")
+			*t = trouble{}
+		}
+		return true
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return false // ctx has ended
+	}
+	if t.pause == 0 || e.Kind != t.kind {
+		s.log.Error("cannot receive; trying again until it works", "error", err)
+	}
+	t.kind = e.Kind
+	t.pause = min(max(2*t.pause, minPollPause), maxPollPause)
+	if !sleep(ctx, jitter(t.pause)) {
+		return false
+	}
+	if e.Kind == ErrNotFound {
+		if err := s.lookup(ctx); err != nil {
+			s.log.Debug("cannot look the queue up", "error", err)
+		}
+	}
+	return true
+}

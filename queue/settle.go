@@ -1,0 +1,157 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// Retries of entries that the service failed to settle, on top of the SDK's
+// retries of whole requests.
+const (
+	settleAttempts = 5
+	settleBackoff  = 100 * time.Millisecond
+)
+
+// settle calls for the batch until every entry has succeeded or to try again is
+// of no use, and passes each entry's outcome to done.
+func settle[T any](ctx context.Context, batch []T, call func(context.Context, []T) ([]error, error), done func(T, error)) {
+	for attempt := 1; ; attempt++ {
+		errs, err := call(ctx, batch)
+		var again []T
+		for i, entry := range batch {
+			entryErr := err
+			if err == nil {
+				entryErr = errs[i]
+			}
+			var e *Error
+			if errors.As(entryErr, &e) && retryable(e.Kind) && attempt < settleAttempts && ctx.Err() == nil {
+				again = append(again, entry)
+				continue
+			}
+			done(entry, entryErr)
+		}
+		if batch = again; len(batch) == 0 {
+			return
+		}
+		sleep(ctx, jitter(settleBackoff<<(attempt-1)))
+	}
+}
+
+// flushDeletes deletes a batch of acked messages.
+func (s *subscription) flushDeletes(batch []*held) {
+	settle(s.settling, batch, s.deleteBatch, func(h *held, err error) {
+		if err == nil {
+			s.stats.deleted.Add(1)
+		} else {
+			s.log.Error("cannot delete a message that was handled; it will come again", "uuid", h.message.UUID, "message_id", h.delivery.MessageID, "error", err)
+		}
+		s.forget(h)
+	})
+}
+
+func (s *subscription) deleteBatch(ctx context.Context, batch []*held) ([]error, error) {
+	const op = "DeleteMessageBatch"
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	in := &sqs.DeleteMessageBatchInput{QueueUrl: s.url.Load(), Entries: make([]sqstypes.DeleteMessageBatchRequestEntry, len(batch))}
+	for i, h := range batch {
+		in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(h.receipt)}
+	}
+	out, err := s.client.DeleteMessageBatch(ctx, in, s.opt)
+	if err != nil {
+		return nil, newError(op, s.endpoint, err)
+	}
+	var ids []*string
+	for _, e := range out.Successful {
+		ids = append(ids, e.Id)
+	}
+	return s.results(op, len(batch), ids, out.Failed), nil
+}
+
+// flushChanges gives a batch of messages back.
+func (s *subscription) flushChanges(batch []visibilityChange) {
+	settle(s.settling, batch, s.changeBatch, func(c visibilityChange, err error) {
+		if err == nil {
+			s.stats.returned.Add(1)
+		} else {
+			s.log.Warn("cannot give a message back; it comes again when its visibility timeout ends", "uuid", c.message.UUID, "message_id", c.delivery.MessageID, "error", err)
+		}
+		s.forget(c.held)
+	})
+}
+
+func (s *subscription) changeBatch(ctx context.Context, batch []visibilityChange) ([]error, error) {
+	const op = "ChangeMessageVisibilityBatch"
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: s.url.Load(), Entries: make([]sqstypes.ChangeMessageVisibilityBatchRequestEntry, len(batch))}
+	for i, c := range batch {
+		in.Entries[i] = sqstypes.ChangeMessageVisibilityBatchRequestEntry{
+			Id:                aws.String(strconv.Itoa(i)),
+			ReceiptHandle:     aws.String(c.receipt),
+			VisibilityTimeout: c.seconds,
+		}
+	}
+	out, err := s.client.ChangeMessageVisibilityBatch(ctx, in, s.opt)
+	if err != nil {
+		return nil, newError(op, s.endpoint, err)
+	}
+	var ids []*string
+	for _, e := range out.Successful {
+		ids = append(ids, e.Id)
+	}
+	return s.results(op, len(batch), ids, out.Failed), nil
+}
+
+// results returns an error for each entry of a batch.
+func (s *subscription) results(op string, n int, successful []*string, failed []sqstypes.BatchResultErrorEntry) []error {
+	r := newResults(n, &Error{Op: op, Endpoint: s.endpoint.Name, URL: s.endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
+	for _, id := range successful {
+		if i, ok := r.index(id); ok {
+			r.errs[i] = nil
+		}
+	}
+	for _, f := range failed {
+		if i, ok := r.index(f.Id); ok {
+			r.errs[i] = entryError(op, s.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+		}
+	}
+	return r.errs
+}
+
+// extend extends the visibility of a batch by the endpoint's Visibility from
+// now, and returns an error for each message.
+func (s *subscription) extend(ctx context.Context, batch []*held) []error {
+	now := time.Now()
+	changes := make([]visibilityChange, len(batch))
+	for i, h := range batch {
+		most := maxVisibility - now.Sub(h.delivery.ReceivedAt)
+		changes[i] = visibilityChange{h, int32(min(s.endpoint.Visibility, most) / time.Second)}
+	}
+	errs, err := s.changeBatch(ctx, changes)
+	if err != nil {
+		errs = make([]error, len(batch))
+		for i := range errs {
+			errs[i] = err
+		}
+	}
+	for i, err := range errs {
+		if err == nil {
+			s.stats.extended.Add(1)
+		} else {
+			s.log.Debug("cannot extend a message's visibility", "uuid", batch[i].message.UUID, "message_id", batch[i].delivery.MessageID, "error", err)
+		}
+	}
+	return errs
+}
+
+// lost logs that a message may be with another receiver.
+func (s *subscription) lost(h *held, reason error) {
+	s.log.Warn("lost the visibility of a message; another receiver may handle it as well", "uuid", h.message.UUID, "message_id", h.delivery.MessageID, "error", reason)
+}

@@ -1,0 +1,262 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// Defaults of a [SubscriberConfig].
+const (
+	DefaultPollWait     = 20 * time.Second
+	DefaultDrainTimeout = 20 * time.Second
+	DefaultDeleteLinger = 50 * time.Millisecond
+)
+
+// A SubscriberConfig configures a [Subscriber].
+type SubscriberConfig struct {
+	// AWS is the configuration of the client that is made where SQS is nil.
+	// Its HTTP client is improved as [NewHTTPClient] describes.
+	AWS aws.Config
+
+	// SQS is the client to use. It defaults to a client of AWS. The Region and
+	// EndpointURL of an endpoint take effect with either.
+	SQS SQSReceiver
+
+	// Endpoints resolves the names that Subscribe is given. Nil resolves URLs
+	// alone.
+	Endpoints *Endpoints
+
+	// PollWait is how long a receive waits for a message to arrive: whole
+	// seconds, at most 20. Defaults to 20 s.
+	PollWait time.Duration
+
+	// DrainTimeout is how long a subscription that ends leaves running
+	// handlers be before it ends their contexts. Defaults to 20 s.
+	DrainTimeout time.Duration
+
+	// DeleteLinger is how long an acked message may wait for others to share
+	// the request that deletes it. If the process dies meanwhile, the message
+	// comes again. Ten messages do not wait. Negative deletes each message at
+	// once. Defaults to 50 ms.
+	DeleteLinger time.Duration
+
+	// Backoff returns after which delay a nacked message is redelivered, for
+	// its receive count from 1. Whole seconds; a fraction is rounded up.
+	// [Delivery.Retry] overrides it. Defaults to [DefaultBackoff]. [NoBackoff]
+	// redelivers at once.
+	Backoff func(receiveCount int) time.Duration
+
+	// DeliverUndecodable has messages that cannot be decoded delivered, with
+	// the reason in Delivery.Undecodable, so that what handles them can move
+	// them to a dead-letter queue with the reason; package pipeline does. By
+	// default they are returned to the queue as a nack would, until its
+	// redrive policy takes them.
+	DeliverUndecodable bool
+
+	// Logger receives what no handler gets to see. Defaults to none.
+	Logger *slog.Logger
+
+	// Stats counts requests and messages. Defaults to none.
+	Stats *Stats
+}
+
+func (c *SubscriberConfig) setDefaults() {
+	setDefault(&c.PollWait, DefaultPollWait)
+	setDefault(&c.DrainTimeout, DefaultDrainTimeout)
+	setDefault(&c.DeleteLinger, DefaultDeleteLinger)
+	if c.Backoff == nil {
+		c.Backoff = DefaultBackoff
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Stats == nil {
+		c.Stats = new(Stats)
+	}
+	if c.SQS == nil {
+		c.SQS = sqs.NewFromConfig(clientConfig(c.AWS))
+	}
+}
+
+func (c *SubscriberConfig) validate() error {
+	switch {
+	case c.PollWait < 0 || c.PollWait > DefaultPollWait || c.PollWait%time.Second != 0:
+		return fmt.Errorf("queue: SubscriberConfig: PollWait is %v; want whole seconds up to %v", c.PollWait, DefaultPollWait)
+	case c.DrainTimeout < 0:
+		return fmt.Errorf("queue: SubscriberConfig: DrainTimeout is %v; want more than 0, or 0 for the default", c.DrainTimeout)
+	case c.AWS.Region == "" && c.SQS == nil && !allRegional(c.Endpoints):
+		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
+	}
+	return nil
+}
+
+// DefaultBackoff is the backoff of a [SubscriberConfig] without one: it doubles
+// from 1 s with the receive count up to 15 minutes, less up to half of it at
+// random, so that messages which failed together do not come back together.
+func DefaultBackoff(receiveCount int) time.Duration {
+	const most = 15 * time.Minute
+	d := most
+	if n := max(receiveCount, 1) - 1; n < 10 {
+		d = min(time.Second<<n, most)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// NoBackoff redelivers nacked messages at once.
+func NoBackoff(int) time.Duration { return 0 }
+
+// A Subscriber receives messages from SQS queues. It implements watermill's
+// message.Subscriber. The topic of Subscribe is the name of an endpoint, or the
+// URL of a queue. It is safe for concurrent use.
+type Subscriber struct {
+	config SubscriberConfig
+
+	mu      sync.Mutex
+	closed  bool
+	closing chan struct{}
+	running sync.WaitGroup
+}
+
+var _ message.Subscriber = (*Subscriber)(nil)
+
+// NewSubscriber returns a subscriber. It makes no calls.
+func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	config.setDefaults()
+	return &Subscriber{config: config, closing: make(chan struct{})}, nil
+}
+
+// Subscribe receives the messages of the endpoint's queue until ctx ends or the
+// subscriber is closed. It looks the queue up first: an endpoint that is not
+// configured, a queue that does not exist and credentials that are wrong are
+// its errors, of the kinds that this package names. Afterwards it outlasts
+// every error: it logs it and tries again.
+//
+// Messages come without order and concurrently: each must be acked or nacked,
+// and up to Endpoint.Concurrency of them are out at once. From a FIFO queue,
+// the messages of a group come one after the other. A message's context has
+// the values of ctx and carries a [Delivery]. It ends when the message is
+// acked or nacked, when its visibility is lost ([ErrVisibilityLost]), and when
+// a drain runs out of time ([ErrClosed]); it does not end with ctx.
+//
+// When ctx ends the subscription drains: it stops receiving, returns to the
+// queue what it has not delivered, waits for the messages that are out, and
+// then closes the channel.
+func (s *Subscriber) Subscribe(ctx context.Context, endpoint string) (<-chan *message.Message, error) {
+	e, err := s.resolve(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	sub := newSubscription(s.config, e)
+	if err := sub.lookup(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, fmt.Errorf("queue: subscribe to %q: the subscriber is %w", endpoint, ErrClosed)
+	}
+	s.running.Go(func() { sub.run(ctx, s.closing) })
+	return sub.out, nil
+}
+
+func (s *Subscriber) resolve(name string) (Endpoint, error) {
+	e, err := s.config.Endpoints.Resolve(name)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("queue: subscribe: %w", err)
+	}
+	switch {
+	case e.IsQueue():
+		return e, nil
+	case e.IsTopic():
+		return Endpoint{}, fmt.Errorf("queue: subscribe to %q: %w: %s is a topic, and messages are received from queues; %s", name, ErrInvalid, e.URL, subscribeHint(e))
+	default:
+		return Endpoint{}, fmt.Errorf("queue: subscribe to %q: %w: %s is not sqs://; another watermill subscriber serves it", name, ErrInvalid, e.URL)
+	}
+}
+
+// subscribeHint says what to subscribe to in place of a topic.
+func subscribeHint(topic Endpoint) string {
+	if len(topic.Subscriptions) == 0 {
+		return "add a queue to the endpoint's subscriptions, and subscribe to the endpoint of that queue"
+	}
+	names := make([]string, len(topic.Subscriptions))
+	for i, s := range topic.Subscriptions {
+		names[i] = strconv.Quote(s.Endpoint)
+	}
+	return "subscribe to an endpoint that the topic delivers to: " + strings.Join(names, ", ")
+}
+
+// Close drains all subscriptions, as the end of their contexts does, and waits
+// for them. It takes at most about SubscriberConfig.DrainTimeout. Further calls
+// wait for the first.
+func (s *Subscriber) Close() error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return nil
+}
+
+// lookup finds the queue, and what its redrive policy allows.
+func (s *subscription) lookup(ctx context.Context) error {
+	url, err := lookupQueue(ctx, s.client, s.endpoint, s.opt)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	limit := 0
+	if s.endpoint.DeadLetter != "" {
+		limit = s.endpoint.MaxReceiveCount
+	}
+	out, err := s.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl:       aws.String(url),
+		AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameRedrivePolicy},
+	}, s.opt)
+	switch {
+	case err == nil:
+		if n, ok := maxReceiveCount(out.Attributes[string(sqstypes.QueueAttributeNameRedrivePolicy)]); ok {
+			limit = n
+		}
+	case errors.Is(newError("GetQueueAttributes", s.endpoint, err), ErrAccess):
+		// A consumer can do without this permission.
+		s.log.Warn("the queue's redrive policy is not readable; going by the endpoint's MaxReceiveCount", "max_receive_count", limit, "error", err)
+	default:
+		return newError("GetQueueAttributes", s.endpoint, err)
+	}
+	s.url.Store(&url)
+	s.maxReceiveCount.Store(int64(limit))
+	return nil
+}
+
+// maxReceiveCount reads a redrive policy, in which the count occurs as a number
+// and as a string.
+func maxReceiveCount(policy string) (int, bool) {
+	var p struct {
+		MaxReceiveCount json.RawMessage `json:"maxReceiveCount"`
+	}
+	if policy == "" || json.Unmarshal([]byte(policy), &p) != nil {
+		return 0, false
+	}
+	n, err := strconv.Atoi(strings.Trim(string(p.MaxReceiveCount), `"`))
+	return n, err == nil && n > 0
+}

@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// An address is the URL of a queue or the ARN of a topic, looked up when it is
+// first needed and again when it turned out to be gone.
+type address struct {
+	mu    sync.Mutex
+	value string
+}
+
+func (a *address) get(lookup func() (string, error)) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.value == "" {
+		value, err := lookup()
+		if err != nil {
+			return "", err
+		}
+		a.value = value
+	}
+	return a.value, nil
+}
+
+func (a *address) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.value = ""
+}
+
+// errNoResult is for an entry that the service did not mention.
+var errNoResult = errors.New("the service gave no result for the message")
+
+// A queueTarget sends to an SQS queue.
+type queueTarget struct {
+	endpoint Endpoint
+	client   SQSSender
+	opt      func(*sqs.Options)
+	url      address
+}
+
+func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, error) {
+	const op = "SendMessageBatch"
+	url, err := t.url.get(func() (string, error) { return lookupQueue(ctx, t.client, t.endpoint, t.opt) })
+	if err != nil {
+		return nil, err
+	}
+	in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(url), Entries: make([]sqstypes.SendMessageBatchRequestEntry, len(batch))}
+	for i, o := range batch {
+		in.Entries[i] = sqstypes.SendMessageBatchRequestEntry{
+			Id:                     aws.String(strconv.Itoa(i)),
+			MessageBody:            aws.String(o.wire.body),
+			MessageAttributes:      sqsAttributes(o.wire.attributes),
+			DelaySeconds:           o.delay,
+			MessageGroupId:         optional(o.group),
+			MessageDeduplicationId: optional(o.dedup),
+		}
+	}
+	out, err := t.client.SendMessageBatch(ctx, in, t.opt)
+	if err != nil {
+		return nil, t.failed(newError(op, t.endpoint, err))
+	}
+	r := newResults(len(batch), &Error{Op: op, Endpoint: t.endpoint.Name, URL: t.endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
+	for _, s := range out.Successful {
+		if i, ok := r.index(s.Id); ok {
+			r.errs[i] = checkSent(batch[i], aws.ToString(s.MD5OfMessageBody))
+		}
+	}
+	for _, f := range out.Failed {
+		if i, ok := r.index(f.Id); ok {
+			r.errs[i] = t.failed(entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault))
+		}
+	}
+	return r.errs, nil
+}
+
+func (t *queueTarget) failed(err *Error) error {
+	if err.Kind == ErrNotFound {
+		t.url.forget()
+	}
+	return err
+}
+
+// checkSent compares the service's MD5 of a body with ours.
+func checkSent(o *outgoing, sum string) error {
+	if sum != "" && sum != md5Hex(o.wire.body) {
+		return fmt.Errorf("%w: the body was damaged on its way to the service, which has accepted it: its MD5 is %s", ErrUnavailable, sum)
+	}
+	return nil
+}
+
+func md5Hex(text string) string {
+	sum := md5.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func sqsAttributes(attributes map[string]attribute) map[string]sqstypes.MessageAttributeValue {
+	m := make(map[string]sqstypes.MessageAttributeValue, len(attributes))
+	for name, a := range attributes {
+		v := sqstypes.MessageAttributeValue{DataType: aws.String(a.dataType)}
+		if a.binary() {
+			v.BinaryValue = []byte(a.value)
+		} else {
+			v.StringValue = aws.String(a.value)
+		}
+		m[name] = v
+	}
+	return m
+}
+
+// A topicTarget publishes to an SNS topic.
+type topicTarget struct {
+	endpoint Endpoint
+	client   SNSPublisher
+	opt      func(*sns.Options)
+	region   string
+	arn      address
+}
+
+// topicRegion returns the region of the endpoint's topic as far as it is
+// known.
+func topicRegion(config PublisherConfig, e Endpoint) string {
+	if e.Region != "" {
+		return e.Region
+	}
+	if c, ok := config.SNS.(*sns.Client); ok {
+		return c.Options().Region
+	}
+	return config.AWS.Region
+}
+
+func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, error) {
+	const op = "PublishBatch"
+	arn, err := t.arn.get(func() (string, error) { return lookupTopic(ctx, t.client, t.endpoint, t.region, t.opt) })
+	if err != nil {
+		return nil, err
+	}
+	in := &sns.PublishBatchInput{TopicArn: aws.String(arn), PublishBatchRequestEntries: make([]snstypes.PublishBatchRequestEntry, len(batch))}
+	for i, o := range batch {
+		in.PublishBatchRequestEntries[i] = snstypes.PublishBatchRequestEntry{
+			Id:                     aws.String(strconv.Itoa(i)),
+			Message:                aws.String(o.wire.body),
+			MessageAttributes:      snsAttributes(o.wire.attributes),
+			MessageGroupId:         optional(o.group),
+			MessageDeduplicationId: optional(o.dedup),
+			Subject:                optional(o.subject),
+		}
+	}
+	out, err := t.client.PublishBatch(ctx, in, t.opt)
+	if err != nil {
+		return nil, t.failed(newError(op, t.endpoint, err))
+	}
+	r := newResults(len(batch), &Error{Op: op, Endpoint: t.endpoint.Name, URL: t.endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
+	for _, s := range out.Successful {
+		if i, ok := r.index(s.Id); ok {
+			r.errs[i] = nil
+		}
+	}
+	for _, f := range out.Failed {
+		if i, ok := r.index(f.Id); ok {
+			r.errs[i] = t.failed(entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault))
+		}
+	}
+	return r.errs, nil
+}
+
+func (t *topicTarget) failed(err *Error) error {
+	if err.Kind == ErrNotFound {
+		t.arn.forget()
+	}
+	return err
+}
+
+func snsAttributes(attributes map[string]attribute) map[string]snstypes.MessageAttributeValue {
+	m := make(map[string]snstypes.MessageAttributeValue, len(attributes))
+	for name, a := range attributes {
+		v := snstypes.MessageAttributeValue{DataType: aws.String(a.dataType)}
+		if a.binary() {
+			v.BinaryValue = []byte(a.value)
+		} else {
+			v.StringValue = aws.String(a.value)
+		}
+		m[name] = v
+	}
+	return m
+}
+
+// results are the errors of a batch's entries, whose ids are their indexes.
+type results struct {
+	errs []error
+}
+
+// newResults returns the results of n entries of which nothing is known yet.
+func newResults(n int, unknown error) results {
+	r := results{make([]error, n)}
+	for i := range r.errs {
+		r.errs[i] = unknown
+	}
+	return r
+}
+
+func (r results) index(id *string) (int, bool) {
+	i, err := strconv.Atoi(aws.ToString(id))
+	return i, err == nil && i >= 0 && i < len(r.errs)
+}
+
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return aws.String(text)
+}
