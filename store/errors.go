@@ -33,6 +33,9 @@ var (
 	// caller. It never means that an earlier try of the same commit failed.
 	ErrConflict = errors.New("commit does not follow the last one")
 
+	// ErrInvalid reports a request that no store accepts: the caller's mistake.
+	ErrInvalid = errors.New("invalid request")
+
 	// ErrBusy reports that somebody else holds the claim on an idempotency key.
 	ErrBusy = errors.New("claimed by another receiver")
 )

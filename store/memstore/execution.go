@@ -1,0 +1,115 @@
+package memstore
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// mailsRemembered is how many ids of mail an execution keeps to drop repeats.
+const mailsRemembered = 1000
+
+// An execution is one actor. Times are in ms since 1970.
+type execution struct {
+	match, status, index string
+	meta, outbox         []byte
+	frames               map[string][]byte
+	history              [][]byte
+	ended                bool
+
+	started int64
+	commit  string // the last of the chain
+	epoch   int64
+	nonce   string // of the lease, empty while nobody holds it
+	until   int64  // the lease's expiry, 0 while nobody holds it
+	wake    int64  // 0 while somebody holds it
+
+	openings int    // in a row since the commit opened
+	opened   string // the commit that openings counts from
+
+	mail     [][]byte // unread
+	posted   int64    // mails in all
+	absorbed int64
+	seen     map[string]bool
+	order    []string // of seen, oldest first
+}
+
+func (x *execution) holds(l store.Lease) bool {
+	return x.nonce != "" && x.epoch == l.Epoch && x.nonce == l.Nonce
+}
+
+// open gives a lease out.
+func (x *execution) open(nonce string, until int64) {
+	if x.opened != x.commit {
+		x.opened, x.openings = x.commit, 0
+	}
+	x.openings++
+	x.epoch++
+	x.nonce, x.until, x.wake = nonce, until, 0
+}
+
+// release gives the lease back until the next wake-up.
+func (x *execution) release(wake int64) {
+	x.nonce, x.until, x.wake = "", 0, wake
+}
+
+// mailAfter returns the mail after number read. Mail that a commit absorbed is
+// not handed over again, even to a caller that has not read it.
+func (x *execution) mailAfter(read int64) store.Mailbox {
+	read = max(read, x.absorbed)
+	box := store.Mailbox{Read: read}
+	if x.posted > read {
+		box.Mail = cloneAll(x.mail[read-x.absorbed:])
+		box.Read = x.posted
+	}
+	return box
+}
+
+// remember keeps the id of mail, and forgets the oldest.
+func (x *execution) remember(id string) {
+	if x.seen == nil {
+		x.seen = make(map[string]bool)
+	}
+	x.seen[id] = true
+	x.order = append(x.order, id)
+	if len(x.order) > mailsRemembered {
+		delete(x.seen, x.order[0])
+		x.order = x.order[1:]
+	}
+}
+
+// opening is the execution as its holder finds it.
+func (x *execution) opening(id string, now int64) *store.Opening {
+	return &store.Opening{
+		Lease:    store.Lease{ID: id, Epoch: x.epoch, Nonce: x.nonce},
+		Now:      millis(now),
+		Started:  millis(x.started),
+		Commit:   x.commit,
+		Openings: x.openings,
+		Status:   x.status,
+		Match:    x.match,
+		Index:    x.index,
+		Ended:    x.ended,
+		Meta:     clone(x.meta),
+		Root:     clone(x.frames[store.RootFrame]),
+		Outbox:   clone(x.outbox),
+		Mailbox:  x.mailAfter(x.absorbed),
+	}
+}
+
+// clone copies bytes; empty ones become nil.
+func clone(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return bytes.Clone(b)
+}
+
+func cloneAll(list [][]byte) [][]byte {
+	out := slices.Clone(list)
+	for i, b := range out {
+		out[i] = append([]byte{}, b...)
+	}
+	return out
+}

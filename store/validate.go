@@ -1,0 +1,156 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// MaxID bounds the length of ids and idempotency keys, in bytes.
+const MaxID = 512
+
+// CheckID tells whether an id or a key can be used: what names it in the
+// error, which is an ErrInvalid.
+func CheckID(what, id string) error {
+	if id == "" {
+		return invalid("%s is empty", what)
+	}
+	if len(id) > MaxID {
+		return invalid("%s %.40q... has %d bytes, at most %d are allowed", what, id, len(id), MaxID)
+	}
+	return nil
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (r *StartRequest) Validate() error {
+	if err := CheckID("execution id", r.ID); err != nil {
+		return err
+	}
+	switch {
+	case r.Match == "":
+		return invalid("start of %q has no match", r.ID)
+	case r.Commit == "":
+		return invalid("start of %q has no commit id", r.ID)
+	case r.Index == "":
+		return invalid("start of %q has no index", r.ID)
+	case r.Wake < 0:
+		return invalid("start of %q has wake-up %s, want it positive or 0", r.ID, r.Wake)
+	case r.Nonce != "":
+		return checkLease(r.ID, r.Nonce, r.Lease)
+	}
+	return nil
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (r *OpenRequest) Validate() error {
+	if err := CheckID("execution id", r.ID); err != nil {
+		return err
+	}
+	return checkLease(r.ID, r.Nonce, r.Lease)
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (r *PostRequest) Validate() error {
+	if err := CheckID("execution id", r.ID); err != nil {
+		return err
+	}
+	if err := CheckID("mail id", r.MailID); err != nil {
+		return err
+	}
+	if r.Limit < 1 {
+		return invalid("mailbox limit for %q is %d, want it positive", r.ID, r.Limit)
+	}
+	return nil
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (c *Commit) Validate() error {
+	if err := CheckID("execution id", c.ID); err != nil {
+		return err
+	}
+	switch {
+	case c.Nonce == "":
+		return invalid("commit to %q has no nonce", c.ID)
+	case c.CommitID == "" || c.CommitID == c.Previous:
+		return invalid("commit to %q has id %q after %q, want one of its own", c.ID, c.CommitID, c.Previous)
+	case c.Next < Continue || c.Next > End:
+		return invalid("commit to %q has Next %d", c.ID, c.Next)
+	case c.Releases() && c.Wake.IsZero():
+		return invalid("commit to %q parks or ends without a wake-up", c.ID)
+	case (c.Index == "") != (c.OldIndex == ""):
+		return invalid("commit to %q moves from index %q to %q, want both", c.ID, c.OldIndex, c.Index)
+	}
+	for name := range c.Set {
+		if err := checkFrame(c.ID, name); err != nil {
+			return err
+		}
+	}
+	for _, name := range c.Delete {
+		if err := checkFrame(c.ID, name); err != nil {
+			return err
+		}
+		if _, ok := c.Set[name]; ok || name == RootFrame {
+			return invalid("commit to %q deletes frame %q, which it sets or which is the root", c.ID, name)
+		}
+	}
+	return nil
+}
+
+// Releases reports whether the commit gives its lease back.
+func (c *Commit) Releases() bool {
+	return c.Next == Park || c.Next == End && len(c.Outbox) == 0
+}
+
+func checkFrame(id, name string) error {
+	if !strings.HasPrefix(name, RootFrame) {
+		return invalid("commit to %q writes frame %q, want a name that begins with %q", id, name, RootFrame)
+	}
+	return nil
+}
+
+func checkLease(id, nonce string, d time.Duration) error {
+	if nonce == "" {
+		return invalid("opening of %q has no nonce", id)
+	}
+	return CheckDuration("lease", d)
+}
+
+// CheckDuration tells whether a lease, a retention or the like is positive:
+// what names it in the error, which is an ErrInvalid.
+func CheckDuration(what string, d time.Duration) error {
+	if d <= 0 {
+		return invalid("%s is %s, want it positive", what, d)
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}
+
+// CheckPartitions tells whether all partitions exist among n.
+func CheckPartitions(partitions []int, n int) error {
+	for _, p := range partitions {
+		if p < 0 || p >= n {
+			return invalid("partition %d does not exist, there are %d", p, n)
+		}
+	}
+	return nil
+}
+
+// CheckDefinition tells whether a definition can be stored under a name and a
+// version.
+func CheckDefinition(name, version string) error {
+	if strings.ContainsRune(name, 0) || strings.ContainsRune(version, 0) {
+		return invalid("definition %q version %q contains a NUL", name, version)
+	}
+	return CheckID("name of a definition", name)
+}
+
+// CheckClaim tells whether an idempotency key and a token can be used.
+func CheckClaim(key, token string) error {
+	if err := CheckID("idempotency key", key); err != nil {
+		return err
+	}
+	return CheckID("token", token)
+}
