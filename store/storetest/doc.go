@@ -1,0 +1,3 @@
+// Package storetest holds the suite that every store passes, and a store that
+// fails on demand.
+package storetest
