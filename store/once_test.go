@@ -1,0 +1,271 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
+)
+
+// records fails the calls that its hook says, before or after they are carried
+// out.
+type records struct {
+	store.Idempotency
+	before, after func(call string) error
+}
+
+func (r records) do(call string, f func() error) error {
+	if r.before != nil {
+		if err := r.before(call); err != nil {
+			return err
+		}
+	}
+	err := f()
+	if err == nil && r.after != nil {
+		err = r.after(call)
+	}
+	return err
+}
+
+func (r records) Claim(ctx context.Context, key, token string, lease time.Duration) (result []byte, done bool, err error) {
+	err = r.do("claim", func() error {
+		result, done, err = r.Idempotency.Claim(ctx, key, token, lease)
+		return err
+	})
+	return result, done, err
+}
+
+func (r records) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
+	return r.do("complete", func() error { return r.Idempotency.Complete(ctx, key, token, result, retention) })
+}
+
+func (r records) Forget(ctx context.Context, key, token string) error {
+	return r.do("forget", func() error { return r.Idempotency.Forget(ctx, key, token) })
+}
+
+func value(s string) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) { return []byte(s), nil }
+}
+
+func mustNotRun(t *testing.T) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) {
+		t.Error("the function ran")
+		return nil, nil
+	}
+}
+
+func TestOnceAnswersRepeatsWithTheStoredResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := store.Once{Records: memstore.New(memstore.Config{})}
+		result, repeated, err := o.Do(t.Context(), "k", value("first"))
+		if string(result) != "first" || repeated || err != nil {
+			t.Fatalf("first call: %q, %v, %v", result, repeated, err)
+		}
+		time.Sleep(store.DefaultIdempotencyRetention - time.Second)
+		result, repeated, err = o.Do(t.Context(), "k", mustNotRun(t))
+		if string(result) != "first" || !repeated || err != nil {
+			t.Fatalf("repeat: %q, %v, %v", result, repeated, err)
+		}
+		time.Sleep(2 * time.Second)
+		if result, repeated, err = o.Do(t.Context(), "k", value("second")); string(result) != "second" || repeated || err != nil {
+			t.Fatalf("after the retention: %q, %v, %v", result, repeated, err)
+		}
+	})
+}
+
+func TestOnceRunsAgainAfterAFailure(t *testing.T) {
+	o := store.Once{Records: memstore.New(memstore.Config{}), Wait: -1}
+	fault := errors.New("fault")
+	_, _, err := o.Do(t.Context(), "k", func(context.Context) ([]byte, error) { return nil, fault })
+	if err != fault {
+		t.Fatalf("the function's error came back as %v", err)
+	}
+	if result, repeated, err := o.Do(t.Context(), "k", value("done")); string(result) != "done" || repeated || err != nil {
+		t.Fatalf("%q, %v, %v", result, repeated, err)
+	}
+}
+
+func TestOnceGivesTheClaimBackOnPanic(t *testing.T) {
+	o := store.Once{Records: memstore.New(memstore.Config{}), Wait: -1}
+	func() {
+		defer func() {
+			if recover() != "oh" {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_, _, _ = o.Do(t.Context(), "k", func(context.Context) ([]byte, error) { panic("oh") })
+	}()
+	if _, _, err := o.Do(t.Context(), "k", value("done")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOnceRunsOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := store.Once{Records: memstore.New(memstore.Config{}), Lease: 30 * time.Second}
+		var mu sync.Mutex
+		var calls, repeats int
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				result, repeated, err := o.Do(t.Context(), "k", func(context.Context) ([]byte, error) {
+					mu.Lock()
+					calls++
+					mu.Unlock()
+					time.Sleep(20 * time.Second)
+					return []byte("done"), nil
+				})
+				if err != nil || string(result) != "done" {
+					t.Errorf("%q, %v", result, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if repeated {
+					repeats++
+				}
+			})
+		}
+		all.Wait()
+		if calls != 1 || repeats != 9 {
+			t.Errorf("%d calls and %d repeats, want 1 and 9", calls, repeats)
+		}
+	})
+}
+
+// A receiver that works longer than the lease keeps its claim; others give up
+// when they have waited long enough, and say so.
+func TestOnceRenewsItsClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := store.Once{Records: memstore.New(memstore.Config{}), Lease: 30 * time.Second}
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, _, err := o.Do(t.Context(), "k", func(ctx context.Context) ([]byte, error) {
+				time.Sleep(10 * time.Minute)
+				return nil, ctx.Err()
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		start := time.Now()
+		_, _, err := o.Do(t.Context(), "k", mustNotRun(t))
+		if !errors.Is(err, store.ErrBusy) {
+			t.Errorf("got %v, want ErrBusy", err)
+		}
+		if waited := time.Since(start); waited < 30*time.Second || waited > 33*time.Second {
+			t.Errorf("waited %v, want the lease of 30s", waited)
+		}
+		all.Wait()
+	})
+}
+
+// The claim of a process that died runs out, and who waits takes it.
+func TestOnceTakesAnAbandonedClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		if _, _, err := st.Claim(t.Context(), "k", "dead", 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		result, repeated, err := store.Once{Records: st}.Do(t.Context(), "k", value("done"))
+		if string(result) != "done" || repeated || err != nil {
+			t.Errorf("%q, %v, %v", result, repeated, err)
+		}
+		if waited := time.Since(start); waited > 32*time.Second {
+			t.Errorf("waited %v", waited)
+		}
+	})
+}
+
+// Where the store is away for longer than the lease, the function is told, and
+// a result that it gives all the same is stored unless another came.
+func TestOnceLosesItsClaim(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("taken=%v", taken), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memstore.New(memstore.Config{})
+				claims := 0
+				o := store.Once{Lease: 30 * time.Second, Records: records{Idempotency: st, before: func(call string) error {
+					if call != "claim" {
+						return nil
+					}
+					if claims++; claims > 1 {
+						return errors.New("no route to host")
+					}
+					return nil
+				}}}
+				_, _, err := o.Do(t.Context(), "k", func(ctx context.Context) ([]byte, error) {
+					<-ctx.Done()
+					if !errors.Is(context.Cause(ctx), store.ErrLeaseLost) {
+						t.Errorf("the context ended with %v", context.Cause(ctx))
+					}
+					if taken {
+						if _, _, err := st.Claim(t.Context(), "k", "other", time.Minute); err != nil {
+							t.Error(err)
+						}
+					}
+					return []byte("done"), nil
+				})
+				if !taken && err != nil {
+					t.Error(err)
+				}
+				if taken && !errors.Is(err, store.ErrLeaseLost) {
+					t.Errorf("got %v, want ErrLeaseLost", err)
+				}
+			})
+		})
+	}
+}
+
+// A lost answer to Complete leaves the result in the store: the caller is told
+// of the error, and the next call finds what was done.
+func TestOnceFindsACompletionWhoseAnswerWasLost(t *testing.T) {
+	st := memstore.New(memstore.Config{})
+	o := store.Once{Records: records{Idempotency: st, after: func(call string) error {
+		if call == "complete" {
+			return errors.New("connection reset")
+		}
+		return nil
+	}}}
+	if _, _, err := o.Do(t.Context(), "k", value("done")); err == nil {
+		t.Fatal("no error")
+	}
+	result, repeated, err := store.Once{Records: st}.Do(t.Context(), "k", mustNotRun(t))
+	if string(result) != "done" || !repeated || err != nil {
+		t.Fatalf("%q, %v, %v", result, repeated, err)
+	}
+}
+
+// What a function did is recorded even if its caller's time is up meanwhile.
+func TestOnceCompletesAfterTheContextEnded(t *testing.T) {
+	st := memstore.New(memstore.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, _, err := (store.Once{Records: st}).Do(ctx, "k", func(context.Context) ([]byte, error) {
+		cancel()
+		return []byte("done"), nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, repeated, err := (store.Once{Records: st}).Do(t.Context(), "k", mustNotRun(t)); !repeated || err != nil {
+		t.Fatalf("%v, %v", repeated, err)
+	}
+}
+
+func ExampleOnce() {
+	once := store.Once{Records: memstore.New(memstore.Config{})}
+	for range 2 {
+		result, repeated, err := once.Do(context.Background(), "charge/fare-7", func(ctx context.Context) ([]byte, error) {
+			return []byte("ch_42"), nil
+		})
+		fmt.Println(string(result), repeated, err)
+	}
+	// Output:
+	// ch_42 false <nil>
+	// ch_42 true <nil>
+}
