@@ -1,0 +1,3 @@
+// Package eventpattern matches events against event patterns of EventBridge, and messages against filter
+// policies of SNS.
+package eventpattern

@@ -1,0 +1,106 @@
+package emulator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// ListenAndServe serves on addr until ctx ends, and returns nil then. An empty addr is [DefaultAddr],
+// which only this machine reaches; the server checks no credentials, so think before binding to more.
+func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
+	if addr == "" {
+		addr = DefaultAddr
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return s.Serve(ctx, ln)
+}
+
+// Serve serves on a listener until ctx ends, and returns nil then. It closes the listener. When ctx
+// ends, long polls return at once with nothing, and requests under way get five seconds to end.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	const grace = 5 * time.Second
+	polls, endPolls := context.WithCancel(context.WithoutCancel(ctx))
+	defer endPolls()
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return polls },
+	}
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Serve(ln) }()
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("emulator: %w", err)
+	case <-ctx.Done():
+	}
+	endPolls()
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := server.Shutdown(deadline)
+	if err != nil {
+		err = errors.Join(err, server.Close())
+	}
+	<-stopped
+	if err != nil {
+		return fmt.Errorf("emulator: %w", err)
+	}
+	return nil
+}
+
+// Client returns an HTTP client whose every request the server answers in the caller's goroutine,
+// whatever its host, with no socket in between. As aws.Config.HTTPClient it gives an SDK a server that
+// needs no port, and that runs in a testing/synctest bubble.
+func (s *Server) Client() *http.Client {
+	return &http.Client{Transport: transport{s}}
+}
+
+type transport struct{ server *Server }
+
+// RoundTrip answers a request. A dropped request or answer is an error that wraps io.ErrUnexpectedEOF.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	in := r
+	if r.Body == nil {
+		in = r.WithContext(r.Context())
+		in.Body = http.NoBody
+	}
+	resp := t.server.answer(in, r.URL.Scheme+"://"+r.URL.Host)
+	closeBody(r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	if resp.drop {
+		return nil, fmt.Errorf("emulator: connection closed: %w", io.ErrUnexpectedEOF)
+	}
+	return &http.Response{
+		Status:        http.StatusText(resp.status),
+		StatusCode:    resp.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        resp.header,
+		Body:          io.NopCloser(bytes.NewReader(resp.body)),
+		ContentLength: int64(len(resp.body)),
+		Request:       r,
+	}, nil
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close() // it has been read; nothing hangs on its closing
+	}
+}

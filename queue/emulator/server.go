@@ -1,0 +1,206 @@
+package emulator
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+)
+
+// Defaults of [Config].
+const (
+	DefaultAccount = "000000000000"
+	DefaultRegion  = "us-east-1"
+	DefaultAddr    = "127.0.0.1:4566"
+)
+
+// maxRequestBody bounds what is read of one request. A batch carries at most 1 MiB, which JSON escapes
+// or base64 may swell.
+const maxRequestBody = 8 << 20
+
+// Config says how a [Server] behaves. Its zero value is good.
+type Config struct {
+	// Account is the account that owns all queues and topics: twelve digits. Defaults to DefaultAccount.
+	Account string
+
+	// Region is the region of requests that are not signed. Those that are signed name their own.
+	// Defaults to DefaultRegion.
+	Region string
+
+	// Clock is the source of time. Defaults to package time.
+	Clock Clock
+
+	// NoCooldowns lets a queue be made again at once after it was deleted, and be purged twice in a
+	// row. AWS, and the server by default, refuse both for 60 seconds.
+	NoCooldowns bool
+
+	// Fault is the first fault hook; see [Server.SetFault]. Defaults to none.
+	Fault func(Request) Fault
+}
+
+// Server is SQS and SNS in one process. It is an [http.Handler] that serves both on one port. All its
+// methods may be called from many goroutines at once.
+type Server struct {
+	account     string
+	region      string
+	clock       Clock
+	noCooldowns bool
+
+	fault    atomic.Pointer[func(Request) Fault]
+	counters map[string]*atomic.Int64
+
+	queues  sync.Map // queueKey -> *queue
+	deleted sync.Map // queueKey -> time.Time
+	making  sync.Mutex
+
+	topics sync.Map // topicKey -> *topic
+	subs   sync.Map // subscription ARN -> *subscription
+}
+
+var accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+
+// New returns a server without queues and topics. It starts nothing and needs no closing. New panics if
+// cfg.Account is neither empty nor twelve digits.
+func New(cfg Config) *Server {
+	s := &Server{
+		account:     cfg.Account,
+		region:      cfg.Region,
+		clock:       cfg.Clock,
+		noCooldowns: cfg.NoCooldowns,
+		counters:    newCounters(),
+	}
+	if s.account == "" {
+		s.account = DefaultAccount
+	}
+	if !accountPattern.MatchString(s.account) {
+		panic("emulator: Config.Account must be twelve digits")
+	}
+	if s.region == "" {
+		s.region = DefaultRegion
+	}
+	if s.clock == nil {
+		s.clock = realClock{}
+	}
+	s.SetFault(cfg.Fault)
+	return s
+}
+
+// call is one request on its way through the server.
+type call struct {
+	ctx       context.Context
+	requestID string
+	region    string
+	base      string // scheme and host that the request came by, for the URLs of queues
+	fault     Fault
+}
+
+// response is what a request is answered with.
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+	drop   bool // close the connection instead
+}
+
+// ServeHTTP answers one request of either service.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequestBody)
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	resp := s.answer(r, scheme+r.Host)
+	if resp.drop {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range resp.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(resp.status)
+	_, _ = w.Write(resp.body) // the client may be gone, and that is its own affair
+}
+
+// answer serves a request, whatever way it came. Queue URLs in the answer start with base.
+func (s *Server) answer(r *http.Request, base string) response {
+	c := &call{
+		ctx:       r.Context(),
+		requestID: uuid.NewString(),
+		region:    s.regionOf(r.Header.Get("Authorization")),
+		base:      base,
+	}
+	body, err := readBody(r)
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		if err != nil {
+			return c.jsonError(err)
+		}
+		return s.answerJSON(c, target, body)
+	}
+	if err != nil {
+		return c.xmlError(err, snsNamespace)
+	}
+	return s.answerQuery(c, r, body)
+}
+
+func readBody(r *http.Request) ([]byte, *Error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody+1))
+	if err != nil || len(body) > maxRequestBody {
+		e := errMalformed("The request's body cannot be read, or is longer than %d bytes.", maxRequestBody)
+		e.Status = http.StatusRequestEntityTooLarge
+		return nil, e
+	}
+	return body, nil
+}
+
+// regionOf returns the region of the credential scope that a request is signed for.
+func (s *Server) regionOf(authorization string) string {
+	// AWS4-HMAC-SHA256 Credential=KEY/20260102/us-east-1/sqs/aws4_request, SignedHeaders=...
+	_, scope, ok := strings.Cut(authorization, "Credential=")
+	if !ok {
+		return s.region
+	}
+	scope, _, _ = strings.Cut(scope, ",")
+	if parts := strings.Split(scope, "/"); len(parts) == 5 && regionPattern.MatchString(parts[2]) {
+		return parts[2]
+	}
+	return s.region
+}
+
+var regionPattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+// begin counts a request, asks the fault hook about it, and waits out its delay. It reports what to
+// answer if the request ends there.
+func (s *Server) begin(c *call, service, operation, resource string) (resp response, err *Error, end bool) {
+	n := s.counters[service+"."+operation].Add(1)
+	hook := s.fault.Load()
+	if hook == nil {
+		return response{}, nil, false
+	}
+	c.fault = (*hook)(Request{
+		Service: service, Operation: operation, Region: c.region, Resource: resource, Number: n,
+	})
+	if c.fault.Delay > 0 && !s.sleep(c) {
+		return response{drop: true}, nil, true
+	}
+	if c.fault.DropRequest {
+		return response{drop: true}, nil, true
+	}
+	return response{}, c.fault.Err, c.fault.Err != nil
+}
+
+// sleep waits out the fault's delay, and reports whether the client stayed.
+func (s *Server) sleep(c *call) bool {
+	done := make(chan struct{})
+	stop := s.clock.AfterFunc(c.fault.Delay, func() { close(done) })
+	defer stop()
+	select {
+	case <-done:
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}

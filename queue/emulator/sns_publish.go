@@ -1,0 +1,198 @@
+package emulator
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// maxPublishSize bounds a message and a whole batch, attributes included: SNS API reference (Publish).
+const maxPublishSize = 262_144
+
+// publication is a message on its way to the subscriptions of a topic.
+type publication struct {
+	topic   *topic
+	id      string
+	subject string
+	message string // for the protocol sqs
+	attrs   map[string]attribute
+	group   string
+}
+
+func (p *publication) size() int { return len(p.message) + attributesSize(p.attrs) }
+
+type publishOutput struct{ MessageId string }
+
+func (s *Server) publish(c *call, f form) (*publishOutput, *Error) {
+	arn := f.Get("TopicArn")
+	if arn == "" {
+		arn = f.Get("TargetArn")
+	}
+	if f.Get("PhoneNumber") != "" {
+		return nil, errInvalidParameter("PhoneNumber: this server publishes to topics only")
+	}
+	t, err := s.topic(arn)
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.publication("", t)
+	if err != nil {
+		return nil, err
+	}
+	if p.size() > maxPublishSize {
+		return nil, errInvalidParameter("Message too long")
+	}
+	s.deliver(c, p)
+	return &publishOutput{p.id}, nil
+}
+
+// publication reads and checks the message whose parameters start with prefix.
+func (f form) publication(prefix string, t *topic) (*publication, *Error) {
+	p := &publication{
+		topic:   t,
+		id:      uuid.NewString(),
+		subject: f.Get(prefix + "Subject"),
+		message: f.Get(prefix + "Message"),
+		group:   f.Get(prefix + "MessageGroupId"),
+	}
+	switch {
+	case p.message == "":
+		return nil, errInvalidParameter("Empty message")
+	case !validText(p.message):
+		return nil, errInvalidParameter("Message Reason: Invalid characters")
+	case f.Has(prefix+"Subject") && !validSubject(p.subject):
+		return nil, errInvalidParameter("Subject")
+	case f.Get(prefix+"MessageDeduplicationId") != "":
+		return nil, errInvalidParameter("MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type")
+	}
+	switch structure := f.Get(prefix + "MessageStructure"); structure {
+	case "":
+	case "json":
+		if err := p.choose(); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errInvalidParameter("MessageStructure")
+	}
+	var err *Error
+	p.attrs, err = f.messageAttributes(prefix + "MessageAttributes.entry")
+	return p, err
+}
+
+// choose replaces a message of one text a protocol by the one for sqs.
+func (p *publication) choose() *Error {
+	var texts map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(p.message), &texts); err != nil {
+		return errInvalidParameter("Message Structure - JSON message body failed to parse")
+	}
+	text, ok := texts["sqs"]
+	if !ok {
+		text, ok = texts["default"]
+	}
+	if _, hasDefault := texts["default"]; !hasDefault {
+		return errInvalidParameter("Message Structure - No default entry in JSON message body")
+	}
+	if err := json.Unmarshal(text, &p.message); !ok || err != nil {
+		return errInvalidParameter("Message Structure - the message of a protocol must be a string")
+	}
+	return nil
+}
+
+// validSubject reports whether s is UTF-8 of less than 100 characters without line breaks or control
+// characters: SNS API reference (Publish).
+func validSubject(s string) bool {
+	if s == "" || utf8.RuneCountInString(s) > 100 || !validText(s) {
+		return false
+	}
+	for _, r := range s {
+		if r < ' ' || r == 0x7F {
+			return false
+		}
+	}
+	return true
+}
+
+// messageAttributes reads the attributes of a message to be published.
+func (f form) messageAttributes(prefix string) (map[string]attribute, *Error) {
+	out := make(map[string]attribute)
+	for _, p := range f.list(prefix) {
+		name := f.Get(p + ".Name")
+		a := attribute{dataType: f.Get(p + ".Value.DataType"), value: f.Get(p + ".Value.StringValue")}
+		if a.binary() {
+			raw, err := base64.StdEncoding.DecodeString(f.Get(p + ".Value.BinaryValue"))
+			if err != nil {
+				return nil, errParameterValueInvalid("The message attribute '%s' holds no valid base64.", clip(name))
+			}
+			a.value = string(raw)
+		}
+		if fault := attributeFault(name, a); fault != "" {
+			return nil, errParameterValueInvalid("%s", fault)
+		}
+		if a.dataType == "String.Array" && !json.Valid([]byte(a.value)) {
+			return nil, errParameterValueInvalid("The message attribute '%s' holds no valid JSON array.", clip(name))
+		}
+		out[name] = a
+	}
+	return out, nil
+}
+
+func errParameterValueInvalid(format string, args ...any) *Error {
+	err := errInvalidParameterValue(format, args...)
+	err.QueryCode = "ParameterValueInvalid"
+	return err
+}
+
+type publishBatchOutput struct {
+	Successful []publishedEntry `xml:"Successful>member"`
+	Failed     []failedEntry    `xml:"Failed>member"`
+}
+
+type publishedEntry struct{ Id, MessageId string }
+
+type failedEntry struct {
+	Id, Code, Message string
+	SenderFault       bool
+}
+
+func (s *Server) publishBatch(c *call, f form) (*publishBatchOutput, *Error) {
+	t, err := s.topic(f.Get("TopicArn"))
+	if err != nil {
+		return nil, err
+	}
+	prefixes := f.list("PublishBatchRequestEntries.member")
+	ids := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		ids[i] = f.Get(p + ".Id")
+	}
+	if err := batchFault("PublishBatch", ids); err != nil {
+		err.QueryCode = strings.TrimPrefix(err.QueryCode, "AWS.SimpleQueueService.")
+		return nil, err
+	}
+	out := new(publishBatchOutput)
+	var good []*publication
+	size := 0
+	for i, prefix := range prefixes {
+		p, err := f.publication(prefix+".", t)
+		if err == nil && c.fault.FailEntry != nil {
+			err = c.fault.FailEntry(Entry{ids[i], p.message})
+		}
+		if err != nil {
+			out.Failed = append(out.Failed, failedEntry{ids[i], err.queryCode(), err.Message, !err.Receiver})
+			continue
+		}
+		size += p.size()
+		good = append(good, p)
+		out.Successful = append(out.Successful, publishedEntry{ids[i], p.id})
+	}
+	if size > maxPublishSize {
+		return nil, &Error{Code: "BatchRequestTooLong", Message: "The length of all the messages in the batch is more than the limit of 262144 bytes.", Status: http.StatusBadRequest}
+	}
+	for _, p := range good {
+		s.deliver(c, p)
+	}
+	return out, nil
+}
