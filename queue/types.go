@@ -45,8 +45,8 @@ func parseTypes(text string) (map[string]string, error) {
 	}
 	for item := range strings.SplitSeq(text, ",") {
 		i := strings.LastIndexByte(item, '=')
-		if i < 1 || !typeRule.MatchString(item[i+1:]) {
-			return nil, fmt.Errorf("%w: %s: %q does not give a type; want for example fare=Number", ErrInvalid, KeyTypes, item)
+		if i < 0 || !nativeName(item[:i]) || !typeRule.MatchString(item[i+1:]) {
+			return nil, fmt.Errorf("%w: %s: %q does not give an attribute's type; want for example fare=Number", ErrInvalid, KeyTypes, item)
 		}
 		types[item[:i]] = item[i+1:]
 	}
@@ -58,7 +58,7 @@ func parseTypes(text string) (map[string]string, error) {
 func formatTypes(types map[string]string) string {
 	items := make([]string, 0, len(types))
 	for _, key := range slices.Sorted(maps.Keys(types)) {
-		if key != "" && !strings.Contains(key, ",") && typeRule.MatchString(types[key]) {
+		if nativeName(key) && typeRule.MatchString(types[key]) {
 			items = append(items, key+"="+types[key])
 		}
 	}

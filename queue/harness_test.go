@@ -1,0 +1,257 @@
+package queue_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/waybill-dev/waybill/internal/testserver"
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
+)
+
+// A server is an SQS, and perhaps SNS, to run a test on.
+type server struct {
+	name string
+	aws  aws.Config
+	sqs  *sqs.Client
+	sns  *sns.Client // nil if the server has no SNS
+
+	// emulator is set on the embedded one.
+	emulator *emulator.Server
+}
+
+// embedded returns the emulator without a socket: it can run in a bubble of
+// virtual time.
+func embedded(t testing.TB) *server {
+	t.Helper()
+	e := emulator.New(emulator.Config{NoCooldowns: true})
+	s := newServer("emulator", "http://emulator.test")
+	s.aws.HTTPClient = e.Client()
+	s.emulator = e
+	s.sqs, s.sns = sqs.NewFromConfig(s.aws), sns.NewFromConfig(s.aws)
+	return s
+}
+
+// servers returns the emulator and the real servers that are configured.
+func servers(t testing.TB) []*server {
+	t.Helper()
+	all := []*server{embedded(t)}
+	if url, ok := testserver.LocalStack(t); ok {
+		all = append(all, newServer("localstack", url))
+	}
+	if url, ok := testserver.ElasticMQ(t); ok {
+		s := newServer("elasticmq", url)
+		s.sns = nil
+		all = append(all, s)
+	}
+	if url, ok := testserver.Moto(t); ok {
+		all = append(all, newServer("moto", url))
+	}
+	return all
+}
+
+func newServer(name, url string) *server {
+	cfg := aws.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String(url),
+		Credentials:  credentials.NewStaticCredentialsProvider("test", "test", ""),
+		HTTPClient:   queue.NewHTTPClient(),
+	}
+	return &server{name: name, aws: cfg, sqs: sqs.NewFromConfig(cfg), sns: sns.NewFromConfig(cfg)}
+}
+
+// on runs the test on each server.
+func on(t *testing.T, test func(*testing.T, *server)) {
+	for _, s := range servers(t) {
+		t.Run(s.name, func(t *testing.T) { test(t, s) })
+	}
+}
+
+// createQueue creates a queue and returns its URL.
+func (s *server) createQueue(t testing.TB, name string, attributes ...string) string {
+	t.Helper()
+	in := &sqs.CreateQueueInput{QueueName: aws.String(name), Attributes: map[string]string{}}
+	for i := 0; i < len(attributes); i += 2 {
+		in.Attributes[attributes[i]] = attributes[i+1]
+	}
+	out, err := s.sqs.CreateQueue(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return aws.ToString(out.QueueUrl)
+}
+
+// createTopic creates a topic that delivers to queues, and returns its ARN.
+func (s *server) createTopic(t testing.TB, name string, attributes map[string]string, queueURLs ...string) string {
+	t.Helper()
+	out, err := s.sns.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range queueURLs {
+		_, err := s.sns.Subscribe(t.Context(), &sns.SubscribeInput{
+			TopicArn:   out.TopicArn,
+			Protocol:   aws.String("sqs"),
+			Endpoint:   aws.String(s.queueARN(t, url)),
+			Attributes: maps.Clone(attributes),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return aws.ToString(out.TopicArn)
+}
+
+func (s *server) queueARN(t testing.TB, url string) string {
+	t.Helper()
+	return s.attribute(t, url, sqstypes.QueueAttributeNameQueueArn)
+}
+
+func (s *server) attribute(t testing.TB, url string, name sqstypes.QueueAttributeName) string {
+	t.Helper()
+	out, err := s.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(url), AttributeNames: []sqstypes.QueueAttributeName{name},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Attributes[string(name)]
+}
+
+// depth returns the numbers of messages that can be received and that are in
+// flight.
+func (s *server) depth(t testing.TB, url string) string {
+	t.Helper()
+	return fmt.Sprintf("%s visible, %s in flight",
+		s.attribute(t, url, sqstypes.QueueAttributeNameApproximateNumberOfMessages),
+		s.attribute(t, url, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible))
+}
+
+// redrivePolicy returns the attribute that sends messages to a dead-letter
+// queue.
+func (s *server) redrivePolicy(t testing.TB, deadLetterURL string, maxReceiveCount int) string {
+	t.Helper()
+	return fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":%d}`, s.queueARN(t, deadLetterURL), maxReceiveCount)
+}
+
+// send sends bodies as a plain client does.
+func (s *server) send(t testing.TB, url string, bodies ...string) {
+	t.Helper()
+	for _, body := range bodies {
+		if _, err := s.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(url), MessageBody: aws.String(body)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// receive receives a message as a plain client does, and leaves it in flight.
+func (s *server) receive(t testing.TB, url string) sqstypes.Message {
+	t.Helper()
+	out, err := s.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+		QueueUrl:                    aws.String(url),
+		MessageAttributeNames:       []string{"All"},
+		MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{"All"},
+		WaitTimeSeconds:             5,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Messages) != 1 {
+		t.Fatalf("received %d messages, want 1", len(out.Messages))
+	}
+	return out.Messages[0]
+}
+
+func newPublisher(t testing.TB, cfg queue.PublisherConfig) *queue.Publisher {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = testLogger(t)
+	}
+	p, err := queue.NewPublisher(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func newSubscriber(t testing.TB, cfg queue.SubscriberConfig) *queue.Subscriber {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = testLogger(t)
+	}
+	s, err := queue.NewSubscriber(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func subscribe(t testing.TB, s *queue.Subscriber, endpoint string) <-chan *message.Message {
+	t.Helper()
+	ch, err := s.Subscribe(t.Context(), endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ch
+}
+
+// next returns the next message, and fails the test if there is none in time.
+func next(t testing.TB, ch <-chan *message.Message) *message.Message {
+	t.Helper()
+	select {
+	case msg, ok := <-ch:
+		if !ok {
+			t.Fatal("the channel is closed")
+		}
+		return msg
+	case <-time.After(30 * time.Second):
+		t.Fatal("no message for 30 s")
+	}
+	return nil
+}
+
+// testLogger logs to the test.
+func testLogger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
+}
+
+func mustJSON(t testing.TB, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+var background = context.Background()
