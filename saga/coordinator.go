@@ -1,0 +1,314 @@
+package saga
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// Store is what a coordinator keeps executions in; redisstore.Store and
+// memstore.Store are.
+type Store interface {
+	store.Executions
+	store.Definitions
+	store.Members
+}
+
+// CoordinatorConfig says how a coordinator works.
+type CoordinatorConfig struct {
+	// Store keeps the executions. Required.
+	Store Store
+
+	// Sagas are the definitions that this process has the code for. Executions
+	// of others are left to other coordinators. Required.
+	Sagas []Definer
+
+	// Name tells this coordinator from others in the store. Defaults to a
+	// random one.
+	Name string
+
+	// Concurrency is how many executions are open at once. Defaults to 100.
+	Concurrency int
+
+	// Lease is how long an execution stays with a coordinator that has died.
+	// It is renewed while handlers run, so handlers may take longer. At least
+	// 100 ms. Defaults to 30 s.
+	Lease time.Duration
+
+	// Sweep is how often the coordinator looks for executions whose wake-up
+	// has come, and so how late a wait may end. Defaults to 1 s.
+	Sweep time.Duration
+
+	// Drain is how long Run waits for running handlers after its context has
+	// ended, before it ends theirs. Defaults to 20 s.
+	Drain time.Duration
+
+	// Retention is how long an execution is kept after its end. Defaults to 7
+	// days.
+	Retention time.Duration
+
+	// Tombstone is how long its id cannot be used again after that. It must be
+	// longer than a message that starts the execution may wait on its queue.
+	// Defaults to 15 days.
+	Tombstone time.Duration
+
+	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB.
+	MaxState int
+
+	// MaxOpenings is how many openings in a row may end without a commit
+	// before the execution is blocked, because it kills its workers. Defaults
+	// to 5.
+	MaxOpenings int
+
+	// Publisher sends the notices of executions that were started with
+	// [NotifyTo]; it may be nil where none are.
+	Publisher message.Publisher
+
+	// Codec encrypts or compresses state and history. All processes that share
+	// a namespace need the same. Defaults to none.
+	Codec Codec
+
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+// A Coordinator runs executions. Any number of them share one store.
+type Coordinator struct {
+	cfg   CoordinatorConfig
+	store Store
+	log   *slog.Logger
+	defs  map[definitionKey]*Definition
+	names map[string]*Definition // the definition that a name starts
+
+	slots chan struct{} // one taken for each open execution
+	kick  chan struct{} // tells the sweeper not to wait
+	drain chan struct{} // closed when Run is to end
+
+	background context.Context // of calls to the store; never ends
+	handlers   context.Context // ends when draining has taken too long
+	stop       context.CancelFunc
+
+	mu      sync.Mutex
+	started bool
+	open    bool // takes executions on
+	actors  sync.WaitGroup
+	running sync.WaitGroup // handlers
+
+	waiters waiters
+	missing sync.Map // definitionKey -> struct{}: reported already
+}
+
+type definitionKey struct{ name, version string }
+
+// NewCoordinator checks the configuration and the sagas, and reports all that is
+// wrong with them. Nothing runs before [Coordinator.Run].
+func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	c := &Coordinator{
+		cfg:        cfg,
+		store:      cfg.Store,
+		log:        cfg.Logger.With("coordinator", cfg.Name),
+		defs:       make(map[definitionKey]*Definition),
+		names:      make(map[string]*Definition),
+		slots:      make(chan struct{}, cfg.Concurrency),
+		kick:       make(chan struct{}, 1),
+		drain:      make(chan struct{}),
+		background: context.Background(),
+	}
+	c.handlers, c.stop = context.WithCancel(context.Background())
+	var errs []error
+	for _, s := range cfg.Sagas {
+		d, err := s.definition()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		key := definitionKey{d.name, d.version}
+		if c.defs[key] != nil {
+			errs = append(errs, fmt.Errorf("saga %q is registered twice", d.name))
+		}
+		// Of several versions the last one given is started; the others go on.
+		c.defs[key], c.names[d.name] = d, d
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (cfg *CoordinatorConfig) complete() error {
+	var errs []error
+	check := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf("saga: CoordinatorConfig."+format, args...))
+		}
+	}
+	check(cfg.Store == nil, "Store is nil")
+	check(len(cfg.Sagas) == 0, "Sagas is empty: there is nothing to run")
+	check(cfg.Concurrency < 0, "Concurrency is %d, want it positive", cfg.Concurrency)
+	check(cfg.Lease != 0 && cfg.Lease < 100*time.Millisecond, "Lease is %s, want at least 100ms", cfg.Lease)
+	check(cfg.MaxState < 0, "MaxState is %d, want it positive", cfg.MaxState)
+	check(cfg.MaxOpenings < 0, "MaxOpenings is %d, want it positive", cfg.MaxOpenings)
+	for name, d := range map[string]time.Duration{
+		"Sweep": cfg.Sweep, "Drain": cfg.Drain, "Retention": cfg.Retention, "Tombstone": cfg.Tombstone,
+	} {
+		check(d < 0, "%s is %s, want it positive", name, d)
+	}
+	setDefault(&cfg.Name, "coordinator-"+rand.Text()[:10])
+	setDefault(&cfg.Concurrency, 100)
+	setDefault(&cfg.Lease, 30*time.Second)
+	setDefault(&cfg.Sweep, time.Second)
+	setDefault(&cfg.Drain, 20*time.Second)
+	setDefault(&cfg.Retention, 7*24*time.Hour)
+	setDefault(&cfg.Tombstone, 15*24*time.Hour)
+	setDefault(&cfg.MaxState, 256<<10)
+	setDefault(&cfg.MaxOpenings, 5)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return errors.Join(errs...)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run registers the definitions in the store and runs executions until the
+// context ends. Then it takes on nothing more, lets running handlers finish for
+// CoordinatorConfig.Drain, commits, and gives every lease back. Handlers that
+// take longer see their contexts end; those that do not heed that are left
+// behind and named in the error, and their executions go on elsewhere when
+// their leases expire.
+//
+// A coordinator runs once.
+func (c *Coordinator) Run(ctx context.Context) error {
+	if err := c.register(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.started {
+		c.mu.Unlock()
+		return errors.New("saga: a coordinator runs once")
+	}
+	c.started, c.open = true, true
+	c.mu.Unlock()
+	defer c.stop()
+
+	members, err := newMembers(ctx, c)
+	if err != nil {
+		return err
+	}
+	var loops sync.WaitGroup
+	loops.Go(func() { members.run(ctx) })
+	loops.Go(func() { c.sweep(ctx, members) })
+	<-ctx.Done()
+
+	c.mu.Lock()
+	c.open = false
+	c.mu.Unlock()
+	close(c.drain)
+	loops.Wait()
+	return c.finish()
+}
+
+func (c *Coordinator) register(ctx context.Context) error {
+	for key, d := range c.defs {
+		graph, err := d.MarshalJSON()
+		if err != nil {
+			return fmt.Errorf("register saga %q: %w", key.name, err)
+		}
+		if err := c.store.PutDefinition(ctx, key.name, key.version, graph); err != nil {
+			return fmt.Errorf("register saga %q: %w", key.name, err)
+		}
+	}
+	return nil
+}
+
+// finish waits for what is open.
+func (c *Coordinator) finish() error {
+	done := make(chan struct{})
+	go func() {
+		c.actors.Wait()
+		c.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(c.cfg.Drain):
+	}
+	c.stop()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(c.cfg.Lease):
+	}
+	return fmt.Errorf("saga: coordinator %s: handlers still run %s after their contexts ended", c.cfg.Name, c.cfg.Lease)
+}
+
+func (c *Coordinator) draining() bool {
+	select {
+	case <-c.drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// take takes a slot, and enters the caller as an actor that finish waits for.
+// It reports false where none is free, or the coordinator drains.
+func (c *Coordinator) take() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return false
+	}
+	select {
+	case c.slots <- struct{}{}:
+		c.actors.Add(1)
+		return true
+	default:
+		return false
+	}
+}
+
+// give gives the slot back.
+func (c *Coordinator) give() {
+	<-c.slots
+	c.actors.Done()
+	c.wake()
+}
+
+// wake tells the sweeper to look now.
+func (c *Coordinator) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Ring tells the coordinator that an execution has something to do. Without it
+// the sweeper finds the execution within CoordinatorConfig.Sweep. It returns
+// at once.
+func (c *Coordinator) Ring(id string) {
+	if !c.take() {
+		return
+	}
+	go func() {
+		defer c.give()
+		c.openAndRun(id)
+	}()
+}

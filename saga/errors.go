@@ -1,0 +1,211 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+var (
+	// ErrBlocked reports that a saga waits for an operator: see [Client.Retry].
+	ErrBlocked = errors.New("saga is blocked")
+
+	// ErrCompensated reports that a saga failed and was undone.
+	ErrCompensated = errors.New("saga was compensated")
+
+	// ErrUnknownDefinition reports a start under a name that this process has
+	// not registered.
+	ErrUnknownDefinition = errors.New("unknown definition")
+)
+
+// Outcome tells a compensation what became of the action that it undoes.
+type Outcome string
+
+const (
+	// Done means that the action returned without an error. The compensation
+	// sees the state as it was committed after the action.
+	Done Outcome = "done"
+
+	// Unknown means that nobody can tell: the action timed out, its worker
+	// died, it panicked, or its answer was lost on the way. The compensation
+	// sees the state as it was before the action, must cope with an action
+	// that never happened, and with one that did.
+	Unknown Outcome = "unknown"
+
+	// NotDone means that the action is known to have had no effect. Its
+	// compensation does not run.
+	NotDone Outcome = "not done"
+)
+
+// outcomeError is an error whose author knows the outcome, or that a retry is
+// of no use.
+type outcomeError struct {
+	err       error
+	outcome   Outcome // empty: to be judged from err
+	permanent bool
+}
+
+func (e *outcomeError) Error() string   { return e.err.Error() }
+func (e *outcomeError) Unwrap() error   { return e.err }
+func (e *outcomeError) Permanent() bool { return e.permanent }
+
+// Permanent marks an error that no retry will cure: a card that is declined, an
+// amount that is negative. The step fails at once. Permanent(nil) is nil.
+//
+// Any error in the chain with a method Permanent() bool that answers true does
+// the same.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outcomeError{err: err, permanent: true}
+}
+
+// NoEffect marks an error after which the action is known to have had no
+// effect, although the error alone would not tell. NoEffect(nil) is nil.
+func NoEffect(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outcomeError{err: err, outcome: NotDone}
+}
+
+// Uncertain marks an error after which the action may have had its effect: its
+// compensation will run, told [Unknown]. Uncertain(nil) is nil.
+func Uncertain(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &outcomeError{err: err, outcome: Unknown}
+}
+
+// saidOutcome is the outcome that the error's author declared, if any.
+func saidOutcome(err error) (Outcome, bool) {
+	for {
+		var said *outcomeError
+		if !errors.As(err, &said) {
+			return "", false
+		}
+		if said.outcome != "" {
+			return said.outcome, true
+		}
+		err = said.err
+	}
+}
+
+// outcomeOf judges an action's error. What its author says counts. Else errors
+// that an answer may have been lost behind are unknown: a context that ended, a
+// panic, and errors of a network connection that was established.
+func outcomeOf(err error) Outcome {
+	if err == nil {
+		return Done
+	}
+	if said, ok := saidOutcome(err); ok {
+		return said
+	}
+	var panicked *PanicError
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &panicked) {
+		return Unknown
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return NotDone
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return Unknown
+	}
+	return NotDone
+}
+
+func isPermanent(err error) bool {
+	for e := err; e != nil; {
+		var p interface {
+			error
+			Permanent() bool
+		}
+		if !errors.As(e, &p) {
+			return false
+		}
+		if p.Permanent() {
+			return true
+		}
+		e = errors.Unwrap(p)
+	}
+	return false
+}
+
+// PanicError is the failure of a handler that panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// StateSizeError reports a state that has grown over [CoordinatorConfig.MaxState].
+type StateSizeError struct {
+	Step        string
+	Size, Limit int // bytes
+}
+
+func (e *StateSizeError) Error() string {
+	return fmt.Sprintf("state after step %q has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", e.Step, e.Size, e.Limit)
+}
+
+// Permanent reports that a retry would not help.
+func (e *StateSizeError) Permanent() bool { return true }
+
+// FailedError tells why a saga did not complete.
+type FailedError struct {
+	Execution string
+	Status    Status // Compensated or Blocked
+	Cause     *Cause
+}
+
+func (e *FailedError) Error() string {
+	if e.Cause == nil {
+		return fmt.Sprintf("saga %q is %s", e.Execution, e.Status)
+	}
+	return fmt.Sprintf("saga %q is %s: %s", e.Execution, e.Status, e.Cause)
+}
+
+// Is matches [ErrCompensated] and [ErrBlocked].
+func (e *FailedError) Is(target error) bool {
+	return target == ErrCompensated && e.Status == Compensated || target == ErrBlocked && e.Status == Blocked
+}
+
+// errWorkerLost is the failure of an attempt whose worker did not live to
+// answer.
+var errWorkerLost = errors.New("the worker was lost before it answered")
+
+// maxMessage bounds an error's text in frames and history.
+const maxMessage = 2048
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	}
+	return text
+}
+
+// failure is the event of a failed attempt.
+func failure(t EventType, step string, attempt int, r result) Event {
+	e := Event{Type: t, Step: step, Attempt: attempt, Outcome: r.outcome, Error: errorText(r.err)}
+	var panicked *PanicError
+	if errors.As(r.err, &panicked) {
+		e.Stack = string(panicked.Stack[:min(len(panicked.Stack), maxMessage)])
+	}
+	return e
+}

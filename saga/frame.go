@@ -1,0 +1,121 @@
+package saga
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// meta is what never changes about an execution.
+type meta struct {
+	Definition string          `json:"d"`
+	Version    string          `json:"v"`
+	Input      json.RawMessage `json:"i"`
+	ReplyTo    string          `json:"r,omitempty"`
+}
+
+// frame is where an execution stands: the whole of it that a commit writes.
+// Times are milliseconds on the store's clock.
+type frame struct {
+	// Step is the step that is being done or, while undoing, the one that is
+	// being undone.
+	Step string `json:"s,omitempty"`
+	// Entered is when the step was entered.
+	Entered int64 `json:"t,omitempty"`
+	// Attempt is the number of the attempt that is dispatched. It only grows,
+	// apart for action and compensation; Tries counts those that are charged
+	// to the retry policy.
+	Attempt int `json:"a,omitempty"`
+	Tries   int `json:"n,omitempty"`
+	// Epoch is the opening that may run the attempt. A later one that finds it
+	// has lost the answer.
+	Epoch int64 `json:"e"`
+	// At is when the attempt is to begin or, if that is past, when it was
+	// dispatched.
+	At int64 `json:"b,omitempty"`
+	// Unknown is set once an attempt of the action ended unknown: its effect
+	// may exist whatever later attempts say. StillRunning is until when a
+	// handler that did not answer may be at work.
+	Unknown      bool  `json:"u,omitempty"`
+	StillRunning int64 `json:"r,omitempty"`
+
+	Undoing bool `json:"x,omitempty"`
+	Blocked bool `json:"k,omitempty"`
+	Pivoted bool `json:"p,omitempty"`
+	Overdue bool `json:"o,omitempty"` // the alert was given
+	// Cause is why the execution is being undone, Trouble why it is blocked.
+	Cause   *Cause `json:"c,omitempty"`
+	Trouble *Cause `json:"m,omitempty"`
+
+	State     json.RawMessage `json:"d,omitempty"`
+	Snapshots int             `json:"f,omitempty"` // number of the last one; 0 is the input
+	Undo      []undoRecord    `json:"z,omitempty"` // in the order of dispatch
+}
+
+// undoRecord is a compensation that must run if the saga fails.
+type undoRecord struct {
+	Step     string  `json:"s"`
+	Outcome  Outcome `json:"o"`
+	Snapshot int     `json:"f"` // the state that the compensation sees
+	NotUntil int64   `json:"t,omitempty"`
+}
+
+// snapshotField names the field that keeps a snapshot of the state.
+func snapshotField(n int) string { return store.RootFrame + "@" + strconv.Itoa(n) }
+
+func (f *frame) clone() *frame {
+	c := *f
+	c.Undo = append([]undoRecord(nil), f.Undo...)
+	return &c
+}
+
+func encodeJSON(codec Codec, v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil || codec == nil {
+		return data, err
+	}
+	return codec.Encode(data)
+}
+
+func decodeJSON(codec Codec, data []byte, v any) error {
+	if codec != nil {
+		plain, err := codec.Decode(data)
+		if err != nil {
+			return fmt.Errorf("codec: %w", err)
+		}
+		data = plain
+	}
+	return json.Unmarshal(data, v)
+}
+
+// decodeState decodes a state as a snapshot keeps it.
+func decodeState(codec Codec, stored []byte) (json.RawMessage, error) {
+	var state json.RawMessage
+	err := decodeJSON(codec, stored, &state)
+	return state, err
+}
+
+// A Codec changes the bytes of state and history on their way to the store and
+// back, to encrypt or compress them. Decode must undo Encode. Both are called
+// from many goroutines.
+type Codec interface {
+	Encode(plain []byte) ([]byte, error)
+	Decode(stored []byte) ([]byte, error)
+}
+
+func toMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}

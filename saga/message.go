@@ -1,0 +1,75 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// startMessage is the message that starts an execution: see the package
+// documentation.
+type startMessage struct {
+	Waybill int             `json:"waybill"`
+	Start   string          `json:"start"`
+	ID      string          `json:"id"`
+	Input   json.RawMessage `json:"input"`
+	ReplyTo string          `json:"replyTo"`
+}
+
+// HandleStart is a watermill handler for messages that start executions of the
+// coordinator's sagas. It acknowledges a message once the execution is durable,
+// and a repeated message too. An error that a retry cannot cure, such as an
+// unknown saga or an id that is taken, has a method Permanent() bool that
+// answers true: package pipeline moves such messages to the dead-letter queue.
+func (c *Coordinator) HandleStart(msg *message.Message) error {
+	var m startMessage
+	if err := json.Unmarshal(msg.Payload, &m); err != nil {
+		return Permanent(fmt.Errorf("start message %s: %w", msg.UUID, err))
+	}
+	switch {
+	case m.Waybill != messageFormat:
+		return Permanent(fmt.Errorf(`start message %s: "waybill" is %d, want %d, the version of the message's format`, msg.UUID, m.Waybill, messageFormat))
+	case m.ID == "":
+		return Permanent(fmt.Errorf(`start message %s: "id" is empty, want an id of your own for the execution`, msg.UUID))
+	case len(m.Input) == 0:
+		return Permanent(fmt.Errorf(`start message %s: "input" is missing`, msg.UUID))
+	}
+	def := c.names[m.Start]
+	if def == nil {
+		return Permanent(fmt.Errorf(`start message %s: "start" is %q: %w, have %s`, msg.UUID, m.Start,
+			ErrUnknownDefinition, strings.Join(sortedKeys(c.names), ", ")))
+	}
+	var opts []StartOption
+	if m.ReplyTo != "" {
+		opts = append(opts, NotifyTo(m.ReplyTo))
+	}
+	_, err := c.Client().start(msg.Context(), def, m.ID, m.Input, opts)
+	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrInvalid) {
+		return Permanent(err)
+	}
+	return err
+}
+
+// Doorbell returns a function for ClientConfig.Ring that publishes the
+// execution's id to a topic. Coordinators hear it by [Coordinator.HandleRing].
+func Doorbell(publisher message.Publisher, topic string) func(context.Context, string) {
+	return func(ctx context.Context, id string) {
+		msg := message.NewMessage(watermill.NewUUID(), message.Payload(id))
+		msg.SetContext(ctx)
+		// Nobody depends on the bell: the sweep finds what it misses.
+		_ = publisher.Publish(topic, msg)
+	}
+}
+
+// HandleRing is a watermill handler for what [Doorbell] publishes.
+func (c *Coordinator) HandleRing(msg *message.Message) error {
+	c.Ring(string(msg.Payload))
+	return nil
+}

@@ -1,0 +1,69 @@
+package saga
+
+import "fmt"
+
+// Status is where an execution stands.
+type Status string
+
+const (
+	// Running executions go forward, or are being undone: see
+	// [Execution.Undoing].
+	Running Status = "running"
+	// Blocked executions wait for an operator, at a compensation that keeps
+	// failing or at a step after the point of no return.
+	Blocked Status = "blocked"
+	// Completed executions came through all their steps.
+	Completed Status = "completed"
+	// Compensated executions failed, were cancelled or ran out of time, and
+	// all that was done has been undone.
+	Compensated Status = "compensated"
+)
+
+// Statuses are all of them, in the order of an execution's life.
+func Statuses() []Status { return []Status{Running, Blocked, Completed, Compensated} }
+
+// Ended reports whether nothing more will happen to the execution.
+func (s Status) Ended() bool { return s == Completed || s == Compensated }
+
+// indexOf names the store's index of a definition's executions in a status.
+func indexOf(s Status, definition string) string { return string(s) + ":" + definition }
+
+// Kinds of a Cause.
+const (
+	// CauseFailed: a step failed for good.
+	CauseFailed = "failed"
+	// CauseCancelled: somebody cancelled the saga.
+	CauseCancelled = "cancelled"
+	// CauseTimedOut: the saga ran out of its own time.
+	CauseTimedOut = "timed out"
+	// CauseCrashes: opening the execution keeps killing its workers.
+	CauseCrashes = "crashes"
+)
+
+// A Cause tells why an execution left its way forward, or is blocked.
+type Cause struct {
+	Kind  string `json:"kind"`
+	Step  string `json:"step,omitempty"`
+	Undo  bool   `json:"undo,omitempty"` // the step's compensation
+	Error string `json:"error,omitempty"`
+	// By and Note tell who asked for it and why, where somebody did.
+	By   string `json:"by,omitempty"`
+	Note string `json:"note,omitempty"`
+}
+
+func (c *Cause) String() string {
+	what := c.Kind
+	switch {
+	case c.Undo:
+		what = fmt.Sprintf("undoing %s %s", c.Step, c.Kind)
+	case c.Step != "":
+		what = c.Step + " " + c.Kind
+	}
+	if c.Error != "" {
+		what += ": " + c.Error
+	}
+	if c.Note != "" {
+		what += ": " + c.Note
+	}
+	return what
+}

@@ -1,0 +1,216 @@
+package saga
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"hash/fnv"
+	mathrand "math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// sweep opens executions whose wake-up has come, until the context ends.
+func (c *Coordinator) sweep(ctx context.Context, m *members) {
+	ticker := time.NewTicker(c.cfg.Sweep)
+	defer ticker.Stop()
+	behind := false // more may be due than was taken
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-c.kick:
+			if !behind {
+				continue
+			}
+		}
+		free := cap(c.slots) - len(c.slots)
+		if free == 0 {
+			behind = true
+			continue
+		}
+		ids, err := c.store.Due(ctx, m.partitions(), free, c.cfg.Lease)
+		if err != nil && ctx.Err() == nil {
+			c.log.Warn("sweep", "error", err)
+		}
+		behind = len(ids) == free
+		for _, id := range ids {
+			c.Ring(id)
+		}
+	}
+}
+
+// openAndRun opens an execution and runs it. The caller holds a slot.
+func (c *Coordinator) openAndRun(id string) {
+	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
+	defer cancel()
+	sent := time.Now()
+	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: rand.Text(), Lease: c.cfg.Lease})
+	var held *store.HeldError
+	var notDue *store.NotDueError
+	switch {
+	case err == nil:
+		c.run(o, sent)
+	case errors.As(err, &held), errors.As(err, &notDue), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
+	case errors.Is(err, store.ErrEnded):
+		if _, err := c.store.Purge(ctx, id, c.cfg.Tombstone); err != nil {
+			c.log.Warn("purge", "execution", id, "error", err)
+		}
+	default:
+		c.log.Error("open", "execution", id, "error", err)
+	}
+}
+
+// run runs an execution that was opened by a call sent at the given time.
+func (c *Coordinator) run(o *store.Opening, sent time.Time) {
+	log := c.log.With("execution", o.ID)
+	a, err := c.actor(o, sent)
+	if err != nil {
+		log.Error("the execution is left to others", "error", err)
+		c.release(o.Lease)
+		return
+	}
+	if a == nil {
+		c.release(o.Lease)
+		return
+	}
+	if err := a.run(o); err != nil {
+		log.Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
+	}
+}
+
+// actor prepares to run an opening. It returns nil where this process does not
+// have the definition.
+func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
+	a := &actor{
+		c: c, lease: o.Lease, status: Status(o.Status), commit: o.Commit,
+		recent: make(map[int][]byte),
+	}
+	a.held(sent, o.Now)
+	if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {
+		return nil, err
+	}
+	f := new(frame)
+	if err := decodeJSON(c.cfg.Codec, o.Root, f); err != nil {
+		return nil, err
+	}
+	key := definitionKey{a.meta.Definition, a.meta.Version}
+	def := c.defs[key]
+	if def == nil {
+		if _, reported := c.missing.LoadOrStore(key, struct{}{}); !reported {
+			c.log.Warn("executions of a definition that this process does not have are left to others",
+				"definition", key.name, "version", key.version)
+		}
+		return nil, nil
+	}
+	a.m = resume(def, f, o.Epoch, o.Started, c.cfg.Lease)
+	return a, nil
+}
+
+// release gives an execution back that this process cannot run.
+func (c *Coordinator) release(l store.Lease) {
+	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
+	defer cancel()
+	d := c.cfg.Lease + mathrand.N(c.cfg.Lease)
+	if err := c.store.Release(ctx, l, d); err != nil {
+		c.log.Warn("release", "execution", l.ID, "error", err)
+	}
+}
+
+// members knows the live coordinators, and so which partitions are this one's.
+type members struct {
+	c *Coordinator
+
+	mu    sync.Mutex
+	owned []int
+}
+
+// A coordinator is taken to be dead when it has missed some heartbeats.
+const (
+	heartbeat = 2 * time.Second
+	lifetime  = 5 * heartbeat
+)
+
+func newMembers(ctx context.Context, c *Coordinator) (*members, error) {
+	m := &members{c: c}
+	return m, m.beat(ctx)
+}
+
+func (m *members) run(ctx context.Context) {
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			leave, cancel := context.WithTimeout(m.c.background, heartbeat)
+			defer cancel()
+			if err := m.c.store.Leave(leave, m.c.cfg.Name); err != nil {
+				m.c.log.Warn("leave", "error", err)
+			}
+			return
+		case <-ticker.C:
+			if err := m.beat(ctx); err != nil && ctx.Err() == nil {
+				// The shares stay as they are: leases decide, shares only
+				// spread the work.
+				m.c.log.Warn("heartbeat", "error", err)
+			}
+		}
+	}
+}
+
+func (m *members) beat(ctx context.Context) error {
+	live, err := m.c.store.Heartbeat(ctx, m.c.cfg.Name, lifetime)
+	if err != nil {
+		return err
+	}
+	owned := share(m.c.cfg.Name, live, m.c.store.Partitions())
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.owned = owned
+	return nil
+}
+
+func (m *members) partitions() []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.owned
+}
+
+// share returns the partitions for which the worker's hash is the highest of
+// all live ones (rendezvous hashing): when a worker comes or goes, only its own
+// partitions change hands.
+func share(worker string, live []string, partitions int) []int {
+	var owned []int
+	for p := range partitions {
+		best, bestScore := "", uint64(0)
+		for _, w := range live {
+			h := fnv.New64a()
+			h.Write([]byte(w))
+			h.Write([]byte{0})
+			h.Write([]byte(strconv.Itoa(p)))
+			score := mix(h.Sum64())
+			if best == "" || cmp.Or(cmp.Compare(score, bestScore), cmp.Compare(w, best)) > 0 {
+				best, bestScore = w, score
+			}
+		}
+		if best == worker {
+			owned = append(owned, p)
+		}
+	}
+	return owned
+}
+
+// mix spreads FNV's last bytes, which are where partitions differ, over all
+// bits (the finalizer of SplitMix64).
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
