@@ -45,21 +45,28 @@ type compiler struct {
 	limits  limits
 }
 
+// maxDepth bounds the nesting of a pattern, so that compiling costs little whatever it is given. No service
+// states a bound; those on size and combinations leave little beyond.
+const maxDepth = 100
+
 // conjunction is fields that must all match.
 type conjunction []leaf
 
 // object compiles one object of a pattern to the conjunctions that satisfy it. There is more than one only
 // where $or leaves a choice.
 func (c *compiler) object(path []string, fields map[string]any) ([]conjunction, error) {
-	if len(fields) == 0 {
+	switch {
+	case len(fields) == 0:
 		return nil, &Error{Path: join(path), Reason: "an empty object asks for nothing"}
+	case len(path) > maxDepth:
+		return nil, &Error{Path: clip(join(path)), Reason: fmt.Sprintf("more than %d objects deep", maxDepth)}
 	}
 	out := []conjunction{nil}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		var choice []conjunction
 		var err error
-		if list, ok := fields[name].([]any); ok && name == "$or" && isOr(list) {
-			choice, err = c.or(path, list)
+		if name == "$or" {
+			choice, err = c.or(path, fields[name])
 		} else {
 			choice, err = c.field(append(slices.Clip(path), name), fields[name])
 		}
@@ -112,37 +119,20 @@ func (c *compiler) operator(name string, arg any) (r rule, reason string, known 
 	return r, reason, true
 }
 
-// reserved are the names that an object under $or may not have as fields: Event Ruler, README, "The $or
-// Primitive".
-var reserved = map[string]bool{
-	"anything-but": true, "cidr": true, "equals-ignore-case": true, "exactly": true, "exists": true,
-	"numeric": true, "prefix": true, "suffix": true, "wildcard": true,
-}
-
-// isOr reports whether the array of a field named $or is the operator, and not a plain field's: at least
-// two objects, none of them a rule.
-func isOr(list []any) bool {
+// or compiles the alternatives of $or: at least two objects (Event Ruler, README, "The $or Primitive"). It
+// is always the operator here; Event Ruler's older compiler took what is malformed for a field of that name.
+func (c *compiler) or(path []string, v any) ([]conjunction, error) {
+	list, _ := v.([]any)
 	if len(list) < 2 {
-		return false
+		return nil, &Error{Path: join(path), Rule: "$or", Reason: "an array of at least two objects is due here"}
 	}
+	var out []conjunction
 	for _, v := range list {
 		fields, ok := v.(map[string]any)
 		if !ok {
-			return false
+			return nil, &Error{Path: join(path), Rule: "$or", Reason: fmt.Sprintf("objects of fields are due here, not %s", describe(v))}
 		}
-		for name := range fields {
-			if reserved[name] {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func (c *compiler) or(path []string, list []any) ([]conjunction, error) {
-	var out []conjunction
-	for _, v := range list {
-		choice, err := c.object(path, v.(map[string]any))
+		choice, err := c.object(path, fields)
 		if err != nil {
 			return nil, err
 		}

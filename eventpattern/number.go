@@ -83,57 +83,140 @@ func (d decimal) abs() decimal {
 	return d
 }
 
-// comparison is a range of numbers, unbounded where low or high is absent.
+// floor cuts d to n digits after the point, towards minus infinity: so Event Ruler cuts the numbers of
+// events that are more exact than it compares.
+func (d decimal) floor(n int) decimal {
+	if d.decimals() <= n {
+		return d
+	}
+	keep := max(0, d.exponent+n)
+	cut := decimal{d.negative, d.digits[:keep], d.exponent}
+	if !d.negative {
+		return cut.trim()
+	}
+	// Away from zero: one more in the last place.
+	digits := []byte("0" + cut.digits)
+	exponent := d.exponent + 1
+	if keep == 0 {
+		return decimal{true, "1", 1 - n}
+	}
+	for i := len(digits) - 1; ; i-- {
+		if digits[i] != '9' {
+			digits[i]++
+			break
+		}
+		digits[i] = '0'
+	}
+	if digits[0] == '0' {
+		digits, exponent = digits[1:], exponent-1
+	}
+	return decimal{true, string(digits), exponent}.trim()
+}
+
+// trim drops the zeros at the end, and the sign and exponent of zero.
+func (d decimal) trim() decimal {
+	d.digits = strings.TrimRight(d.digits, "0")
+	if d.digits == "" {
+		return decimal{}
+	}
+	return d
+}
+
+// scale is what a dialect compares numbers by: how far they reach, and how exact they are.
+type scale struct {
+	limit    decimal
+	decimals int
+}
+
+// value returns a number of an event as it is compared, and reports whether it can be.
+func (s scale) value(v any) (decimal, bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return decimal{}, false
+	}
+	d, ok := parseDecimal(n.String())
+	if !ok || d.abs().compare(s.limit) > 0 {
+		return decimal{}, false
+	}
+	return d.floor(s.decimals), true
+}
+
+// equalNumber is an exact number: equal as a number, or, beyond the range of numeric matching, written the
+// same, which is what makes account numbers match (Event Ruler does both).
+type equalNumber struct {
+	text  string
+	scale scale
+	value decimal
+	inner bool // value is in range
+}
+
+func (r equalNumber) match(v any) bool {
+	if n, ok := v.(json.Number); ok && n.String() == r.text {
+		return true
+	}
+	d, ok := r.scale.value(v)
+	return ok && r.inner && d.compare(r.value) == 0
+}
+
+// comparison is a range of numbers, unbounded where low or high is nil.
 type comparison struct {
-	equalTo       bool
-	hasLow, lowIn bool
-	low           decimal
-	hasHigh       bool
-	highIn        bool
-	high          decimal
-	limit         decimal // beyond which numbers match nothing
+	scale         scale
+	low, high     *decimal
+	lowIn, highIn bool // the bound itself is in the range
 }
 
 func (r comparison) match(v any) bool {
-	n, ok := v.(json.Number)
+	d, ok := r.scale.value(v)
 	if !ok {
 		return false
 	}
-	d, ok := parseDecimal(n.String())
-	if !ok || d.abs().compare(r.limit) > 0 {
-		return false
-	}
-	if r.equalTo {
-		return d.compare(r.low) == 0
-	}
-	if r.hasLow {
-		if c := d.compare(r.low); c < 0 || c == 0 && !r.lowIn {
+	if r.low != nil {
+		if c := d.compare(*r.low); c < 0 || c == 0 && !r.lowIn {
 			return false
 		}
 	}
-	if r.hasHigh {
-		if c := d.compare(r.high); c > 0 || c == 0 && !r.highIn {
+	if r.high != nil {
+		if c := d.compare(*r.high); c > 0 || c == 0 && !r.highIn {
 			return false
 		}
 	}
 	return true
 }
 
-func (c *compiler) bound() decimal {
-	d, _ := parseDecimal(c.limits.number)
-	return d
+func (l limits) scale() scale {
+	d, _ := parseDecimal(l.number) // a constant
+	return scale{d, l.decimals}
 }
 
-// number reads a number of a pattern, and holds it to the dialect's range and precision.
-func (c *compiler) number(n json.Number) (decimal, string) {
+// equalNumber compiles a number that stands for itself.
+func (c *compiler) equalNumber(n json.Number) (rule, string) {
+	s := c.limits.scale()
+	d, ok := parseDecimal(n.String())
+	if !ok {
+		return nil, notANumber(n)
+	}
+	return equalNumber{n.String(), s, d.floor(s.decimals), d.abs().compare(s.limit) <= 0}, ""
+}
+
+func notANumber(n json.Number) string {
+	return clip(n.String()) + " is not a number that can be compared"
+}
+
+// number reads a bound of a range, and holds it to the dialect's range and precision.
+func (c *compiler) number(v any) (decimal, string) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return decimal{}, fmt.Sprintf("a number is due after the operator, not %s", describe(v))
+	}
+	s := c.limits.scale()
 	d, ok := parseDecimal(n.String())
 	switch {
 	case !ok:
-		return decimal{}, fmt.Sprintf("%s is not a number", clip(n.String()))
-	case d.abs().compare(c.bound()) > 0:
+		return decimal{}, notANumber(n)
+	case d.abs().compare(s.limit) > 0:
 		return decimal{}, fmt.Sprintf("%s is not between -%s and %s", clip(n.String()), c.limits.number, c.limits.number)
-	case d.decimals() > c.limits.decimals:
-		return decimal{}, fmt.Sprintf("%s has more than %d digits after the point", clip(n.String()), c.limits.decimals)
+	case d.decimals() > s.decimals:
+		return decimal{}, fmt.Sprintf("%s has more than %d digits after the point", clip(n.String()), s.decimals)
 	}
 	return d, ""
 }
@@ -144,38 +227,34 @@ func (c *compiler) numeric(arg any) (rule, string) {
 	if !ok || len(list) != 2 && len(list) != 4 {
 		return nil, `an array such as ["=", 5], [">", 0] or [">", 0, "<=", 5] is due here`
 	}
-	r := comparison{limit: c.bound()}
+	r := comparison{scale: c.limits.scale()}
 	for i := 0; i < len(list); i += 2 {
-		n, ok := list[i+1].(json.Number)
-		if !ok {
-			return nil, fmt.Sprintf("a number is due after the operator, not %s", describe(list[i+1]))
-		}
-		d, reason := c.number(n)
+		d, reason := c.number(list[i+1])
 		if reason != "" {
 			return nil, reason
 		}
-		operator, _ := list[i].(string)
-		switch operator {
+		switch operator := list[i]; operator {
 		case "=":
 			if len(list) != 2 {
 				return nil, `"=" stands alone`
 			}
-			r.equalTo, r.low = true, d
+			r.low, r.high, r.lowIn, r.highIn = &d, &d, true, true
+			return r, ""
 		case ">", ">=":
-			if i != 0 {
-				return nil, "a range is a lower bound followed by an upper one"
-			}
-			r.hasLow, r.low, r.lowIn = true, d, operator == ">="
+			r.low, r.lowIn = &d, operator == ">="
 		case "<", "<=":
-			if i == 0 && len(list) == 4 {
-				return nil, "a range is a lower bound followed by an upper one"
-			}
-			r.hasHigh, r.high, r.highIn = true, d, operator == "<="
+			r.high, r.highIn = &d, operator == "<="
 		default:
-			return nil, fmt.Sprintf(`one of =, <, <=, > and >= is due here, not %s`, describe(list[i]))
+			return nil, fmt.Sprintf(`one of =, <, <=, > and >= is due here, not %s`, describe(operator))
+		}
+		if len(list) == 4 && (i == 0) != (r.high == nil) {
+			return nil, "a range is a lower bound followed by an upper one"
 		}
 	}
-	if r.hasLow && r.hasHigh && r.low.compare(r.high) >= 0 {
+	switch {
+	case len(list) == 4 && (r.low == nil || r.high == nil):
+		return nil, "a range is a lower bound followed by an upper one"
+	case len(list) == 4 && r.low.compare(*r.high) >= 0:
 		return nil, "the lower bound is not below the upper one"
 	}
 	return r, ""

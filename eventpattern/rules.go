@@ -101,8 +101,7 @@ func (c *compiler) exact(v any) (rule, string) {
 	case nil, bool, string:
 		return equal{v}, ""
 	case json.Number:
-		n, reason := c.number(v)
-		return comparison{equalTo: true, low: n, high: n, lowIn: true, highIn: true, limit: c.bound()}, reason
+		return c.equalNumber(v)
 	}
 	return nil, "an array within an array is no rule"
 }
@@ -116,17 +115,17 @@ func (c *compiler) suffix(arg any) (rule, string) {
 }
 
 func affix(arg any, plain, fold func(string) rule) (rule, string) {
-	make := plain
+	compile := plain
 	if fields, ok := arg.(map[string]any); ok && len(fields) == 1 {
 		if inner, ok := fields["equals-ignore-case"]; ok {
-			arg, make = inner, fold
+			arg, compile = inner, fold
 		}
 	}
 	s, reason := text(arg)
 	if reason != "" {
 		return nil, reason
 	}
-	return make(s), ""
+	return compile(s), ""
 }
 
 func text(arg any) (string, string) {
