@@ -12,12 +12,18 @@ const FormatVersion = 1
 // RootFrame is the name of the frame that every opening hands over.
 const RootFrame = "f:"
 
+// MailsRemembered is how many ids of mail an execution keeps, to drop repeats.
+const MailsRemembered = 1000
+
 // Executions keeps executions.
 type Executions interface {
 	// Start creates an execution, and opens it at once where r.Nonce is set.
 	// The same id with the same Match is the same execution: Start answers
 	// Created false with its status and changes nothing. Another Match is
 	// ErrExists; an id whose execution was purged is ErrGone.
+	//
+	// A start whose answer was lost is told from another one by its Commit,
+	// which is the last one until the first transition, and by its Nonce.
 	Start(ctx context.Context, r StartRequest) (StartResult, error)
 
 	// Open takes the lease on an execution that has mail, a wake-up that is
@@ -32,23 +38,26 @@ type Executions interface {
 	Commit(ctx context.Context, c *Commit) (CommitResult, error)
 
 	// Renew extends a lease and hands over mail that came after mail number
-	// read.
+	// read, but none that a commit absorbed meanwhile.
 	Renew(ctx context.Context, l Lease, d time.Duration, read int64) (Renewal, error)
 
 	// Release gives a lease back without a transition; the next wake-up is d
-	// from now. Where nothing was committed since the opening, it takes the
-	// opening back: the epoch is what it was before, and the opening does not
-	// count. A lease that was lost already is no error.
+	// from now, even if mail waits or a deadline comes before. Where nothing
+	// was committed since the opening, it takes the opening back: the epoch is
+	// what it was before, and the opening does not count. A lease that was
+	// lost already is no error.
 	Release(ctx context.Context, l Lease, d time.Duration) error
 
-	// Post appends mail and wakes the execution. Mail whose id the execution
-	// has seen is dropped (Posted false). It answers ErrNotFound, ErrGone,
-	// ErrEnded or ErrMailboxFull.
+	// Post appends mail and wakes the execution. Mail whose id is among the
+	// last MailsRemembered is dropped (posted false). It answers ErrNotFound,
+	// ErrGone, ErrEnded, ErrMailboxFull, or a FormatError.
 	Post(ctx context.Context, r PostRequest) (posted bool, err error)
 
 	// Due returns up to limit executions of the partitions whose wake-up has
-	// come, earliest first within a partition, and hides them from further
-	// calls for d: a worker that dies with them loses nothing.
+	// come, and hides them from further calls for d: a worker that dies with
+	// them loses nothing, and neither does a call whose answer is lost. The
+	// partition that has waited longest comes first, and within a partition
+	// the execution that has.
 	Due(ctx context.Context, partitions []int, limit int, d time.Duration) ([]string, error)
 
 	// Purge deletes an execution that has ended, whose retention has run out
@@ -92,10 +101,10 @@ type StartRequest struct {
 	Match   string // identifies definition and input: a start again must bring the same
 	Meta    []byte // what never changes; opaque
 	Status  string // opaque, and shown
-	Index   string // the index that lists the execution
+	Index   string // the name of the index that lists the execution
 	Root    []byte // the root frame
 	History []byte // the first history entry
-	Commit  string // the first id of the commit chain
+	Commit  string // the first id of the commit chain; random, and so this start's alone
 	Wake    time.Duration
 
 	Nonce string // not empty: open at once, under a lease of this nonce
@@ -105,7 +114,7 @@ type StartRequest struct {
 // StartResult tells what a start found.
 type StartResult struct {
 	Created bool
-	Status  string    // where not created: of the execution that exists
+	Status  string    // of the execution
 	Opened  bool      // the caller holds the lease, in epoch 1
 	Now     time.Time // the store's clock
 }

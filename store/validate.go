@@ -36,17 +36,28 @@ func (r *StartRequest) Validate() error {
 	case r.Wake < 0:
 		return invalid("start of %q has wake-up %s, want it positive or 0", r.ID, r.Wake)
 	case r.Nonce != "":
-		return checkLease(r.ID, r.Nonce, r.Lease)
+		return CheckDuration("lease", r.Lease)
 	}
 	return nil
 }
 
 // Validate reports what no store accepts, as an ErrInvalid. Stores call it.
 func (r *OpenRequest) Validate() error {
-	if err := CheckID("execution id", r.ID); err != nil {
+	if err := (Lease{ID: r.ID, Nonce: r.Nonce}).Validate(); err != nil {
 		return err
 	}
-	return checkLease(r.ID, r.Nonce, r.Lease)
+	return CheckDuration("lease", r.Lease)
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (l Lease) Validate() error {
+	if err := CheckID("execution id", l.ID); err != nil {
+		return err
+	}
+	if l.Nonce == "" {
+		return invalid("lease on %q has no nonce", l.ID)
+	}
+	return nil
 }
 
 // Validate reports what no store accepts, as an ErrInvalid. Stores call it.
@@ -65,12 +76,10 @@ func (r *PostRequest) Validate() error {
 
 // Validate reports what no store accepts, as an ErrInvalid. Stores call it.
 func (c *Commit) Validate() error {
-	if err := CheckID("execution id", c.ID); err != nil {
+	if err := c.Lease.Validate(); err != nil {
 		return err
 	}
 	switch {
-	case c.Nonce == "":
-		return invalid("commit to %q has no nonce", c.ID)
 	case c.CommitID == "" || c.CommitID == c.Previous:
 		return invalid("commit to %q has id %q after %q, want one of its own", c.ID, c.CommitID, c.Previous)
 	case c.Next < Continue || c.Next > End:
@@ -106,13 +115,6 @@ func checkFrame(id, name string) error {
 		return invalid("commit to %q writes frame %q, want a name that begins with %q", id, name, RootFrame)
 	}
 	return nil
-}
-
-func checkLease(id, nonce string, d time.Duration) error {
-	if nonce == "" {
-		return invalid("opening of %q has no nonce", id)
-	}
-	return CheckDuration("lease", d)
 }
 
 // CheckDuration tells whether a lease, a retention or the like is positive:

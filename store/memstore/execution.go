@@ -7,9 +7,6 @@ import (
 	"github.com/waybill-dev/waybill/store"
 )
 
-// mailsRemembered is how many ids of mail an execution keeps to drop repeats.
-const mailsRemembered = 1000
-
 // An execution is one actor. Times are in ms since 1970.
 type execution struct {
 	match, status, index string
@@ -36,7 +33,7 @@ type execution struct {
 }
 
 func (x *execution) holds(l store.Lease) bool {
-	return x.nonce != "" && x.epoch == l.Epoch && x.nonce == l.Nonce
+	return x.epoch == l.Epoch && x.nonce == l.Nonce
 }
 
 // open gives a lease out.
@@ -73,7 +70,7 @@ func (x *execution) remember(id string) {
 	}
 	x.seen[id] = true
 	x.order = append(x.order, id)
-	if len(x.order) > mailsRemembered {
+	if len(x.order) > store.MailsRemembered {
 		delete(x.seen, x.order[0])
 		x.order = x.order[1:]
 	}

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -128,9 +129,8 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 	}
 	x.apply(c)
 	if c.Index != "" && c.Index != x.index {
-		started := p.indexes[x.index][c.ID]
 		delete(p.indexes[x.index], c.ID)
-		p.enlist(c.Index, c.ID, started)
+		p.enlist(c.Index, c.ID, x.started)
 		x.index = c.Index
 	}
 	if c.Releases() {
@@ -165,7 +165,7 @@ func (x *execution) apply(c *store.Commit) {
 
 // Renew implements store.Executions.
 func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read int64) (store.Renewal, error) {
-	if err := store.CheckDuration("lease", d); err != nil {
+	if err := errors.Join(l.Validate(), store.CheckDuration("lease", d)); err != nil {
 		return store.Renewal{}, err
 	}
 	if err := s.begin(ctx, "renew the lease on", l.ID); err != nil {
@@ -183,6 +183,9 @@ func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read 
 
 // Release implements store.Executions.
 func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) error {
+	if err := l.Validate(); err != nil {
+		return err
+	}
 	if err := s.begin(ctx, "release", l.ID); err != nil {
 		return err
 	}

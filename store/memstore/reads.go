@@ -3,6 +3,7 @@ package memstore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +16,7 @@ func (s *Store) Due(ctx context.Context, partitions []int, limit int, d time.Dur
 	if len(partitions) == 0 || limit < 1 {
 		return nil, nil
 	}
-	if err := store.CheckPartitions(partitions, len(s.partitions)); err != nil {
+	if err := errors.Join(store.CheckPartitions(partitions, len(s.partitions)), store.CheckDuration("hiding", d)); err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx, "due", ""); err != nil {

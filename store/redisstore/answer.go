@@ -74,3 +74,12 @@ func millis(ms int64) time.Time {
 func ceilMillis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
+
+// ceilTime is a time as it is stored, rounded up likewise.
+func ceilTime(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.After(time.UnixMilli(ms)) {
+		ms++
+	}
+	return ms
+}

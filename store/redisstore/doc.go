@@ -44,8 +44,8 @@
 // The fields of an execution's hash are v format version, k match, h meta,
 // s status, ix index, c last commit, e epoch, n the lease's nonce, l its expiry
 // (0 while nobody holds it), w wake-up (0 while somebody does), x openings
-// since commit xc, b when it was started, mn mails posted, mt mails absorbed, o outbox, z set once it
-// has ended, and one field a frame: f: is the root's.
+// since commit xc, b when it was started, mn mails posted, mt mails absorbed,
+// o outbox, z set once it has ended, and one field a frame: f: is the root's.
 //
 // The scripts are the .lua files beside this one, each under a header that
 // tells its keys, arguments and answers. They check before they write.

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -12,7 +13,7 @@ import (
 // Start implements store.Executions.
 func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartResult, error) {
 	var result store.StartResult
-	if err := checkID("execution id", r.ID); err != nil {
+	if err := r.Validate(); err != nil {
 		return result, err
 	}
 	k := s.keys.execution(r.ID)
@@ -25,10 +26,9 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 	}
 	switch a.str(0) {
 	case "CREATED":
-		return store.StartResult{Created: true, Opened: r.Nonce != "", Now: a.time(1)}, nil
+		return store.StartResult{Created: true, Opened: r.Nonce != "", Now: a.time(1), Status: r.Status}, nil
 	case "EXISTS":
-		mine := a.int(3) == 1
-		return store.StartResult{Created: mine, Opened: mine, Now: a.time(1), Status: a.str(2)}, nil
+		return store.StartResult{Created: a.int(3) == 1, Opened: a.int(4) == 1, Now: a.time(1), Status: a.str(2)}, nil
 	case "CONFLICT":
 		return result, fmt.Errorf("start %q: %w", r.ID, store.ErrExists)
 	}
@@ -37,6 +37,9 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 
 // Open implements store.Executions.
 func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, error) {
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
 	k := s.keys.execution(r.ID)
 	a, err := s.ask(ctx, s.scripts.open,
 		[]string{k.record(), k.mail(), k.timers(), k.tombstones()},
@@ -47,19 +50,19 @@ func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, 
 	switch a.str(0) {
 	case "OPEN":
 		return &store.Opening{
-			Lease:      store.Lease{ID: r.ID, Epoch: a.int(2), Nonce: r.Nonce},
-			Now:        a.time(1),
-			Commit:     a.str(3),
-			Openings:   int(a.int(4)),
-			Status:     a.str(5),
-			Match:      a.str(6),
-			Index:      a.str(7),
-			Ended:      a.int(8) == 1,
-			Meta:       a.bytes(9),
-			Root:       a.bytes(10),
-			Outbox:     a.bytes(11),
-			Started:    a.time(12),
-			Mailbox:    a.mailbox(13),
+			Lease:    store.Lease{ID: r.ID, Epoch: a.int(2), Nonce: r.Nonce},
+			Now:      a.time(1),
+			Commit:   a.str(3),
+			Openings: int(a.int(4)),
+			Status:   a.str(5),
+			Match:    a.str(6),
+			Index:    a.str(7),
+			Ended:    a.int(8) == 1,
+			Meta:     a.bytes(9),
+			Root:     a.bytes(10),
+			Outbox:   a.bytes(11),
+			Started:  a.time(12),
+			Mailbox:  a.mailbox(13),
 		}, nil
 	case "HELD":
 		return nil, &store.HeldError{ID: r.ID, Until: a.time(1)}
@@ -72,15 +75,22 @@ func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, 
 // Commit implements store.Executions.
 func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult, error) {
 	var result store.CommitResult
+	if err := c.Validate(); err != nil {
+		return result, err
+	}
 	k := s.keys.execution(c.ID)
 	ks := make([]string, 4, 6)
 	ks[0], ks[1], ks[2], ks[3] = k.record(), k.history(), k.mail(), k.timers()
 	if c.Index != "" {
 		ks = append(ks, k.index(c.OldIndex), k.index(c.Index))
 	}
-	args := make([]any, 0, 13+2*len(c.Set)+len(c.Delete))
-	args = append(args, c.ID, c.Epoch, c.Nonce, c.Previous, c.CommitID,
-		nexts[c.Next], c.Wake.UnixMilli(), c.Absorbed, c.History, c.Outbox, c.Status, c.Index, len(c.Set))
+	wake := ""
+	if c.Releases() {
+		wake = strconv.FormatInt(ceilTime(c.Wake), 10)
+	}
+	args := make([]any, 0, 14+2*len(c.Set)+len(c.Delete))
+	args = append(args, c.ID, c.Epoch, c.Nonce, c.Previous, c.CommitID, nexts[c.Next], wake,
+		c.Absorbed, c.History, c.Outbox, c.Status, c.Index, c.OldIndex, len(c.Set))
 	for field, value := range c.Set {
 		args = append(args, field, value)
 	}
@@ -96,6 +106,8 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 		return store.CommitResult{Applied: a.str(0) == "OK", Mailbox: a.mailbox(1)}, nil
 	case "CONFLICT":
 		return result, fmt.Errorf("commit to %q: %w", c.ID, store.ErrConflict)
+	case "INVALID":
+		return result, fmt.Errorf("commit to %q: %w: %s", c.ID, store.ErrInvalid, a.str(1))
 	}
 	return result, failure(a, "commit to", c.ID)
 }
@@ -104,6 +116,9 @@ var nexts = [...]string{store.Continue: "C", store.Park: "P", store.End: "E"}
 
 // Renew implements store.Executions.
 func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read int64) (store.Renewal, error) {
+	if err := errors.Join(l.Validate(), store.CheckDuration("lease", d)); err != nil {
+		return store.Renewal{}, err
+	}
 	k := s.keys.execution(l.ID)
 	a, err := s.ask(ctx, s.scripts.renew, []string{k.record(), k.mail()}, l.Epoch, l.Nonce, ceilMillis(d), read)
 	if err != nil {
@@ -117,23 +132,23 @@ func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read 
 
 // Release implements store.Executions.
 func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) error {
+	if err := l.Validate(); err != nil {
+		return err
+	}
 	k := s.keys.execution(l.ID)
 	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, l.Epoch, l.Nonce, ceilMillis(d))
 	return err
 }
 
-// mailsRemembered is how many ids of mail an execution keeps to drop repeats.
-const mailsRemembered = 1000
-
 // Post implements store.Executions.
 func (s *Store) Post(ctx context.Context, r store.PostRequest) (bool, error) {
-	if err := checkID("execution id", r.ID); err != nil {
+	if err := r.Validate(); err != nil {
 		return false, err
 	}
 	k := s.keys.execution(r.ID)
 	a, err := s.ask(ctx, s.scripts.post,
 		[]string{k.record(), k.mail(), k.seen(), k.timers(), k.tombstones()},
-		r.ID, r.MailID, r.Body, r.Limit, mailsRemembered)
+		r.ID, store.FormatVersion, r.MailID, r.Body, r.Limit, store.MailsRemembered)
 	if err != nil {
 		return false, err
 	}
@@ -148,6 +163,9 @@ func (s *Store) Post(ctx context.Context, r store.PostRequest) (bool, error) {
 
 // Purge implements store.Executions.
 func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, error) {
+	if err := store.CheckDuration("tombstone", d); err != nil {
+		return false, err
+	}
 	k := s.keys.execution(id)
 	index, err := s.field(ctx, id, "ix")
 	if err != nil {
@@ -155,11 +173,17 @@ func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, er
 	}
 	a, err := s.ask(ctx, s.scripts.purge,
 		[]string{k.record(), k.history(), k.mail(), k.seen(), k.timers(), k.tombstones(), k.index(index)},
-		id, ceilMillis(d), index)
+		id, store.FormatVersion, ceilMillis(d), index)
 	if err != nil {
 		return false, err
 	}
-	return a.int(0) == 1, nil
+	switch a.str(0) {
+	case "OK":
+		return true, nil
+	case "KEPT":
+		return false, nil
+	}
+	return false, failure(a, "purge", id)
 }
 
 func (s *Store) ask(ctx context.Context, sc *script, keys []string, args ...any) (answer, error) {

@@ -73,16 +73,3 @@ func checkNamespace(ns string) error {
 	}
 	return nil
 }
-
-// maxID bounds ids and idempotency keys.
-const maxID = 512
-
-func checkID(what, id string) error {
-	if id == "" {
-		return fmt.Errorf("redisstore: %s is empty", what)
-	}
-	if len(id) > maxID {
-		return fmt.Errorf("redisstore: %s %.40q... has %d bytes, at most %d are allowed", what, id, len(id), maxID)
-	}
-	return nil
-}

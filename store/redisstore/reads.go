@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -104,7 +103,7 @@ func (s *Store) Frames(ctx context.Context, id string, names ...string) (map[str
 
 // History implements store.Executions.
 func (s *Store) History(ctx context.Context, id string, from int64, limit int) ([][]byte, error) {
-	last := int64(-1)
+	from, last := max(from, 0), int64(-1)
 	if limit > 0 {
 		last = from + int64(limit) - 1
 	}
@@ -146,7 +145,8 @@ func (s *Store) List(ctx context.Context, index string, offset, limit int) ([]st
 		if c := cmp.Compare(b.Score, a.Score); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.Member.(string), b.Member.(string))
+		// As Redis orders equal scores in reverse, so that pages fit together.
+		return cmp.Compare(b.Member.(string), a.Member.(string))
 	})
 	all = all[min(offset, len(all)):min(offset+limit, len(all))]
 	ids := make([]string, len(all))
@@ -180,6 +180,36 @@ func (s *Store) Due(ctx context.Context, partitions []int, limit int, d time.Dur
 	if len(partitions) == 0 || limit < 1 {
 		return nil, nil
 	}
+	if err := errors.Join(store.CheckPartitions(partitions, s.keys.partitions), store.CheckDuration("hiding", d)); err != nil {
+		return nil, err
+	}
+	due, err := s.duePartitions(ctx, partitions)
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: due: %w", err)
+	}
+	var ids []string
+	for _, n := range due {
+		for len(ids) < limit {
+			most := min(limit-len(ids), maxDue)
+			a, err := s.ask(ctx, s.scripts.due, []string{s.keys.timers(n)}, most, ceilMillis(d))
+			if err != nil {
+				return ids, err
+			}
+			for i := range a {
+				ids = append(ids, a.str(i))
+			}
+			if len(a) < most {
+				break
+			}
+		}
+	}
+	return ids, nil
+}
+
+// duePartitions returns the partitions where something is due, the one that
+// has waited longest first: under a backlog that is larger than what is asked
+// for, none starves.
+func (s *Store) duePartitions(ctx context.Context, partitions []int) ([]int, error) {
 	firsts := make([]*redis.ZSliceCmd, len(partitions))
 	var clock *redis.TimeCmd
 	err := s.pipelined(ctx, func(p redis.Pipeliner) {
@@ -189,24 +219,23 @@ func (s *Store) Due(ctx context.Context, partitions []int, limit int, d time.Dur
 		clock = p.Time(ctx)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("redisstore: due: %w", err)
+		return nil, err
 	}
 	now := float64(clock.Val().UnixMilli())
-	var ids []string
+	var due []int
+	since := make(map[int]float64)
 	for i, n := range partitions {
 		first := firsts[i].Val()
-		if len(ids) >= limit || len(first) == 0 || first[0].Score > now {
+		if len(first) == 0 || first[0].Score > now {
 			continue
 		}
-		a, err := s.ask(ctx, s.scripts.due, []string{s.keys.timers(n)}, min(limit-len(ids), maxDue), strconv.FormatInt(ceilMillis(d), 10))
-		if err != nil {
-			return ids, err
-		}
-		for j := range a {
-			ids = append(ids, a.str(j))
+		if _, twice := since[n]; !twice {
+			since[n] = first[0].Score
+			due = append(due, n)
 		}
 	}
-	return ids, nil
+	slices.SortStableFunc(due, func(a, b int) int { return cmp.Compare(since[a], since[b]) })
+	return due, nil
 }
 
 // maxDue keeps one call of the script, which passes all it finds to ZADD,

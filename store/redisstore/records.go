@@ -15,8 +15,8 @@ import (
 
 // PutDefinition implements store.Definitions.
 func (s *Store) PutDefinition(ctx context.Context, name, version string, graph []byte) error {
-	if strings.ContainsRune(name, 0) || strings.ContainsRune(version, 0) {
-		return fmt.Errorf("redisstore: definition %q version %q contains a NUL", name, version)
+	if err := store.CheckDefinition(name, version); err != nil {
+		return err
 	}
 	err := s.retry(ctx, func() error {
 		return s.client.HSet(ctx, s.keys.definitions(), name+"\x00"+version, graph).Err()
@@ -65,7 +65,7 @@ func (s *Store) DefinitionVersions(ctx context.Context) (map[string][]string, er
 
 // Heartbeat implements store.Members.
 func (s *Store) Heartbeat(ctx context.Context, worker string, d time.Duration) ([]string, error) {
-	if err := checkID("worker", worker); err != nil {
+	if err := errors.Join(store.CheckID("worker", worker), store.CheckDuration("heartbeat", d)); err != nil {
 		return nil, err
 	}
 	a, err := s.ask(ctx, s.scripts.heartbeat, []string{s.keys.workers()}, worker, ceilMillis(d))
@@ -91,7 +91,7 @@ func (s *Store) Leave(ctx context.Context, worker string) error {
 
 // Claim implements store.Idempotency.
 func (s *Store) Claim(ctx context.Context, key, token string, lease time.Duration) ([]byte, bool, error) {
-	if err := errors.Join(checkID("idempotency key", key), checkID("token", token)); err != nil {
+	if err := errors.Join(store.CheckClaim(key, token), store.CheckDuration("lease", lease)); err != nil {
 		return nil, false, err
 	}
 	a, err := s.ask(ctx, s.scripts.claim, []string{s.keys.idempotency(key)}, token, ceilMillis(lease))
@@ -109,6 +109,9 @@ func (s *Store) Claim(ctx context.Context, key, token string, lease time.Duratio
 
 // Complete implements store.Idempotency.
 func (s *Store) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
+	if err := errors.Join(store.CheckClaim(key, token), store.CheckDuration("retention", retention)); err != nil {
+		return err
+	}
 	a, err := s.ask(ctx, s.scripts.complete, []string{s.keys.idempotency(key)}, token, result, ceilMillis(retention))
 	if err != nil {
 		return err
@@ -121,6 +124,9 @@ func (s *Store) Complete(ctx context.Context, key, token string, result []byte, 
 
 // Forget implements store.Idempotency.
 func (s *Store) Forget(ctx context.Context, key, token string) error {
+	if err := store.CheckClaim(key, token); err != nil {
+		return err
+	}
 	_, err := s.ask(ctx, s.scripts.forget, []string{s.keys.idempotency(key)}, token)
 	return err
 }

@@ -106,7 +106,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.checkEviction(ctx, cfg.AcceptUnknownEviction); err != nil {
 		return nil, err
 	}
-	return s, s.adopt(ctx, cfg.Partitions)
+	if err := s.adopt(ctx, cfg.Partitions); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // adopt compares the namespace's settings with ours, or records ours.

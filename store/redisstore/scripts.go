@@ -112,22 +112,30 @@ func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any)
 // retry calls f until it succeeds, fails for good, or Redis has been out of
 // reach for as long as the configuration and the context allow.
 func (s *Store) retry(ctx context.Context, f func() error) error {
-	err := f()
-	if err == nil || !unreachable(err) {
-		return err
+	last := f()
+	if last == nil || !unreachable(last) {
+		return last
 	}
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(10*time.Millisecond),
 		backoff.WithMaxInterval(time.Second),
 		backoff.WithMaxElapsedTime(s.giveUp),
 	)
-	return backoff.Retry(func() error {
+	err := backoff.Retry(func() error {
 		err := f()
-		if err != nil && !unreachable(err) {
-			return backoff.Permanent(err)
+		switch {
+		case err == nil:
+			return nil
+		case unreachable(err):
+			last = err
+			return err
 		}
-		return err
+		return backoff.Permanent(err)
 	}, backoff.WithContext(b, ctx))
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w; before that: %w", err, last)
+	}
+	return err
 }
 
 // unreachable tells errors that pass by themselves from those that stay.
@@ -144,7 +152,7 @@ func unreachable(err error) bool {
 
 // passingReplies begin the errors of a server that starts, fails over or moves
 // slots.
-var passingReplies = []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "ERR max number of clients reached"}
+var passingReplies = []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "ERR max number of clients reached"}
 
 // Scripts returns how often each script was run, by name. Reads that need no
 // script are not in it.

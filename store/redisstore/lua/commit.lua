@@ -1,23 +1,27 @@
 -- commit: append one transition. The ordinary one touches the execution's own
 -- keys alone: it neither renews the lease nor moves the timer.
 -- include mail
+-- include expect
 -- KEYS  1 execution (hash)  2 history (list)  3 mail (list)  4 timers (zset)
---       and where the index changes: 5 index to leave  6 index to join (zsets)
+--       and where the index is named: 5 index to leave  6 index to join (zsets)
 -- ARGV  1 id  2 epoch  3 nonce  4 previous commit  5 this commit
---       6 'C' continue, 'P' park, 'E' end  7 wake-up (ms), where not 'C'
+--       6 'C' continue, 'P' park, 'E' end
+--       7 wake-up (ms), or '' where the lease is kept
 --       8 mails absorbed  9 history entry, or ''  10 outbox, or ''
---       11 status, or ''  12 index name, or ''  13 number of fields to set
---       14.. field, value, field, value, ... then fields to delete
+--       11 status, or ''  12 index to join, or ''  13 index to leave, or ''
+--       14 number of fields to set
+--       15.. field, value, field, value, ... then fields to delete
 -- returns {'OK', mails absorbed, mails after those}
 --         {'MAIL', mails absorbed, mails after those}  nothing was written
---         {'LOST'}      the lease is somebody else's
---         {'CONFLICT'}  the chain has gone on without this commit
-local x = redis.call('HMGET', KEYS[1], 'e', 'n', 'c', 'mn', 'mt', 'o', 'ix')
+--         {'LOST'}             the lease is somebody else's
+--         {'CONFLICT'}         the chain has gone on without this commit
+--         {'INVALID', reason}  it does not fit what is stored
+local x = redis.call('HMGET', KEYS[1], 'e', 'n', 'c', 'mn', 'mt', 'o', 'ix', 'b')
 local absorbed = tonumber(ARGV[8])
 local posted, trimmed = tonumber(x[4] or 0), tonumber(x[5] or 0)
 if x[3] == ARGV[5] then
   -- The same commit again: its answer was lost.
-  return {'OK', absorbed, mail(KEYS[3], posted, trimmed, absorbed)}
+  return {'OK', mail(KEYS[3], posted, trimmed, absorbed)}
 end
 if x[1] ~= ARGV[2] or x[2] ~= ARGV[3] then
   return {'LOST'}
@@ -25,19 +29,42 @@ end
 if x[3] ~= ARGV[4] then
   return {'CONFLICT'}
 end
-local next_ = ARGV[6]
-if next_ ~= 'C' and posted > absorbed then
-  return {'MAIL', absorbed, mail(KEYS[3], posted, trimmed, absorbed)}
+if absorbed < trimmed or absorbed > posted then
+  return {'INVALID', string.format('it absorbs mail up to %d, want %d to %d', absorbed, trimmed, posted)}
+end
+if ARGV[12] ~= '' and ARGV[13] ~= x[7] then
+  return {'INVALID', string.format('it leaves index %q, but stands in %q', ARGV[13], x[7])}
+end
+if ARGV[6] ~= 'C' and posted > absorbed then
+  return {'MAIL', mail(KEYS[3], posted, trimmed, absorbed)}
 end
 
+-- Nothing is written before everything is known to be writable. Of the keys
+-- not looked at here, the record was read, and the history is written first.
+local moves = ARGV[12] ~= '' and ARGV[12] ~= x[7]
+if absorbed > trimmed then
+  expect(KEYS[3], 'list')
+end
+if ARGV[7] ~= '' then
+  expect(KEYS[4], 'zset')
+end
+if moves then
+  expect(KEYS[5], 'zset')
+  expect(KEYS[6], 'zset')
+end
+local read, mails = mail(KEYS[3], posted, trimmed, absorbed)
+
+if ARGV[9] ~= '' then
+  redis.call('RPUSH', KEYS[2], ARGV[9])
+end
 local set = {'c', ARGV[5]}
 local function put(field, value)
   set[#set + 1] = field
   set[#set + 1] = value
 end
-local fields = tonumber(ARGV[13])
-for i = 14, 13 + 2 * fields do
-  set[#set + 1] = ARGV[i]
+if absorbed > trimmed then
+  redis.call('LTRIM', KEYS[3], absorbed - trimmed, -1)
+  put('mt', ARGV[8])
 end
 if ARGV[10] ~= '' then
   put('o', ARGV[10])
@@ -47,35 +74,29 @@ end
 if ARGV[11] ~= '' then
   put('s', ARGV[11])
 end
-if ARGV[12] ~= '' and ARGV[12] ~= x[7] then
+if moves then
   put('ix', ARGV[12])
-  local started = redis.call('ZSCORE', KEYS[5], ARGV[1])
   redis.call('ZREM', KEYS[5], ARGV[1])
-  redis.call('ZADD', KEYS[6], started or ARGV[7], ARGV[1])
+  redis.call('ZADD', KEYS[6], x[8], ARGV[1])
 end
-if absorbed > trimmed then
-  redis.call('LTRIM', KEYS[3], absorbed - trimmed, -1)
-  put('mt', ARGV[8])
+if ARGV[6] == 'E' then
+  put('z', '1')
 end
-if next_ ~= 'C' then
-  if next_ == 'E' then
-    put('z', '1')
-  end
-  if next_ == 'P' or ARGV[10] == '' then
-    put('n', '')
-    put('l', '0')
-    put('w', ARGV[7])
-    redis.call('ZADD', KEYS[4], ARGV[7], ARGV[1])
-  end
+if ARGV[7] ~= '' then
+  put('n', '')
+  put('l', '0')
+  put('w', ARGV[7])
+  redis.call('ZADD', KEYS[4], ARGV[7], ARGV[1])
+end
+local fields = tonumber(ARGV[14])
+for i = 15, 14 + 2 * fields do
+  set[#set + 1] = ARGV[i]
 end
 -- A Lua call takes some thousands of arguments; long commits go in slices.
 for i = 1, #set, 1000 do
   redis.call('HSET', KEYS[1], unpack(set, i, math.min(i + 999, #set)))
 end
-for i = 14 + 2 * fields, #ARGV do
+for i = 15 + 2 * fields, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[i])
 end
-if ARGV[9] ~= '' then
-  redis.call('RPUSH', KEYS[2], ARGV[9])
-end
-return {'OK', absorbed, mail(KEYS[3], posted, absorbed, absorbed)}
+return {'OK', read, mails}

@@ -5,9 +5,15 @@
 -- returns {'OK'}
 --         {'LOST'}  somebody else has the claim, or has done the work
 local at = now()
-local r = redis.call('HMGET', KEYS[1], 't', 'u')
-if r[1] and r[1] ~= ARGV[1] and tonumber(r[2]) > at then
-  return {'LOST'}
+local r = redis.call('HMGET', KEYS[1], 't', 'u', 'r')
+if r[2] and tonumber(r[2]) > at then
+  if r[1] ~= ARGV[1] then
+    return {'LOST'}
+  end
+  if r[3] then
+    -- The same completion again: its answer was lost.
+    return {'OK'}
+  end
 end
 redis.call('HSET', KEYS[1], 't', ARGV[1], 'r', ARGV[2],
   'u', string.format('%.0f', at + tonumber(ARGV[3])))

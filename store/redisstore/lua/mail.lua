@@ -1,9 +1,12 @@
 -- Included by scripts that hand mail over.
--- mail(key, posted, trimmed, read): the bodies after mail number `read`, in
--- order. `posted` mails came in all, `trimmed` of them are off the list.
+-- mail(key, posted, trimmed, read): the number of the mail before the first
+-- that is handed over, and the bodies from there on, in order. `posted` mails
+-- came in all, `trimmed` of them are off the list. A renewal that a commit
+-- overtook may have read less than is trimmed, and gets the rest.
 local function mail(key, posted, trimmed, read)
+  read = math.max(read, trimmed)
   if posted <= read then
-    return {}
+    return read, {}
   end
-  return redis.call('LRANGE', key, read - trimmed, -1)
+  return read, redis.call('LRANGE', key, read - trimmed, -1)
 end

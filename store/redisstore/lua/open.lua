@@ -1,5 +1,6 @@
 -- open: take the lease on an execution that has something to do.
 -- include now
+-- include gone
 -- include mail
 -- KEYS  1 execution (hash)  2 mail (list)  3 timers (zset)
 --       4 tombstones (zset)
@@ -17,21 +18,18 @@ local x = redis.call('HMGET', KEYS[1], 'v', 'e', 'n', 'l', 'w', 'c', 's', 'k',
   'ix', 'h', 'f:', 'o', 'mn', 'mt', 'x', 'xc', 'z', 'b')
 if not x[1] then
   redis.call('ZREM', KEYS[3], ARGV[1])
-  local until_ = redis.call('ZSCORE', KEYS[4], ARGV[1])
-  if until_ and tonumber(until_) > at then
-    return {'GONE'}
-  end
-  return {'MISSING'}
+  return {gone(KEYS[4], ARGV[1], at) and 'GONE' or 'MISSING'}
 end
 if x[1] ~= ARGV[2] then
   return {'VERSION', x[1]}
 end
 local epoch, held, wake = tonumber(x[2]), tonumber(x[4]), tonumber(x[5])
 local posted, trimmed = tonumber(x[13] or 0), tonumber(x[14] or 0)
-local openings = 1
+local openings = tonumber(x[15])
+local read, mails
 if x[3] == ARGV[3] then
   -- The same opening again: its answer was lost.
-  openings = tonumber(x[15] or 1)
+  read, mails = mail(KEYS[2], posted, trimmed, trimmed)
 else
   if held > at then
     redis.call('ZADD', KEYS[3], held, ARGV[1])
@@ -45,15 +43,13 @@ else
     redis.call('ZADD', KEYS[3], wake, ARGV[1])
     return {'WAIT', wake}
   end
-  if x[16] == x[6] then
-    openings = tonumber(x[15]) + 1
-  end
+  read, mails = mail(KEYS[2], posted, trimmed, trimmed)
+  openings = x[16] == x[6] and openings + 1 or 1
   epoch = epoch + 1
-  held = at + tonumber(ARGV[4])
-  redis.call('HSET', KEYS[1], 'e', epoch, 'n', ARGV[3],
-    'l', string.format('%.0f', held), 'w', '0', 'x', openings, 'xc', x[6])
+  held = string.format('%.0f', at + tonumber(ARGV[4]))
   redis.call('ZADD', KEYS[3], held, ARGV[1])
+  redis.call('HSET', KEYS[1], 'e', epoch, 'n', ARGV[3], 'l', held, 'w', '0',
+    'x', openings, 'xc', x[6])
 end
 return {'OPEN', at, epoch, x[6], openings, x[7], x[8], x[9], x[17] and 1 or 0,
-  x[10], x[11], x[12] or '', tonumber(x[18]), trimmed,
-  mail(KEYS[2], posted, trimmed, trimmed)}
+  x[10], x[11], x[12] or '', tonumber(x[18]), read, mails}

@@ -15,6 +15,6 @@ local epoch, openings = x[1], x[5]
 if x[3] == x[4] then
   epoch, openings = epoch - 1, openings - 1
 end
-redis.call('HSET', KEYS[1], 'n', '', 'l', '0', 'w', wake, 'e', epoch, 'x', openings)
 redis.call('ZADD', KEYS[2], wake, ARGV[1])
+redis.call('HSET', KEYS[1], 'n', '', 'l', '0', 'w', wake, 'e', epoch, 'x', openings)
 return {'OK'}
