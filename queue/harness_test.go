@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,3 +256,51 @@ func mustJSON(t testing.TB, v any) string {
 }
 
 var background = context.Background()
+
+// A testQueue is a queue of one test, on a server that other tests share.
+type testQueue struct {
+	*server
+	name, url string
+}
+
+// newQueue creates a queue of a new name.
+func newQueue(t testing.TB, s *server, attributes ...string) testQueue {
+	t.Helper()
+	name := testserver.Namespace(t)
+	return testQueue{s, name, s.createQueue(t, name, attributes...)}
+}
+
+// endpoints returns a set in which the queue is the endpoint "q".
+func (q testQueue) endpoints(t testing.TB, e queue.Endpoint) *queue.Endpoints {
+	t.Helper()
+	e.Name, e.URL = "q", "sqs://"+q.name
+	set, err := queue.NewEndpoints("", e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// bodies returns the bodies of the messages that are visible, sorted, and
+// takes them.
+func (s *server) bodies(t testing.TB, name string) []string {
+	t.Helper()
+	out, err := s.sqs.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := []string{}
+	for {
+		received, err := s.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: out.QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 60})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(received.Messages) == 0 {
+			slices.Sort(bodies)
+			return bodies
+		}
+		for _, m := range received.Messages {
+			bodies = append(bodies, aws.ToString(m.Body))
+		}
+	}
+}

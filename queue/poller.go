@@ -16,11 +16,14 @@ const (
 	// leave again when a receive comes back short, so their wait is short.
 	helperWait = time.Second
 
-	// answerTimeout is how long a receive may take beyond its long poll, and
-	// pollGrace how long one that is being answered may take when the
-	// subscription drains.
+	// answerTimeout is how long a receive may take beyond its long poll.
 	answerTimeout = 15 * time.Second
-	pollGrace     = 5 * time.Second
+
+	// pollYouth is for how long after its start a receive is let finish when
+	// the subscription drains, and pollGrace how much longer it may take to
+	// read its answer.
+	pollYouth = 500 * time.Millisecond
+	pollGrace = 5 * time.Second
 
 	// Bounds of the pause after a receive that failed.
 	minPollPause = 200 * time.Millisecond
@@ -76,29 +79,25 @@ func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (int
 	return len(messages), err
 }
 
-// receive makes one receive call. When ctx ends, a call that the service has
-// begun to answer is let finish, so that the messages in the answer are not
-// lost to us until their visibility ends.
+// receive makes one receive call. When ctx ends, the call is cancelled only if
+// it has long found nothing: the messages in an answer that nobody reads are
+// lost to everyone until their visibility ends. So a call that is young is let
+// finish, since one on a queue with messages is answered at once, and so is a
+// call that the service has begun to answer.
 func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) ([]sqstypes.Message, error) {
+	began := time.Now()
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+answerTimeout)
 	defer cancel()
-	const (
-		waiting int32 = iota
-		answered
-		cancelled
-	)
-	var state atomic.Int32
+	var answered atomic.Bool
 	call = httptrace.WithClientTrace(call, &httptrace.ClientTrace{
-		GetConn:              func(string) { state.CompareAndSwap(answered, waiting) }, // the next attempt
-		GotFirstResponseByte: func() { state.CompareAndSwap(waiting, answered) },
+		GetConn:              func(string) { answered.Store(false) }, // of the next attempt
+		GotFirstResponseByte: func() { answered.Store(true) },
 	})
 	stop := context.AfterFunc(ctx, func() {
-		if state.CompareAndSwap(waiting, cancelled) {
-			cancel()
-			return
+		if sleep(call, pollYouth-time.Since(began)) && answered.Load() {
+			sleep(call, pollGrace)
 		}
-		// The answer is coming; the retries of a failed one are not awaited.
-		time.AfterFunc(pollGrace, cancel)
+		cancel()
 	})
 	defer stop()
 	out, err := s.client.ReceiveMessage(call, &sqs.ReceiveMessageInput{
