@@ -1,0 +1,64 @@
+package archtest
+
+// A pattern names packages by their path below the module's root: one package
+// ("queue"), a package and all below it ("cmd/..."), all packages ("..."), or
+// all that users can import ("public").
+
+// arrows lists, for each pattern of packages, the packages of ours that they may
+// import. The most specific pattern counts. Imports run one way: towards the
+// packages that import nothing of ours.
+var arrows = map[string][]string{
+	"eventpattern":     {},
+	"store":            {},
+	"store/memstore":   {"store"},
+	"store/redisstore": {"store"},
+	"store/storetest":  {"store"},
+
+	"queue":          {},
+	"queue/emulator": {"eventpattern"},
+
+	"saga":          {"store"},
+	"saga/sagatest": {"saga", "store", "store/memstore"},
+	"asl":           {"saga"},
+	"asl/awstasks":  {"asl", "saga"},
+	"pipeline":      {"queue", "store"},
+	"dlq":           {"queue", "store"},
+	"bus":           {"eventpattern", "queue", "store", "saga"},
+
+	"config":      {"queue"},
+	"waybilltest": {"queue/emulator", "store/redisstore", "store"},
+
+	"cmd/...":      {"...", "cmd/..."},
+	"examples/...": {"public", "examples/..."},
+
+	"internal/archtest":   {},
+	"internal/testserver": {},
+}
+
+// libraries lists, for each prefix of import paths outside of the module, the
+// packages that may import it. The longest prefix counts.
+var libraries = map[string][]string{
+	// The clients of Redis and of AWS stay behind the packages that own them;
+	// config, the binary and the examples only make clients and hand them on.
+	"github.com/redis/go-redis/v9": {"store/redisstore", "config", "cmd/...", "examples/..."},
+	"github.com/aws":               {"queue", "asl/awstasks", "config", "cmd/...", "examples/..."},
+
+	"github.com/ThreeDotsLabs/watermill":     {"queue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
+	"github.com/ThreeDotsLabs/watermill-aws": {},
+	"github.com/alicebob/miniredis/v2":       {"waybilltest"},
+
+	"github.com/go-viper/mapstructure/v2": {"config"},
+	"github.com/knadh/koanf":              {"config"},
+	"go.yaml.in/yaml/v3":                  {"config", "cmd/..."},
+	"github.com/spf13":                    {"cmd/..."},
+	"github.com/itchyny/gojq":             {"dlq", "cmd/..."},
+
+	"github.com/cenkalti/backoff/v4": {"store/redisstore", "queue", "saga", "pipeline", "dlq", "examples/..."},
+	"github.com/google/uuid":         {"..."},
+	"github.com/oklog/ulid/v2":       {"..."},
+	"golang.org/x/sync":              {"..."},
+	"golang.org/x/time":              {"..."},
+
+	"go.uber.org/goleak": {"store/storetest", "saga/sagatest"},
+	"pgregory.net/rapid": {"store/storetest", "saga/sagatest"},
+}
