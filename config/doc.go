@@ -1,0 +1,95 @@
+// Package config loads what a Waybill program needs to know about its
+// surroundings: the namespace, where SQS, SNS and Redis are, and what each
+// endpoint's name stands for. The waybill command and the programs of its users
+// load the same file, so that they mean the same queues:
+//
+//	cfg, err := config.Load()
+//	endpoints, err := cfg.Endpoints()
+//	awsConfig, err := cfg.AWS.Load(ctx)
+//	client := redis.NewUniversalClient(cfg.Redis.Options())
+//
+// # Precedence
+//
+// For every setting alike, from the strongest:
+//
+//	a flag or an option    [WithFlag], [WithValue]
+//	the environment        WAYBILL_NAMESPACE, ...
+//	the file               waybill.yaml
+//	the default
+//
+// An address of Redis replaces all that weaker layers say about Redis, so that
+// no password goes to a server that it is not for. `waybill config show` tells
+// where each value came from.
+//
+// # The file
+//
+// The file is the one that [WithFile] or WAYBILL_CONFIG names, else
+// waybill.yaml in the working directory, if it is there. All of it is optional;
+// of an endpoint, only its url is required. A key that does not exist is an
+// error, which names the line and the nearest key that does. Nothing in the file
+// is expanded: ${HOME} is a text of seven characters.
+//
+//	namespace: prod                  # queues, topics and keys begin with prod
+//
+//	aws:
+//	  endpoint_url: http://127.0.0.1:4566
+//	  region: eu-central-1
+//
+//	redis:
+//	  addr: redis.internal:6379      # or redis://user:password@host:port/db, rediss:// for TLS;
+//	  username: waybill              # several with commas are a Redis Cluster
+//	  password: secret
+//	  db: 0
+//	  tls: false
+//
+//	endpoints:
+//	  fares:
+//	    url: sqs://fares             # a queue; sqs://123456789012/fares is another account's
+//	    dead_letter: sqs://fares-dlq
+//	    max_receive_count: 5
+//	    visibility: 30s
+//	    retention: 4d
+//	    dead_letter_retention: 14d
+//	    delay: 0s
+//	    concurrency: 64
+//	    pollers: 4
+//	    max_message_size: 1048576    # bytes
+//	    attributes: [fare]           # metadata that stays native attributes
+//	    region: eu-west-1            # of this endpoint alone
+//	    endpoint_url: http://127.0.0.1:4567
+//
+//	  fares-completed:
+//	    url: sns://fares-completed   # a topic
+//	    subscriptions:
+//	      - endpoint: fares
+//	        enveloped: false         # true wraps messages in SNS's envelope
+//	        filter: {success: ["true"], fare: [{numeric: [">=", 50]}]}
+//	        filter_scope: MessageAttributes   # or MessageBody
+//
+// [queue.Endpoint] tells what each setting of an endpoint means, and its default
+// and bounds. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
+// may also be a text of JSON.
+//
+// # The environment
+//
+//	WAYBILL_CONFIG            the file
+//	WAYBILL_NAMESPACE         namespace
+//	WAYBILL_ENDPOINT_URL      aws.endpoint_url; else AWS_ENDPOINT_URL
+//	AWS_REGION                aws.region; else AWS_DEFAULT_REGION
+//	WAYBILL_REDIS             redis.addr
+//	WAYBILL_REDIS_USERNAME    redis.username
+//	WAYBILL_REDIS_PASSWORD    redis.password
+//	WAYBILL_REDIS_DB          redis.db
+//	WAYBILL_REDIS_TLS         redis.tls
+//
+// An empty variable counts as unset. A setting of an endpoint is
+// WAYBILL_ENDPOINTS_<NAME>_<SETTING>, with the name in upper case and _ for -
+// and .: WAYBILL_ENDPOINTS_FARES_COMPLETED_URL is the url of fares-completed.
+// Lists are written as YAML or JSON, and attributes also with commas.
+//
+// A variable that fits an endpoint of the file is that endpoint's. One that
+// fits several settings is an error. Any other makes an endpoint, whose name is
+// in lower case with - for _, and whose setting is the longest that the
+// variable ends with; that endpoint needs its URL. So an endpoint whose name
+// has other characters must stand in the file.
+package config

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// kind is the type of a setting's value.
+type kind int
+
+const (
+	kindText kind = iota
+	kindSecret
+	kindNumber
+	kindBool
+	kindDuration
+	kindTexts         // a list of texts
+	kindSubscriptions // the list under an endpoint of that name
+)
+
+// A field describes one setting: everything that the loaders of file,
+// environment and options need to know of it.
+type field struct {
+	name string   // its key within its section
+	kind kind     // what its value is
+	env  []string // the variables that set it, the strongest first
+}
+
+// sections are the settings outside endpoints. The section "" is the top of
+// the file.
+var sections = map[string][]field{
+	"": {
+		{name: "namespace", env: []string{"WAYBILL_NAMESPACE"}},
+	},
+	"aws": {
+		{name: "endpoint_url", env: []string{"WAYBILL_ENDPOINT_URL", "AWS_ENDPOINT_URL"}},
+		{name: "region", env: []string{"AWS_REGION", "AWS_DEFAULT_REGION"}},
+	},
+	"redis": {
+		{name: "addr", env: []string{"WAYBILL_REDIS"}},
+		{name: "username", env: []string{"WAYBILL_REDIS_USERNAME"}},
+		{name: "password", kind: kindSecret, env: []string{"WAYBILL_REDIS_PASSWORD"}},
+		{name: "db", kind: kindNumber, env: []string{"WAYBILL_REDIS_DB"}},
+		{name: "tls", kind: kindBool, env: []string{"WAYBILL_REDIS_TLS"}},
+	},
+}
+
+// sectionOrder is the order in which settings are shown.
+var sectionOrder = []string{"", "aws", "redis"}
+
+// endpointFields are the settings of one endpoint. Their variables are
+// WAYBILL_ENDPOINTS_<NAME>_<FIELD>.
+var endpointFields = []field{
+	{name: "url"},
+	{name: "dead_letter"},
+	{name: "max_receive_count", kind: kindNumber},
+	{name: "visibility", kind: kindDuration},
+	{name: "retention", kind: kindDuration},
+	{name: "dead_letter_retention", kind: kindDuration},
+	{name: "delay", kind: kindDuration},
+	{name: "concurrency", kind: kindNumber},
+	{name: "pollers", kind: kindNumber},
+	{name: "max_message_size", kind: kindNumber},
+	{name: "attributes", kind: kindTexts},
+	{name: "region"},
+	{name: "endpoint_url"},
+	{name: "subscriptions", kind: kindSubscriptions},
+}
+
+// subscriptionFields are the settings of one subscription of a topic.
+var subscriptionFields = []string{"endpoint", "enveloped", "filter", "filter_scope"}
+
+const endpointsSection = "endpoints"
+
+// Variables that are not settings.
+const (
+	fileVariable   = "WAYBILL_CONFIG"
+	endpointPrefix = "WAYBILL_ENDPOINTS_"
+)
+
+// delimiter separates the parts of a key within this package. Unlike the dot
+// that keys are shown with, it cannot occur in an endpoint's name.
+const delimiter = "/"
+
+func join(parts ...string) string {
+	if parts[0] == "" {
+		parts = parts[1:]
+	}
+	return strings.Join(parts, delimiter)
+}
+
+// shown returns a key as people write it: endpoints.fares.url.
+func shown(key string) string { return strings.ReplaceAll(key, delimiter, ".") }
+
+// parseKey finds the setting that a key names: redis.addr, or
+// endpoints.fares.url. An endpoint's name may have dots, a field has none.
+func parseKey(key string) (internal string, f field, ok bool) {
+	section, rest, dotted := strings.Cut(key, ".")
+	if !dotted {
+		section, rest = "", key
+	}
+	if section == endpointsSection {
+		i := strings.LastIndexByte(rest, '.')
+		if i < 0 {
+			return "", field{}, false
+		}
+		f, ok := findField(endpointFields, rest[i+1:])
+		return join(section, rest[:i], f.name), f, ok && nameRule.MatchString(rest[:i])
+	}
+	f, ok = findField(sections[section], rest)
+	return join(section, f.name), f, ok
+}
+
+func findField(fields []field, name string) (field, bool) {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+	if i < 0 {
+		return field{}, false
+	}
+	return fields[i], true
+}
+
+func fieldNames(fields []field) []string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// topKeys are the keys that the top of the file takes.
+func topKeys() []string {
+	keys := fieldNames(sections[""])
+	keys = append(keys, sectionOrder[1:]...)
+	return append(keys, endpointsSection)
+}
+
+// settingKeys are all keys outside endpoints, as people write them.
+func settingKeys() []string {
+	var keys []string
+	for _, s := range sectionOrder {
+		for _, f := range sections[s] {
+			keys = append(keys, shown(join(s, f.name)))
+		}
+	}
+	return keys
+}

@@ -1,0 +1,100 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A Value is one setting, as `waybill config show` prints it.
+type Value struct {
+	// Key is the setting, such as "redis.addr".
+	Key string `json:"key"`
+
+	// Value is the value in use as a text. A password is ***.
+	Value string `json:"value"`
+
+	// Source is where the value came from, as [Source.String] has it.
+	Source string `json:"source"`
+}
+
+// Values returns all settings in use: the file first, then those of the
+// namespace, of AWS and of Redis, then each endpoint's. An endpoint's settings
+// that have neither a value nor a default are left out.
+func (c *Config) Values() []Value {
+	list := []Value{{Key: "config", Value: c.file.Name, Source: SourceDefault}}
+	switch c.file.Kind {
+	case SourceEnv:
+		list[0].Source = Source{Kind: SourceEnv, Name: fileVariable}.String()
+	case SourceFlag:
+		list[0].Source = Source{Kind: SourceFlag, Name: "--config"}.String()
+	case SourceOption:
+		list[0].Source = Source{Kind: SourceOption, Name: "WithFile"}.String()
+	}
+	defaults := map[string]any{"redis/addr": DefaultRedisAddr, "redis/db": 0, "redis/tls": false}
+	for _, section := range sectionOrder {
+		for _, f := range sections[section] {
+			key := join(section, f.name)
+			list = append(list, c.value(key, defaults[key]))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.endpoints)) {
+		settings := reflect.ValueOf(c.endpoints[name].WithDefaults())
+		for _, f := range endpointFields {
+			v := settings.FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, strings.ReplaceAll(f.name, "_", "")) })
+			key := join(endpointsSection, name, f.name)
+			if _, set := c.values[key]; set || !v.IsZero() {
+				list = append(list, c.value(key, v.Interface()))
+			}
+		}
+	}
+	return list
+}
+
+func (c *Config) value(key string, fallback any) Value {
+	if v, ok := c.values[key]; ok {
+		return Value{Key: shown(key), Value: v, Source: c.sources[key].String()}
+	}
+	return Value{Key: shown(key), Value: formatValue(fallback), Source: SourceDefault}
+}
+
+func formatValue(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case time.Duration:
+		return formatDuration(v)
+	case []string:
+		return strings.Join(v, ",")
+	case []queue.Subscription:
+		return formatSubscriptions(v)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+func formatSubscriptions(list []queue.Subscription) string {
+	type subscription struct {
+		Endpoint    string          `json:"endpoint"`
+		Enveloped   bool            `json:"enveloped,omitempty"`
+		Filter      json.RawMessage `json:"filter,omitempty"`
+		FilterScope string          `json:"filter_scope,omitempty"`
+	}
+	shown := make([]subscription, len(list))
+	for i, s := range list {
+		shown[i] = subscription(s)
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(shown); err != nil {
+		return fmt.Sprintf("%d subscriptions", len(list)) // filters are checked JSON, so this does not happen
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
