@@ -141,9 +141,8 @@ func (s *subscription) changeVisibility(h *held, delay time.Duration) {
 		s.forget(h)
 		return
 	}
-	most := maxVisibility - time.Since(h.delivery.ReceivedAt)
-	n := seconds(min(max(delay, 0), max(most, 0)))
-	s.changes.add(visibilityChange{h, int32(n)})
+	most := max(maxHold-time.Since(h.delivery.ReceivedAt), 0)
+	s.changes.add(visibilityChange{h, int32(min(seconds(max(delay, 0)), int64(most/time.Second)))})
 }
 
 // forget ends the subscription's hold of a message.

@@ -89,8 +89,8 @@ func (d *Delivery) Age() time.Duration {
 
 // Retry sets after which delay a nacked message is redelivered, and why it is
 // nacked, which is logged. Call it before Nack; it does not itself nack. The
-// delay is rounded up to whole seconds, and is at most 12 hours less the time
-// since the message was received. Without it, SubscriberConfig.Backoff decides.
+// delay is rounded up to whole seconds, and ends at most 12 hours after the
+// message was received. Without it, SubscriberConfig.Backoff decides.
 func (d *Delivery) Retry(delay time.Duration, reason string) {
 	if d == nil {
 		return

@@ -27,6 +27,10 @@ type heartbeat struct {
 	held map[*held]struct{}
 }
 
+// maxHold is how long after it was received a message's visibility may end at
+// the latest: SQS refuses more than 12 hours, by its own clock.
+const maxHold = maxVisibility - time.Minute
+
 // beatRequests caps the requests of one beat under way at once.
 const beatRequests = 8
 
@@ -95,10 +99,13 @@ func (b *heartbeat) due(now time.Time) []*held {
 	defer b.mu.Unlock()
 	var due []*held
 	for h := range b.held {
+		old := now.Sub(h.delivery.ReceivedAt) > maxHold-b.visibility
 		switch left := h.deadline.Sub(now); {
+		case left <= 0 && old:
+			b.lose(h, fmt.Errorf("a message can be held for at most %v", maxVisibility))
 		case left <= 0:
 			b.lose(h, fmt.Errorf("it ended at %v", h.deadline.Format(time.TimeOnly)))
-		case left <= b.visibility/2:
+		case left <= b.visibility/2 && !old:
 			h.extending = make(chan struct{})
 			due = append(due, h)
 		}
@@ -117,7 +124,7 @@ func (b *heartbeat) extended(batch []*held, errs []error, sent time.Time) {
 		case err == nil:
 			h.deadline = sent.Add(b.visibility)
 		case errors.Is(err, ErrInvalid):
-			// The message is gone, or has been held for SQS's 12 hours.
+			// The receipt is of no use any more.
 			b.lose(h, err)
 		}
 	}

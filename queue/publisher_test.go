@@ -282,7 +282,12 @@ func TestPublishContext(t *testing.T) {
 		}
 
 		// While one message's context ends, the other's is sent.
-		s.emulator.SetFault(func(r emulator.Request) emulator.Fault { return emulator.Fault{Delay: time.Minute / 2} })
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			if r.Operation != "SendMessageBatch" {
+				return emulator.Fault{}
+			}
+			return emulator.Fault{Delay: 30 * time.Second}
+		})
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()

@@ -128,11 +128,9 @@ func (s *subscription) results(op string, n int, successful []*string, failed []
 // extend extends the visibility of a batch by the endpoint's Visibility from
 // now, and returns an error for each message.
 func (s *subscription) extend(ctx context.Context, batch []*held) []error {
-	now := time.Now()
 	changes := make([]visibilityChange, len(batch))
 	for i, h := range batch {
-		most := maxVisibility - now.Sub(h.delivery.ReceivedAt)
-		changes[i] = visibilityChange{h, int32(min(s.endpoint.Visibility, most) / time.Second)}
+		changes[i] = visibilityChange{h, int32(s.endpoint.Visibility / time.Second)}
 	}
 	errs, err := s.changeBatch(ctx, changes)
 	if err != nil {
