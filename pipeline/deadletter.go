@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -15,9 +16,11 @@ const (
 	// after the message's context ended.
 	buryTimeout = 15 * time.Second
 
-	// maxRecord bounds the record of a failure where the size limit of the
-	// dead-letter queue is not known.
-	maxRecord = 64 << 10
+	// Bounds of the record of a failure, of its message and of its stack, so
+	// that an error which quotes its input does not double the message.
+	maxRecord  = 64 << 10
+	maxMessage = 4 << 10
+	maxStack   = 16 << 10
 
 	// fitRounds bounds the search for the longest record that fits: where
 	// metadata has to be packed, the record costs more than its size.
@@ -38,6 +41,11 @@ func (f *filter) failure(reason queue.Reason, err error, calls *record, d *queue
 	var p *PanicError
 	if errors.As(err, &p) {
 		r.Stack = string(p.Stack)
+	}
+	for text, limit := range map[*string]int{&r.Message: maxMessage, &r.Stack: maxStack} {
+		if len(*text) > limit {
+			*text, r.Cut = strings.ToValidUTF8((*text)[:limit], "")+"...", true
+		}
 	}
 	return r
 }
@@ -92,7 +100,7 @@ func (f *filter) letter(msg *message.Message, failure queue.Failure) (*message.M
 		if err != nil {
 			return nil, false
 		}
-		room = limit - n
+		room = min(room, limit-n)
 	}
 	for range fitRounds {
 		short, ok := failure.Fit(room)

@@ -342,3 +342,12 @@ func asJSON(t *testing.T, v any) string {
 var errDeclined = errors.New("card declined")
 
 func deleteQueue(url string) *sqs.DeleteQueueInput { return &sqs.DeleteQueueInput{QueueUrl: &url} }
+
+func (s *stack) setAttribute(queueName, name, value string) {
+	s.Helper()
+	if _, err := s.sqs.SetQueueAttributes(s.Context(), &sqs.SetQueueAttributesInput{
+		QueueUrl: aws.String(s.urls[queueName]), Attributes: map[string]string{name: value},
+	}); err != nil {
+		s.Fatal(err)
+	}
+}
