@@ -146,12 +146,18 @@ type result struct {
 // answer is not there: its worker died, or lost its lease.
 func (m *machine) lost(now time.Time) {
 	f := m.frame
-	if m.status() != Running || f.Epoch >= m.epoch {
+	at := fromMillis(f.At)
+	if m.status() != Running || f.Epoch >= m.epoch || at.After(now) {
 		return
 	}
 	r := result{err: errWorkerLost, outcome: Unknown}
 	if s := m.step(); s != nil {
-		r.running = fromMillis(f.At).Add(s.Timeout + m.lease)
+		// An attempt that waited for its opening began later than it was due,
+		// but before that opening's lease ran out.
+		r.running = at.Add(s.Timeout + m.lease)
+		if latest := now.Add(s.Timeout); latest.After(r.running) {
+			r.running = latest
+		}
 	}
 	m.answer(r, now)
 }
@@ -217,6 +223,10 @@ func (m *machine) failed(r result, now time.Time) {
 	cause := &Cause{Kind: CauseFailed, Step: s.Name, Error: errorText(r.err)}
 	if m.committed() {
 		m.block(cause)
+		return
+	}
+	if due := m.due(); !isPermanent(r.err) && !due.IsZero() && !now.Before(due) {
+		m.deadline(now) // what ended the last attempt
 		return
 	}
 	m.record(Event{Type: ExecutionFailed, Step: s.Name, Error: errorText(r.err)})

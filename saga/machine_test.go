@@ -1,0 +1,404 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A bench drives a machine as an actor does, without a store: what is committed
+// survives a crash, and nothing else does.
+type bench struct {
+	def       *Definition
+	m         *machine
+	epoch     int64
+	now       time.Time
+	start     time.Time
+	committed []byte  // the frame
+	trace     []Event // of all commits
+	parked    bool
+	wake      time.Time
+}
+
+const benchLease = 30 * time.Second
+
+func newBench(def *Definition) *bench {
+	at := time.UnixMilli(1_000_000)
+	b := &bench{def: def, epoch: 1, now: at, start: at}
+	m := begin(def, []byte(`0`))
+	b.committed, _ = json.Marshal(m.frame)
+	b.trace = m.events
+	b.resume()
+	return b
+}
+
+// resume opens what was committed last.
+func (b *bench) resume() {
+	f := new(frame)
+	if err := json.Unmarshal(b.committed, f); err != nil {
+		panic(err)
+	}
+	b.m = resume(b.def, f, b.epoch, b.start, benchLease)
+	b.m.lost(b.now)
+	b.parked = false
+}
+
+// crash loses the worker: the next one opens when the lease has expired.
+func (b *bench) crash() {
+	b.now = b.now.Add(benchLease)
+	b.epoch++
+	b.resume()
+}
+
+// settle goes on until there is something to do for a handler, or the execution
+// is parked. It does what actor.run does around its commits.
+func (b *bench) settle() directive {
+	for {
+		b.m.deadline(b.now)
+		todo, at := b.m.next(b.now)
+		park := todo == stop || todo == wait
+		if b.m.dirty || park {
+			b.commit(park)
+		}
+		if park {
+			b.parked, b.wake = true, at
+		}
+		return todo
+	}
+}
+
+func (b *bench) commit(park bool) {
+	epoch := b.epoch
+	if park {
+		epoch++
+	}
+	b.m.rebase(epoch)
+	data, err := json.Marshal(b.m.frame)
+	if err != nil {
+		panic(err)
+	}
+	b.committed = data
+	b.trace = append(b.trace, b.m.events...)
+	b.m.events, b.m.snapshots, b.m.dirty = nil, nil, false
+}
+
+// open opens a parked execution, after the given time.
+func (b *bench) open(after time.Duration) {
+	b.now = b.now.Add(after)
+	b.epoch++
+	b.resume()
+}
+
+// Results of attempts. Their names are the operations of the tables below.
+var (
+	errFlaky    = errors.New("flaky")
+	errDeclined = Permanent(errors.New("declined"))
+	errGarbled  = Uncertain(errors.New("garbled"))
+)
+
+func (b *bench) result(name string) result {
+	switch name {
+	case "done":
+		return result{outcome: Done, state: fmt.Appendf(nil, "%d", b.m.frame.Snapshots+1)}
+	case "same":
+		return result{outcome: Done, state: b.m.frame.State}
+	case "flaky":
+		return result{err: errFlaky, outcome: outcomeOf(errFlaky)}
+	case "declined":
+		return result{err: errDeclined, outcome: outcomeOf(errDeclined)}
+	case "unknown":
+		return result{err: errGarbled, outcome: outcomeOf(errGarbled)}
+	case "unknown!":
+		err := Permanent(errGarbled)
+		return result{err: err, outcome: outcomeOf(err)}
+	}
+	panic("no such result: " + name)
+}
+
+// play runs operations: results of the attempt that is to run now, "crash",
+// mail, or a time to let pass.
+func (b *bench) play(t *testing.T, ops string) {
+	t.Helper()
+	todo := b.settle()
+	for _, op := range strings.Fields(ops) {
+		switch {
+		case op == "crash":
+			b.crash()
+		case op == "cancel" || op == "retry":
+			if b.parked {
+				b.open(0)
+			}
+			if op == "cancel" {
+				b.m.cancel("ann", "", b.now)
+			} else {
+				b.m.retry("ann", "", b.now)
+			}
+		case op == "wake":
+			if !b.parked || b.wake.IsZero() {
+				t.Fatalf("%s: the execution does not wait", op)
+			}
+			b.open(b.wake.Sub(b.now))
+		case strings.HasPrefix(op, "+"):
+			d, err := time.ParseDuration(op[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.parked {
+				b.open(d)
+			} else {
+				b.now = b.now.Add(d)
+			}
+		default:
+			if todo != runAction && todo != runUndo {
+				t.Fatalf("%s: nothing is to be run after %s", op, brief(b.trace))
+			}
+			b.m.answer(b.result(op), b.now)
+		}
+		todo = b.settle()
+	}
+}
+
+// brief writes events in words: the dispatches, what came of them, and the
+// turns that the saga takes.
+func brief(events []Event) string {
+	var words []string
+	for _, e := range events {
+		var w string
+		switch e.Type {
+		case TaskScheduled:
+			w = fmt.Sprintf("%s.%d", e.Step, e.Attempt)
+		case CompensationTried:
+			w = fmt.Sprintf("undo-%s.%d", e.Step, e.Attempt)
+		case TaskSucceeded:
+			w = "ok"
+		case CompensationDone:
+			w = "undone"
+		case TaskFailed, CompensationFailed:
+			w = "failed"
+		case TaskTimedOut:
+			w = "unknown"
+		case TaskStateEntered, TaskStateExited, ExecutionStarted:
+			continue
+		case CompensationEntered:
+			w = "(" + string(e.Outcome) + ")"
+		default:
+			w = strings.TrimPrefix(string(e.Type), "Execution")
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+func nothing(context.Context, *int) error { return nil }
+
+func undoNothing(context.Context, *int, Outcome) error { return nil }
+
+// compensable is a step with an Undo that is tried twice, as its action is, a
+// second apart.
+func compensable(name string) *Step[int] {
+	return Do(name, nothing).Undo(undoNothing).Retry(twice).UndoRetry(twice)
+}
+
+var twice = Retry{Attempts: 2, Initial: time.Second, Jitter: -1}
+
+func TestMachine(t *testing.T) {
+	plain := New("plain", compensable("A"), compensable("B"), compensable("C")).def
+	last := New("last", compensable("A"), Do("B", nothing).Retry(twice)).def
+	mixed := New("mixed", compensable("A"), Do("B", nothing).ReadOnly().Retry(twice),
+		Do("C", nothing).Irreversible().Retry(twice), compensable("D")).def
+	pivot := New("pivot", compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(twice)).def
+	timed := NewWithin("timed", time.Minute, compensable("A"), compensable("B")).def
+	timedPivot := NewWithin("timed", time.Minute, compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(Retry{Attempts: Forever, Initial: time.Second, Jitter: -1})).def
+	within := New("within", compensable("A").Within(1500*time.Millisecond).Retry(Retry{Attempts: 9, Initial: time.Second, Factor: 1, Jitter: -1})).def
+
+	tests := []struct {
+		name string
+		def  *Definition
+		ops  string
+		want string
+	}{
+		{"completes", plain, "done done done", "A.1 ok B.1 ok C.1 ok Succeeded"},
+		{"keeps a state that did not change", plain, "same same same", "A.1 ok B.1 ok C.1 ok Succeeded"},
+		{"undoes what is done in reverse", plain, "done done declined done done",
+			"A.1 ok B.1 ok C.1 failed Failed (done) undo-B.1 undone (done) undo-A.1 undone Compensated"},
+		{"ends at once where nothing was done", plain, "declined", "A.1 failed Failed Compensated"},
+		{"retries", plain, "flaky wake done done done", "A.1 failed A.2 ok B.1 ok C.1 ok Succeeded"},
+		{"gives up after the last attempt", plain, "done flaky wake flaky done",
+			"A.1 ok B.1 failed B.2 failed Failed (done) undo-A.1 undone Compensated"},
+		{"undoes a step whose outcome is unknown", plain, "done unknown! done done",
+			"A.1 ok B.1 unknown Failed (unknown) undo-B.1 undone (done) undo-A.1 undone Compensated"},
+		{"joins the outcomes of attempts: unknown stays", plain, "unknown wake declined done",
+			"A.1 unknown A.2 failed Failed (unknown) undo-A.1 undone Compensated"},
+		{"joins the outcomes of attempts: done wins", plain, "unknown wake done declined done",
+			"A.1 unknown A.2 ok B.1 failed Failed (done) undo-A.1 undone Compensated"},
+		{"a last step without an Undo may be unknown", last, "done unknown! done",
+			"A.1 ok B.1 unknown Failed (done) undo-A.1 undone Compensated"},
+		{"passes over what has nothing to undo", mixed, "done done done unknown! done done",
+			"A.1 ok B.1 ok C.1 ok D.1 unknown Failed (unknown) undo-D.1 undone (done) undo-A.1 undone Compensated"},
+		{"a read that is unknown needs no undo", mixed, "done unknown! done",
+			"A.1 ok B.1 unknown Failed (done) undo-A.1 undone Compensated"},
+
+		{"a lost worker leaves an unknown attempt", plain, "crash wake done done done",
+			"A.1 unknown A.2 ok B.1 ok C.1 ok Succeeded"},
+		{"a worker lost in a compensation tries it again", plain, "done declined crash wake done",
+			"A.1 ok B.1 failed Failed (done) undo-A.1 failed undo-A.2 undone Compensated"},
+		{"a worker lost while parked loses no attempt", plain, "flaky +0s wake done done done",
+			"A.1 failed A.2 ok B.1 ok C.1 ok Succeeded"},
+
+		{"blocks at a compensation, and skips none", plain, "done done declined flaky wake flaky",
+			"A.1 ok B.1 ok C.1 failed Failed (done) undo-B.1 failed undo-B.2 failed Blocked"},
+		{"retries the compensation that blocks", plain, "done done declined declined retry done done",
+			"A.1 ok B.1 ok C.1 failed Failed (done) undo-B.1 failed Blocked Redriven undo-B.2 undone (done) undo-A.1 undone Compensated"},
+		{"a retry brings all attempts again", plain, "done declined declined retry flaky wake flaky",
+			"A.1 ok B.1 failed Failed (done) undo-A.1 failed Blocked Redriven undo-A.2 failed undo-A.3 failed Blocked"},
+		{"a retry hurries a wait", plain, "flaky retry done done done",
+			"A.1 failed A.2 Redriven A.2 ok B.1 ok C.1 ok Succeeded"},
+		{"a retry of what runs is refused", plain, "retry done done done", "A.1 RetryRefused ok B.1 ok C.1 ok Succeeded"},
+
+		{"cancels before anything is done", plain, "cancel", "A.1 Aborted Compensated"},
+		{"cancels in the middle", plain, "done cancel done", "A.1 ok B.1 Aborted (done) undo-A.1 undone Compensated"},
+		{"cancels while it waits", plain, "done flaky cancel done", "A.1 ok B.1 failed B.2 Aborted (done) undo-A.1 undone Compensated"},
+		{"cancels what may have happened", plain, "unknown cancel done", "A.1 unknown A.2 Aborted (unknown) undo-A.1 undone Compensated"},
+		{"a cancel of what is being undone is noted", plain, "done declined cancel done",
+			"A.1 ok B.1 failed Failed (done) undo-A.1 CancelRefused undone Compensated"},
+
+		{"the pivot drops the compensations", pivot, "done done done", "A.1 ok P.1 ok Z.1 ok Succeeded"},
+		{"a pivot that fails is undone around", pivot, "done declined done", "A.1 ok P.1 failed Failed (done) undo-A.1 undone Compensated"},
+		{"after the pivot a step blocks", pivot, "done done flaky wake flaky", "A.1 ok P.1 ok Z.1 failed Z.2 failed Blocked"},
+		{"after the pivot an unknown step blocks", pivot, "done done unknown!", "A.1 ok P.1 ok Z.1 unknown Blocked"},
+		{"after the pivot a retry goes on", pivot, "done done declined retry done", "A.1 ok P.1 ok Z.1 failed Blocked Redriven Z.2 ok Succeeded"},
+		{"an unknown pivot is retried", pivot, "done unknown wake done done", "A.1 ok P.1 unknown P.2 ok Z.1 ok Succeeded"},
+		{"an unknown pivot blocks, never undone", pivot, "done unknown wake declined", "A.1 ok P.1 unknown P.2 failed Blocked"},
+		{"an unknown pivot stays unknown after a retry", pivot, "done unknown! retry declined", "A.1 ok P.1 unknown Blocked Redriven P.2 failed Blocked"},
+		{"a cancel after the pivot is refused", pivot, "done done cancel done", "A.1 ok P.1 ok Z.1 CancelRefused ok Succeeded"},
+		{"a cancel of a blocked step after the pivot is refused", pivot, "done done declined cancel", "A.1 ok P.1 ok Z.1 failed Blocked CancelRefused"},
+		{"a cancel of an unknown pivot is refused", pivot, "done unknown! cancel", "A.1 ok P.1 unknown Blocked CancelRefused"},
+		{"a cancel before the pivot has run is heeded", pivot, "done cancel done", "A.1 ok P.1 Aborted (done) undo-A.1 undone Compensated"},
+		{"a worker lost in the pivot leaves it unknown", pivot, "done crash cancel wake done done", "A.1 ok P.1 unknown P.2 CancelRefused ok Z.1 ok Succeeded"},
+
+		{"runs out of time between attempts", timed, "done +59s flaky +1s done", "A.1 ok B.1 failed B.2 TimedOut (done) undo-A.1 undone Compensated"},
+		{"running out of time undoes the unknown", timed, "+59s unknown +1s done", "A.1 unknown A.2 TimedOut (unknown) undo-A.1 undone Compensated"},
+		{"undoing has no deadline", timed, "done declined +2m done", "A.1 ok B.1 failed Failed (done) undo-A.1 undone Compensated"},
+		{"after the pivot running out of time is an alert, once", timedPivot, "done done +2m flaky wake done", "A.1 ok P.1 ok Z.1 Overdue failed Z.2 ok Succeeded"},
+		{"an unknown pivot that runs out of time is not undone", timedPivot, "done unknown +2m done done", "A.1 ok P.1 unknown P.2 Overdue ok Z.1 ok Succeeded"},
+		{"a step runs out of its own time", within, "flaky wake flaky", "A.1 failed A.2 failed Failed Compensated"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(tt.def)
+			b.play(t, tt.ops)
+			if got := brief(b.trace); got != tt.want {
+				t.Errorf("the history is\n\t%s\nwant\n\t%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// The undo of an action that nobody answered for waits until its handler must
+// have ended: its attempt may have begun just before the lease expired.
+func TestMachineWaitsForAHandlerThatMayRun(t *testing.T) {
+	def := New("s", compensable("A").Timeout(10*time.Second)).def
+	b := newBench(def)
+	b.play(t, "crash cancel")
+	if !b.parked {
+		t.Fatalf("the undo is dispatched at once: %s", brief(b.trace))
+	}
+	if earliest := b.start.Add(benchLease + 10*time.Second); b.wake.Before(earliest) {
+		t.Errorf("the undo may run %s after the dispatch, want %s at least", b.wake.Sub(b.start), earliest.Sub(b.start))
+	}
+
+	// An operator's retry does not shorten that.
+	wake := b.wake
+	b.play(t, "retry")
+	if !b.parked || b.wake.Before(wake) {
+		t.Errorf("a retry moved the undo from %s to %s after the dispatch", wake.Sub(b.start), b.wake.Sub(b.start))
+	}
+	b.play(t, "wake done")
+	if got := b.m.status(); got != Compensated {
+		t.Errorf("status %q: %s", got, brief(b.trace))
+	}
+}
+
+// The same where the attempt waited long for a worker: it begins when it is
+// opened, not when it was due.
+func TestMachineWaitsForAHandlerThatBeganLate(t *testing.T) {
+	def := New("s", compensable("A").Timeout(10*time.Second)).def
+	b := newBench(def)
+	b.play(t, "flaky +1h crash cancel") // the second attempt began after an hour
+	began := b.start.Add(time.Hour)
+	if !b.parked {
+		t.Fatalf("the undo is dispatched at once, %s after an attempt of %s began", b.now.Sub(began), 10*time.Second)
+	}
+	if earliest := began.Add(benchLease + 10*time.Second); b.wake.Before(earliest) {
+		t.Errorf("the undo may run %s after the attempt began, want %s at least", b.wake.Sub(began), earliest.Sub(began))
+	}
+}
+
+// A worker that is lost before an attempt was due cannot have begun it.
+func TestMachineDoesNotCountAnAttemptThatWasNotDue(t *testing.T) {
+	def := New("s", compensable("A"), Do("P", nothing).Pivot().Retry(Retry{Initial: time.Hour, Max: time.Hour, Jitter: -1})).def
+	b := newBench(def)
+	b.play(t, "done flaky")
+	b.open(time.Minute) // for mail, say
+	b.crash()
+	b.play(t, "")
+	if got, want := brief(b.trace), "A.1 ok P.1 failed P.2"; got != want {
+		t.Errorf("the history is %q, want %q", got, want)
+	}
+	b.play(t, "cancel done")
+	if got, want := brief(b.trace), "A.1 ok P.1 failed P.2 Aborted (done) undo-A.1 undone Compensated"; got != want {
+		t.Errorf("the history is %q, want %q", got, want)
+	}
+}
+
+// Whoever opens the execution next knows from the frame alone that the action
+// may have happened, and what to undo: the frame was there before it.
+func TestMachineRecordsTheCompensationBeforeTheAction(t *testing.T) {
+	def := New("s", compensable("A"), compensable("B")).def
+	b := newBench(def)
+	b.play(t, "done")
+	b.crash()
+	b.m.cancel("ann", "", b.now)
+	want := []undoRecord{{Step: "A", Outcome: Done, Snapshot: 1}, {Step: "B", Outcome: Unknown, Snapshot: 1}}
+	got := slices.Clone(b.m.frame.Undo)
+	for i := range got {
+		got[i].NotUntil = 0
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("to be undone: %+v, want %+v", got, want)
+	}
+}
+
+// A compensation sees the state as it was committed after a done action, and
+// before one that is unknown.
+func TestMachineSnapshots(t *testing.T) {
+	def := New("s", compensable("A"), compensable("B"), compensable("C"), compensable("D")).def
+	b := newBench(def)
+	b.play(t, "done same done unknown!")
+	want := []undoRecord{
+		{Step: "A", Outcome: Done, Snapshot: 1}, {Step: "B", Outcome: Done, Snapshot: 1},
+		{Step: "C", Outcome: Done, Snapshot: 2}, {Step: "D", Outcome: Unknown, Snapshot: 2},
+	}
+	if got := b.m.frame.Undo; !slices.Equal(got, want) {
+		t.Errorf("to be undone: %+v, want %+v", got, want)
+	}
+}
+
+// Running out of the saga's time in the middle of the last attempt is reported
+// as that.
+func TestMachineTellsTheSagasTimeFromTheSteps(t *testing.T) {
+	def := NewWithin("s", time.Minute, Do("A", nothing).Retry(Once())).def
+	b := newBench(def)
+	b.settle()
+	b.now = b.now.Add(time.Minute)
+	b.m.answer(result{err: context.DeadlineExceeded, outcome: Unknown}, b.now)
+	b.settle()
+	if c := b.m.frame.Cause; c == nil || c.Kind != CauseTimedOut {
+		t.Errorf("the cause is %+v, want %q", c, CauseTimedOut)
+	}
+}
