@@ -1,0 +1,57 @@
+.POSIX:
+
+# demo and test need Go and make, nothing else.
+
+GO = go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# How long each fuzz target runs, and how often soak kills each worker.
+FUZZTIME = 30s
+CRASHES = 50
+
+.PHONY: help build demo demo-localstack test race bench fuzz soak lint servers clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-17s %s\n", $$1, $$2 }' Makefile
+
+build: ## build the binary, bin/waybill
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/waybill ./cmd/waybill
+
+demo: ## run fare processing on the embedded queues and Redis
+	CGO_ENABLED=0 $(GO) run ./examples/wildrydes
+
+demo-localstack: ## run it on the LocalStack and Redis of docker-compose.yml, which must be up
+	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --endpoint http://127.0.0.1:4566 --redis 127.0.0.1:6379
+
+test: ## run all tests
+	CGO_ENABLED=0 $(GO) test ./...
+
+race: ## run all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+bench: ## run the benchmarks
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@export CGO_ENABLED=0; for package in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' $$package) || { echo "$$targets"; exit 1; }; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+soak: ## run fare processing, both ways, while its worker is killed CRASHES times
+	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --mode saga --crash $(CRASHES)
+	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --mode pipeline --crash $(CRASHES)
+
+lint: ## check the format, vet and staticcheck
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+servers: ## start the real servers that the tests can run against, and print the variables for it
+	@bash .ci/servers
+
+clean: ## remove what the other targets made
+	rm -rf bin dist coverage.out
