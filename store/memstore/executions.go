@@ -49,11 +49,12 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 		frames:  map[string][]byte{store.RootFrame: clone(r.Root)},
 		started: now,
 		commit:  r.Commit,
+		opened:  r.Commit,
 		wake:    now + ceil(r.Wake),
 	}
 	p.timers[r.ID] = x.wake
 	if r.Nonce != "" {
-		x.epoch, x.nonce, x.until, x.wake = 1, r.Nonce, now+ceil(r.Lease), 0
+		x.open(r.Nonce, now+ceil(r.Lease))
 		p.timers[r.ID] = x.until
 	}
 	if len(r.History) > 0 {

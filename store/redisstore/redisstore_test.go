@@ -1,0 +1,89 @@
+package redisstore_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill-dev/waybill/internal/testserver"
+	"github.com/waybill-dev/waybill/store/redisstore"
+	"github.com/waybill-dev/waybill/store/storetest"
+)
+
+// A target is a Redis that tests run on.
+type target struct {
+	client    *redis.Client
+	namespace string
+	// advance lets time pass on the server's clock.
+	advance func(time.Duration)
+}
+
+// open opens a store on the target.
+func (tg target) open(t testing.TB) *redisstore.Store {
+	t.Helper()
+	st, err := redisstore.Open(t.Context(), redisstore.Config{
+		Client: tg.client, Namespace: tg.namespace,
+		AcceptUnknownEviction: true, // miniredis shows none
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// A server makes targets that share nothing.
+type server struct {
+	name string
+	new  func(t *testing.T) target
+}
+
+// epoch is what an in-process server's clock shows at first.
+var epoch = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+
+// inProcess is miniredis with a clock that stands still until it is told.
+func inProcess(t *testing.T) target {
+	t.Helper()
+	mini := miniredis.RunT(t)
+	now := epoch
+	mini.SetTime(now)
+	return target{
+		client:    dial(t, mini.Addr()),
+		namespace: "test",
+		advance: func(d time.Duration) {
+			now = now.Add(d)
+			mini.SetTime(now)
+		},
+	}
+}
+
+// servers are miniredis and the redis-server under test, if there is one.
+func servers(t *testing.T) []server {
+	t.Helper()
+	list := []server{{"miniredis", inProcess}}
+	if addr, ok := testserver.Redis(t); ok {
+		list = append(list, server{"redis-server", func(t *testing.T) target {
+			return target{client: dial(t, addr), namespace: testserver.Namespace(t), advance: time.Sleep}
+		}})
+	}
+	return list
+}
+
+func dial(t testing.TB, addr string) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestStore(t *testing.T) {
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			storetest.Run(t, storetest.Harness{New: func(t *testing.T) storetest.Subject {
+				tg := server.new(t)
+				return storetest.Subject{Store: tg.open(t), Advance: tg.advance}
+			}})
+		})
+	}
+}
