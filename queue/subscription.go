@@ -111,7 +111,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	s.settling, s.endSettling = context.WithCancel(context.Background())
 	defer s.endSettling()
 
-	beating, stopBeating := context.WithCancel(context.Background())
+	beating, stopBeating := context.WithCancel(s.settling)
 	var beat sync.WaitGroup
 	beat.Go(func() { s.beats.run(beating) })
 
