@@ -191,7 +191,10 @@ func (m *machine) done(state []byte, now time.Time) {
 	case s.Pivot:
 		f.Pivoted, f.Undo = true, nil
 	case s.undo != nil && !f.Pivoted:
-		f.Undo = append(f.Undo, undoRecord{Step: s.Name, Outcome: Done, Snapshot: f.Snapshots})
+		// An earlier attempt of a done step may still be at work too.
+		f.Undo = append(f.Undo, undoRecord{
+			Step: s.Name, Outcome: Done, Snapshot: f.Snapshots, NotUntil: f.StillRunning,
+		})
 	}
 	if s.Next == "" {
 		f.Step, f.Undo = "", nil
