@@ -1,3 +1,81 @@
 // Package saga runs sagas: steps that change things in several places, and
 // that are undone in reverse order when one of them fails for good.
+//
+// # A saga
+//
+// A saga is a list of steps over a state, which is any type that survives JSON:
+//
+//	type Fare struct {
+//		Customer, ChargeID string
+//		Cents              int64
+//	}
+//
+//	fare := saga.New("fare",
+//		saga.Do("RegisterFare", register).Undo(cancelFare),
+//		saga.Do("ProcessPayment", charge).Undo(refund).
+//			Retry(saga.Exponential(200*time.Millisecond, 10*time.Second, 6)).
+//			Timeout(10*time.Second),
+//		saga.Do("UpdateCustomerAccount", credit).Undo(debit),
+//		saga.Do("PublishFareProcessed", announce).Pivot(),
+//	)
+//
+// An action is a func(context.Context, *Fare) error. It may change the state;
+// the change counts once it returns nil. A compensation also gets an [Outcome].
+//
+// A coordinator runs the executions of its sagas. Any number of processes run
+// one, on the same store:
+//
+//	c, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{fare}})
+//	...
+//	go c.Run(ctx)
+//	result, err := fare.Run(ctx, c.Client(), "ride-4711", Fare{Customer: "c-1", Cents: 2000})
+//
+// The id is the caller's: starting the same id with the same input again finds
+// the execution that is there.
+//
+// # What is guaranteed
+//
+// A transition happens exactly once, as long as the store keeps what it
+// acknowledged. An action or a compensation runs at least once: after a crash,
+// a lost answer or a timeout it may run again. All runs of one action have one
+// idempotency key, [StepInfo].Key; pass it on to whatever has the effect. No
+// side effect is promised to happen exactly once, because nobody can.
+//
+// The compensation of a step is on record before its action begins, so no crash
+// loses it. An action ends done, not done or unknown; done and unknown ones are
+// compensated, strictly in the reverse order of their dispatch. An error means
+// not done, unless an answer may have been lost behind it: a context that
+// ended, a panic, an established connection that broke. [NoEffect] and
+// [Uncertain] say it where the error alone does not.
+//
+// A compensation is retried by its policy. When that gives up, the execution is
+// [Blocked]: the earlier compensations are neither skipped nor forgotten. An
+// operator mends what is broken and says [Client.Retry].
+//
+// After the [Step.Pivot] a saga only goes forward. Before it, every step but
+// the last says how it is undone, or that there is nothing to undo; registering
+// a saga that does not is an error.
+//
+// # Time
+//
+// Waits of up to a second are held in place; longer ones are wake-ups in the
+// store, and end up to [CoordinatorConfig.Sweep] late. A crashed coordinator's
+// executions go on when its leases expire.
+//
+// # Messages
+//
+// [Coordinator.HandleStart] starts executions by messages from any language:
+//
+//	{"waybill": 1, "start": "fare", "id": "ride-4711",
+//	 "input": {"Customer": "c-1", "Cents": 2000}, "replyTo": "fares-done"}
+//
+// waybill is the version of the format, start the saga's name, id the
+// execution's, and input the JSON of its state. With replyTo, or [NotifyTo], the
+// end of the execution is published to that endpoint:
+//
+//	{"waybill": 1, "execution": "ride-4711", "definition": "fare",
+//	 "status": "compensated", "state": {...},
+//	 "cause": {"kind": "failed", "step": "ProcessPayment", "error": "card declined"}}
+//
+// The message's id is the execution's with ".end"; it may come more than once.
 package saga
