@@ -27,7 +27,7 @@ func (a *actor) attempt(undo bool) (result, error) {
 	defer cancel()
 	ctx = withStep(ctx, StepInfo{
 		Execution: a.lease.ID, Definition: a.meta.Definition, Step: f.Step, Visit: 1,
-		Attempt: f.Attempt, Undo: undo, Key: idempotencyKey(a.lease.ID, f.Step, 1, undo),
+		Attempt: f.Attempt, Undo: undo, Cause: f.Cause, Key: idempotencyKey(a.lease.ID, f.Step, 1, undo),
 	})
 	done := make(chan reply, 1)
 	a.c.running.Go(func() { done <- protect(ctx, call) })

@@ -18,8 +18,9 @@ type StepInfo struct {
 	// Attempt counts from 1 for the action, and from 1 again for the
 	// compensation.
 	Attempt int
-	// Undo is true in a compensation.
-	Undo bool
+	// Undo is true in a compensation, and Cause tells why the saga is undone.
+	Undo  bool
+	Cause *Cause
 	// Key is the idempotency key: the same in all attempts of this action, or
 	// of this compensation, and in nothing else. Pass it on to whatever has
 	// the effect.

@@ -52,7 +52,7 @@ type outcomeError struct {
 
 func (e *outcomeError) Error() string   { return e.err.Error() }
 func (e *outcomeError) Unwrap() error   { return e.err }
-func (e *outcomeError) Permanent() bool { return e.permanent }
+func (e *outcomeError) Permanent() bool { return e.permanent || isPermanent(e.err) }
 
 // Permanent marks an error that no retry will cure: a card that is declined, an
 // amount that is negative. The step fails at once. Permanent(nil) is nil.

@@ -1,0 +1,56 @@
+package saga_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/waybill-dev/waybill/saga"
+)
+
+// TestCompensationKnowsCause holds StepInfo.Cause to what the execution shows.
+func TestCompensationKnowsCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var before, after *saga.Cause
+		s := saga.New("trip",
+			saga.Do("A", func(ctx context.Context, s *trip) error {
+				before = saga.StepFrom(ctx).Cause
+				return nil
+			}).Undo(func(ctx context.Context, s *trip, _ saga.Outcome) error {
+				after = saga.StepFrom(ctx).Cause
+				return nil
+			}),
+			saga.Do("B", func(ctx context.Context, s *trip) error { return errRefused }),
+		)
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrCompensated) {
+			t.Fatal(err)
+		}
+		if before != nil {
+			t.Errorf("the action sees the cause %v, want none", before)
+		}
+		if want := (saga.Cause{Kind: saga.CauseFailed, Step: "B", Error: "refused"}); after == nil || *after != want {
+			t.Errorf("the compensation sees the cause %+v, want %+v", after, want)
+		}
+	})
+}
+
+// TestOutcomeKeepsPermanence shows that what is said about an outcome does not
+// hide, from who looks at the outermost error alone, that a retry is of no use.
+func TestOutcomeKeepsPermanence(t *testing.T) {
+	for name, err := range map[string]error{
+		"Uncertain(Permanent)": saga.Uncertain(errRefused),
+		"NoEffect(Permanent)":  saga.NoEffect(errRefused),
+		"Permanent(Uncertain)": saga.Permanent(saga.Uncertain(errors.New("refused"))),
+	} {
+		var p interface{ Permanent() bool }
+		if !errors.As(err, &p) || !p.Permanent() {
+			t.Errorf("%s is not permanent", name)
+		}
+	}
+	var p interface{ Permanent() bool }
+	if errors.As(saga.Uncertain(errors.New("busy")), &p) && p.Permanent() {
+		t.Error("Uncertain is permanent")
+	}
+}
