@@ -109,7 +109,7 @@ func ExampleClient_History() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		for _, e := range events[:5] {
+		for _, e := range events[1:5] {
 			fmt.Println(e.ID, e.Type, e.Step)
 		}
 	})
@@ -117,7 +117,6 @@ func ExampleClient_History() {
 	// register 2000
 	// charge, under the key ride-3/1//Charge/1/do
 	// credit anna
-	// 1 ExecutionStarted
 	// 2 TaskStateEntered Register
 	// 3 TaskScheduled Register
 	// 4 TaskSucceeded Register

@@ -18,7 +18,7 @@ import (
 func (c *Coordinator) sweep(ctx context.Context, m *members) {
 	ticker := time.NewTicker(c.cfg.Sweep)
 	defer ticker.Stop()
-	behind := false // more may be due than was taken
+	behind := c.look(ctx, m)
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,20 +29,25 @@ func (c *Coordinator) sweep(ctx context.Context, m *members) {
 				continue
 			}
 		}
-		free := cap(c.slots) - len(c.slots)
-		if free == 0 {
-			behind = true
-			continue
-		}
-		ids, err := c.store.Due(ctx, m.partitions(), free, c.cfg.Lease)
-		if err != nil && ctx.Err() == nil {
-			c.log.Warn("sweep", "error", err)
-		}
-		behind = len(ids) == free
-		for _, id := range ids {
-			c.Ring(id)
-		}
+		behind = c.look(ctx, m)
 	}
+}
+
+// look opens what is due, as far as there are slots, and reports whether more
+// may be due than that.
+func (c *Coordinator) look(ctx context.Context, m *members) bool {
+	free := cap(c.slots) - len(c.slots)
+	if free == 0 {
+		return true
+	}
+	ids, err := c.store.Due(ctx, m.partitions(), free, c.cfg.Lease)
+	if err != nil && ctx.Err() == nil {
+		c.log.Warn("sweep", "error", err)
+	}
+	for _, id := range ids {
+		c.Ring(id)
+	}
+	return len(ids) == free
 }
 
 // openAndRun opens an execution and runs it. The caller holds a slot.
