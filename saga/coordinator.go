@@ -285,6 +285,24 @@ func (c *Coordinator) take() bool {
 	}
 }
 
+// takeWhenFree waits for a slot and takes it. It reports false when the context
+// has ended or the coordinator drains.
+func (c *Coordinator) takeWhenFree(ctx context.Context) bool {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		<-c.slots
+		return false
+	}
+	c.actors.Add(1)
+	return true
+}
+
 // give gives the slot back.
 func (c *Coordinator) give() {
 	<-c.slots
@@ -304,9 +322,13 @@ func (c *Coordinator) wake() {
 // the sweeper finds the execution within CoordinatorConfig.Sweep. It returns
 // at once.
 func (c *Coordinator) Ring(id string) {
-	if !c.take() {
-		return
+	if c.take() {
+		c.spawn(id)
 	}
+}
+
+// spawn opens and runs an execution in the slot that the caller took.
+func (c *Coordinator) spawn(id string) {
 	go func() {
 		defer c.give()
 		c.openAndRun(id)

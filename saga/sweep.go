@@ -45,7 +45,12 @@ func (c *Coordinator) look(ctx context.Context, m *members) bool {
 		c.log.Warn("sweep", "error", err)
 	}
 	for _, id := range ids {
-		c.Ring(id)
+		// A start may have taken a slot meanwhile. What was found due is hidden
+		// from the next look, so it has to wait for another one here.
+		if !c.takeWhenFree(ctx) {
+			break
+		}
+		c.spawn(id)
 	}
 	return len(ids) == free
 }
