@@ -244,3 +244,46 @@ func cutText(text string, limit int) (string, bool) {
 	}
 	return text[:end] + ellipsis, true
 }
+
+// Attach writes the record into the message's metadata, shortened so that the
+// message keeps within the size limit of the endpoint it is to be sent to. It
+// returns an error that matches [ErrTooLarge] if not even the shortest record
+// fits; the message is then as it was.
+func (f Failure) Attach(msg *message.Message, to Endpoint) error {
+	limit := to.WithDefaults().MaxMessageSize
+	plain := msg.Copy()
+	delete(plain.Metadata, KeyFailure)
+	room, err := roomFor(plain, limit)
+	if err != nil {
+		return err
+	}
+	// What else the message carries can grow when the record takes its place
+	// among the attributes, so a first fit can be too large.
+	for {
+		short, ok := f.Fit(room)
+		if !ok {
+			return fmt.Errorf("queue: %w: the record of the failure takes %d bytes, and the message leaves %d of the %d that endpoint %q allows", ErrTooLarge, short.Size(), max(room, 0), limit, to.Name)
+		}
+		if err := short.Encode(plain); err != nil {
+			return err
+		}
+		left, err := roomFor(plain, limit)
+		if err != nil {
+			return err
+		}
+		if left >= 0 {
+			msg.Metadata = plain.Metadata
+			return nil
+		}
+		room = short.Size() + left
+	}
+}
+
+// roomFor returns how many bytes the message leaves of the limit.
+func roomFor(msg *message.Message, limit int) (int, error) {
+	w, err := encode(msg, []string{KeyFailure})
+	if err != nil {
+		return 0, fmt.Errorf("queue: %w", err)
+	}
+	return limit - w.size(), nil
+}
