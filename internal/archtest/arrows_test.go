@@ -16,6 +16,7 @@ var arrows = map[string][]string{
 
 	"queue":          {},
 	"queue/emulator": {"eventpattern"},
+	"queue/topology": {"queue"},
 
 	"saga":          {"store"},
 	"saga/sagatest": {"saga", "store", "store/memstore"},
@@ -26,7 +27,7 @@ var arrows = map[string][]string{
 	"bus":           {"eventpattern", "queue", "store", "saga"},
 
 	"config":      {"queue"},
-	"waybilltest": {"queue/emulator", "store/redisstore", "store"},
+	"waybilltest": {"queue", "queue/emulator", "queue/topology", "store", "store/redisstore"},
 
 	"cmd/...":      {"...", "cmd/..."},
 	"examples/...": {"public", "examples/..."},
@@ -39,9 +40,10 @@ var arrows = map[string][]string{
 // packages that may import it. The longest prefix counts.
 var libraries = map[string][]string{
 	// The clients of Redis and of AWS stay behind the packages that own them;
-	// config, the binary and the examples only make clients and hand them on.
-	"github.com/redis/go-redis/v9": {"store/redisstore", "config", "cmd/...", "examples/..."},
-	"github.com/aws":               {"queue", "asl/awstasks", "config", "cmd/...", "examples/..."},
+	// config, waybilltest, the binary and the examples only make clients and
+	// hand them on.
+	"github.com/redis/go-redis/v9": {"store/redisstore", "config", "waybilltest", "cmd/...", "examples/..."},
+	"github.com/aws":               {"queue", "queue/topology", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
 
 	"github.com/ThreeDotsLabs/watermill":     {"queue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
 	"github.com/ThreeDotsLabs/watermill-aws": {},

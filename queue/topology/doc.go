@@ -1,0 +1,46 @@
+// Package topology makes the queues, topics, subscriptions and dead-letter
+// queues that a set of endpoints names, and keeps them as configured.
+//
+//	plan, err := topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints)
+//	for _, step := range plan.Steps() {
+//		fmt.Println(step)
+//	}
+//	err = plan.Apply(ctx)
+//
+// A plan compares what configuration says with what is there, attribute by
+// attribute; to make one changes nothing. To apply it creates what is missing
+// and changes what differs. It never deletes anything, and a second plan of
+// the same endpoints has nothing to do. When it fails midway, the next one does
+// the rest.
+//
+// # What is made
+//
+//   - For each endpoint with an sqs URL, the queue, with its visibility
+//     timeout, retention, delay and redrive policy.
+//   - For each dead-letter queue, that queue, before the one that uses it. Its
+//     retention is the endpoint's DeadLetterRetention.
+//   - For each endpoint with an sns URL, the topic.
+//   - For each subscription of a topic, a statement in the queue's policy that
+//     lets the topic send to it, and the subscription with its delivery and
+//     filter.
+//
+// # What is left alone
+//
+// A queue or topic that exists is adopted: from then on it carries the tag
+// [Tag], and configuration rules the attributes above. All other attributes,
+// and the statements in a queue's policy that are not Waybill's, stay as they
+// are. So does a redrive policy where configuration has no dead-letter queue.
+// Subscriptions that configuration does not name stay, too.
+//
+// What configuration wants and an apply may not or cannot do is a
+// [*ConflictError] of the plan: for example a dead-letter queue whose
+// RedriveAllowPolicy refuses the queue, or a missing queue of another account.
+//
+// # Permissions
+//
+// A plan needs sqs:GetQueueUrl, sqs:GetQueueAttributes, sqs:ListQueueTags,
+// sns:ListTopics, sns:GetTopicAttributes, sns:ListTagsForResource,
+// sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes. To apply it
+// takes sqs:CreateQueue, sqs:SetQueueAttributes, sqs:TagQueue, sns:CreateTopic,
+// sns:TagResource, sns:Subscribe and sns:SetSubscriptionAttributes as well.
+package topology
