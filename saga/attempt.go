@@ -100,7 +100,7 @@ func (a *actor) judge(ctx context.Context, r reply, undo bool) result {
 		return result{outcome: Done, state: r.state}
 	}
 	outcome := outcomeOf(r.err)
-	if _, said := saidOutcome(r.err); !said && ctx.Err() != nil {
+	if !saidOutcome(r.err) && ctx.Err() != nil {
 		outcome = Unknown // whatever the handler made of its context's end
 	}
 	return result{err: r.err, outcome: outcome}

@@ -84,60 +84,116 @@ func Uncertain(err error) error {
 	return &outcomeError{err: err, outcome: Unknown}
 }
 
-// saidOutcome is the outcome that the error's author declared, if any.
-func saidOutcome(err error) (Outcome, bool) {
-	for {
-		var said *outcomeError
-		if !errors.As(err, &said) {
-			return "", false
+// A chain is an error and what it wraps, down to the last. Where errors are
+// joined there is one for each.
+type chain []error
+
+func chains(err error) []chain {
+	var below []chain
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if next := e.Unwrap(); next != nil {
+			below = chains(next)
 		}
-		if said.outcome != "" {
-			return said.outcome, true
+	case interface{ Unwrap() []error }:
+		for _, next := range e.Unwrap() {
+			below = append(below, chains(next)...)
 		}
-		err = said.err
 	}
+	if len(below) == 0 {
+		return []chain{{err}}
+	}
+	for i := range below {
+		below[i] = append(chain{err}, below[i]...)
+	}
+	return below
 }
 
-// outcomeOf judges an action's error. What its author says counts. Else errors
-// that an answer may have been lost behind are unknown: a context that ended, a
-// panic, and errors of a network connection that was established.
-func outcomeOf(err error) Outcome {
-	if err == nil {
-		return Done
+// said is the outcome that the error's author declared, if any.
+func (c chain) said() (Outcome, bool) {
+	for _, e := range c {
+		if e, ok := e.(*outcomeError); ok && e.outcome != "" {
+			return e.outcome, true
+		}
 	}
-	if said, ok := saidOutcome(err); ok {
+	return "", false
+}
+
+// has reports whether one of the targets is in the chain.
+func (c chain) has(targets ...error) bool {
+	for _, e := range c {
+		matcher, _ := e.(interface{ Is(error) bool })
+		for _, target := range targets {
+			if e == target || matcher != nil && matcher.Is(target) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c chain) outcome() Outcome {
+	if said, ok := c.said(); ok {
 		return said
 	}
-	var panicked *PanicError
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &panicked) {
+	if c.has(context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded) {
 		return Unknown
 	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return NotDone
+	broken := c.has(io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE)
+	for _, e := range c {
+		switch e := e.(type) {
+		case *PanicError:
+			return Unknown
+		case *net.OpError:
+			if e.Op == "dial" {
+				return NotDone
+			}
+			broken = true
+		case syscall.Errno: // a net.Error too, if only of a file
+			broken = broken || e.Timeout()
+		case net.Error:
+			broken = true
+		}
 	}
-	var netErr net.Error
-	if errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if broken {
 		return Unknown
 	}
 	return NotDone
 }
 
-func isPermanent(err error) bool {
-	for e := err; e != nil; {
-		var p interface {
-			error
-			Permanent() bool
+// outcomeOf judges an action's error. What its author says counts. Else errors
+// that an answer may have been lost behind are unknown: a context that ended, a
+// panic, and errors of a network connection that was established. Of errors
+// that are joined, one that is unknown is enough.
+func outcomeOf(err error) Outcome {
+	if err == nil {
+		return Done
+	}
+	for _, c := range chains(err) {
+		if c.outcome() == Unknown {
+			return Unknown
 		}
-		if !errors.As(e, &p) {
+	}
+	return NotDone
+}
+
+// saidOutcome reports whether outcomeOf is what the error's author declared.
+func saidOutcome(err error) bool {
+	for _, c := range chains(err) {
+		if _, ok := c.said(); !ok {
 			return false
 		}
-		if p.Permanent() {
-			return true
+	}
+	return true
+}
+
+func isPermanent(err error) bool {
+	for _, c := range chains(err) {
+		for _, e := range c {
+			if p, ok := e.(interface{ Permanent() bool }); ok && p.Permanent() {
+				return true
+			}
 		}
-		e = errors.Unwrap(p)
 	}
 	return false
 }
