@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/waybill-dev/waybill/pipeline"
@@ -452,6 +454,57 @@ func TestDeadLettersFit(t *testing.T) {
 	}
 }
 
+// Metadata that the record displaces from the attributes of the message costs
+// more than it did; the record leaves room for it.
+func TestDeadLetterWithManyAttributesFits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStack(t, endpoint("in"), endpoint("out"))
+		p := s.process().pipeline()
+		charge := newScript(always(pipeline.Permanent(errors.New(strings.Repeat("a long story ", 500)))))
+		p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"))
+		s.start(p)
+		attributes := []string{queue.AttrUUID, "m1"}
+		for i := range 9 {
+			attributes = append(attributes, fmt.Sprint("key", i), strings.Repeat(`"`, 40))
+		}
+		used := len(`{"id":""}`) + len("String")*len(attributes)/2
+		for _, a := range attributes {
+			used += len(a)
+		}
+		body := fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", queue.DefaultMaxQueueMessage-used-1000))
+		s.send("in", body, attributes...)
+		settle(time.Second)
+		dead := s.one("in-dlq")
+		if f := dead.failure(t); !f.Cut || f.Filter != "charge" || f.Attempts != 1 || f.Message == "" {
+			t.Errorf("got %s", asJSON(t, f))
+		}
+		if len(dead.attributes) != 10 || dead.attributes[queue.AttrMetadata] == "" {
+			t.Errorf("attributes %v", dead.attributes)
+		}
+	})
+}
+
+// Limits that configuration knows are kept, that of the source as well: the
+// record is then as long as can be.
+func TestDeadLetterKeepsConfiguredLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := endpoint("in")
+		e.MaxMessageSize = 2048
+		s := newStack(t, e, endpoint("out"))
+		s.setAttribute("in", "MaximumMessageSize", "2048")
+		s.setAttribute("in-dlq", "MaximumMessageSize", "2048")
+		p := s.process().pipeline()
+		charge := newScript(always(pipeline.Permanent(errors.New(strings.Repeat("a long story ", 500)))))
+		p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"))
+		s.start(p)
+		s.send("in", fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", 1500)))
+		settle(time.Second)
+		if f := s.one("in-dlq").failure(t); !f.Cut || f.Attempts != 1 || f.Message == "" {
+			t.Errorf("got %s", asJSON(t, f))
+		}
+	})
+}
+
 // Where the queue's own limit is lower than configuration knows, its refusal
 // shortens the record.
 func TestDeadLetterFitsAQueueWithALowerLimit(t *testing.T) {
@@ -470,6 +523,27 @@ func TestDeadLetterFitsAQueueWithALowerLimit(t *testing.T) {
 	})
 }
 
+// What a filter does to its message in a run that fails is not seen again.
+func TestEachRunHasItsOwnMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStack(t, endpoint("in"))
+		p := s.process().pipeline()
+		p.Handle("spoil", pipeline.Consume(func(m *message.Message) error {
+			if m.Metadata.Get("spoilt") != "" {
+				t.Error("a run sees what the one before did")
+			}
+			m.Metadata.Set("spoilt", "yes")
+			return errDeclined
+		}), pipeline.From("in"))
+		s.start(p)
+		s.send("in", `{}`, "colour", "red")
+		settle(5 * time.Minute)
+		if dead := s.one("in-dlq"); dead.attributes["colour"] != "red" || dead.attributes["spoilt"] != "" {
+			t.Errorf("attributes %v", dead.attributes)
+		}
+	})
+}
+
 // A dead letter that is handled again and fails again carries one record: of
 // its last failure.
 func TestDeadLetterOfADeadLetter(t *testing.T) {
@@ -479,7 +553,10 @@ func TestDeadLetterOfADeadLetter(t *testing.T) {
 		charge := newScript(always(pipeline.Permanent(errDeclined)))
 		p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"))
 		s.start(p)
-		s.send("in", `{"id":"f1"}`, queue.KeyFailure, `{"v":1,"reason":"expired","filter":"old"}`)
+		old := `{"v":1,"reason":"expired","filter":"old","message":"` + strings.Repeat("x", 500) + `"}`
+		used := len(`{"id":""}`) + len(queue.KeyFailure+old) + len("String")
+		// At the limit: the new record has the room of the old one.
+		s.send("in", fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", queue.DefaultMaxQueueMessage-used)), queue.KeyFailure, old)
 		settle(time.Second)
 		if got := s.one("in-dlq").failure(t); got.Reason != queue.ReasonPermanent || got.Filter != "charge" {
 			t.Errorf("got %s", asJSON(t, got))
@@ -544,6 +621,27 @@ func TestOutputsThatCannotBePublished(t *testing.T) {
 			s.one("copy")
 			if n := len(charge.ran()); n != 1 {
 				t.Errorf("the filter ran %d times", n)
+			}
+		})
+	})
+	t.Run("one of two", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStack(t, endpoint("in"), endpoint("out"))
+			p := s.process().pipeline()
+			p.Handle("split", pipeline.Split(func(context.Context, fare) ([]int, error) { return []int{1, 2}, nil }),
+				pipeline.From("in"), pipeline.To("out"), pipeline.Retries(pipeline.Retry{Interval: 5 * time.Second}))
+			mend := s.faulty("SendMessageBatch", "out", emulator.Fault{FailEntry: func(e emulator.Entry) *emulator.Error {
+				if e.Body == "2" {
+					return errInternal
+				}
+				return nil
+			}})
+			s.start(p)
+			s.send("in", `{}`)
+			time.AfterFunc(4*time.Second, mend)
+			settle(20 * time.Second)
+			if got := bodies(s.take("out")); !slices.Equal(got, []string{"1", "2"}) {
+				t.Errorf("out holds %v", got)
 			}
 		})
 	})

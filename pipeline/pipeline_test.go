@@ -314,7 +314,7 @@ func TestRawHandlersAndMiddleware(t *testing.T) {
 			return nil
 		}), pipeline.From("odd"))
 		s.start(p)
-		s.send("in", "plain text")
+		s.send("in", "plain text", pipeline.KeyOutlet, "nonsense") // is the filter's to say
 		settle(time.Second)
 		if want := []string{"plain text", "pass,route"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -115,11 +116,7 @@ func (r *run) wait() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var left []string
-	for name, n := range r.active {
-		left = append(left, fmt.Sprintf("%s (%d)", name, n))
-	}
-	slices.Sort(left)
+	left := slices.Sorted(maps.Keys(r.active))
 	return fmt.Errorf("pipeline: filters did not return within %v: %s", r.drain+abandonAfter, strings.Join(left, ", "))
 }
 
