@@ -1,7 +1,6 @@
 package topology_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,12 +13,6 @@ import (
 	"github.com/waybill-dev/waybill/queue/emulator"
 	"github.com/waybill-dev/waybill/queue/topology"
 )
-
-func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	return ctx, cancel
-}
 
 func TestConflicts(t *testing.T) {
 	subscribe := func(names ...string) (list []queue.Subscription) {
