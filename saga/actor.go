@@ -212,7 +212,11 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		}
 	}
 	if a.status != Running {
-		a.c.announce(a.lease.ID)
+		a.c.waiters.tell(a.lease.ID, func() *Execution {
+			x := executionOf(a.lease.ID, a.status, a.meta, *a.m.frame)
+			x.Started, x.NextWake = a.m.start, wake
+			return x
+		})
 	}
 	return true, nil
 }

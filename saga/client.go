@@ -5,10 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -70,18 +68,20 @@ func After(d time.Duration) StartOption {
 	return func(o *startOptions) { o.delay = max(d, 0) }
 }
 
-func (c *Client) start(ctx context.Context, def *Definition, id string, input []byte, opts []StartOption) (bool, error) {
+// start starts an execution, and reports whether this call created it and
+// whether it is open in this process.
+func (c *Client) start(ctx context.Context, def *Definition, id string, input []byte, opts []StartOption) (created, here bool, err error) {
 	var options startOptions
 	for _, opt := range opts {
 		opt(&options)
 	}
-	input, err := def.decode(input)
+	input, err = def.decode(input)
 	if err != nil {
-		return false, Permanent(fmt.Errorf("start %q of saga %q: input: %w", id, def.name, err))
+		return false, false, Permanent(fmt.Errorf("start %q of saga %q: input: %w", id, def.name, err))
 	}
 	r, err := c.startRequest(def, id, input, options)
 	if err != nil {
-		return false, fmt.Errorf("start %q: %w", id, err)
+		return false, false, fmt.Errorf("start %q: %w", id, err)
 	}
 	k := c.coordinator
 	if k != nil && k.defs[definitionKey{def.name, def.version}] == def && options.delay == 0 && k.take() {
@@ -91,7 +91,7 @@ func (c *Client) start(ctx context.Context, def *Definition, id string, input []
 	if err == nil {
 		c.ring(ctx, id)
 	}
-	return result.Created, err
+	return result.Created, false, err
 }
 
 func (c *Client) startRequest(def *Definition, id string, input []byte, options startOptions) (store.StartRequest, error) {
@@ -119,14 +119,14 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 
 // startHere starts an execution and opens it in the same call, in the slot that
 // the caller took.
-func (c *Client) startHere(ctx context.Context, r store.StartRequest) (bool, error) {
+func (c *Client) startHere(ctx context.Context, r store.StartRequest) (created, here bool, err error) {
 	k := c.coordinator
 	r.Nonce, r.Lease = rand.Text(), k.cfg.Lease
 	sent := time.Now()
 	result, err := c.store.Start(ctx, r)
 	if err != nil || !result.Opened {
 		k.give()
-		return result.Created, err
+		return result.Created, false, err
 	}
 	o := &store.Opening{
 		Lease: store.Lease{ID: r.ID, Epoch: 1, Nonce: r.Nonce}, Now: result.Now, Started: result.Now,
@@ -136,7 +136,7 @@ func (c *Client) startHere(ctx context.Context, r store.StartRequest) (bool, err
 		defer k.give()
 		k.run(o, sent)
 	}()
-	return true, nil
+	return true, true, nil
 }
 
 func digest(input []byte) string {
@@ -187,169 +187,4 @@ func (c *Client) post(ctx context.Context, id string, m mail) error {
 	}
 	c.ring(ctx, id)
 	return nil
-}
-
-// waiters are told when executions end or are blocked.
-type waiters struct {
-	mu   sync.Mutex
-	byID map[string]map[chan struct{}]struct{}
-}
-
-func (w *waiters) add(id string) (<-chan struct{}, func()) {
-	ch := make(chan struct{}, 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.byID == nil {
-		w.byID = make(map[string]map[chan struct{}]struct{})
-	}
-	if w.byID[id] == nil {
-		w.byID[id] = make(map[chan struct{}]struct{})
-	}
-	w.byID[id][ch] = struct{}{}
-	return ch, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.byID[id], ch)
-		if len(w.byID[id]) == 0 {
-			delete(w.byID, id)
-		}
-	}
-}
-
-// announce tells those who wait for an execution to look at it.
-func (c *Coordinator) announce(id string) {
-	c.waiters.mu.Lock()
-	defer c.waiters.mu.Unlock()
-	for ch := range c.waiters.byID[id] {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// Between looks at an execution that somebody waits for.
-const (
-	firstLook = 5 * time.Millisecond
-	lastLook  = time.Second
-)
-
-// Wait waits until the execution has ended or is blocked.
-func (c *Client) Wait(ctx context.Context, id string) (*Execution, error) {
-	var told <-chan struct{}
-	pause := firstLook
-	if c.coordinator != nil {
-		ch, forget := c.coordinator.waiters.add(id)
-		defer forget()
-		told, pause = ch, lastLook
-	}
-	for {
-		x, err := c.Get(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if x.Status != Running {
-			return x, nil
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, fmt.Errorf("wait for %q: %w", id, context.Cause(ctx))
-		case <-told:
-		case <-timer.C:
-			pause = min(2*pause, lastLook)
-		}
-		timer.Stop()
-	}
-}
-
-// An Execution is what is known of one execution.
-type Execution struct {
-	ID         string          `json:"id"`
-	Definition string          `json:"definition"`
-	Version    string          `json:"version"`
-	Status     Status          `json:"status"`
-	Undoing    bool            `json:"undoing,omitempty"`
-	Step       string          `json:"step,omitempty"`
-	Attempt    int             `json:"attempt,omitempty"`
-	Started    time.Time       `json:"started"`
-	NextWake   time.Time       `json:"next_wake,omitzero"`
-	HeldUntil  time.Time       `json:"held_until,omitzero"`
-	Cause      *Cause          `json:"cause,omitempty"`   // why it is, or was, undone
-	Trouble    *Cause          `json:"trouble,omitempty"` // why it is blocked
-	Input      json.RawMessage `json:"input"`
-	State      json.RawMessage `json:"state"`
-	UnreadMail int64           `json:"unread_mail,omitempty"`
-}
-
-// Err returns nil for a running or completed execution, else a *FailedError.
-func (x *Execution) Err() error {
-	switch x.Status {
-	case Compensated:
-		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Cause}
-	case Blocked:
-		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Trouble}
-	}
-	return nil
-}
-
-// Get returns an execution, or an error that matches store.ErrNotFound or
-// store.ErrGone.
-func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
-	r, err := c.store.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	var m meta
-	var f frame
-	if err := errors.Join(decodeJSON(c.cfg.Codec, r.Meta, &m), decodeJSON(c.cfg.Codec, r.Root, &f)); err != nil {
-		return nil, fmt.Errorf("execution %q: %w", id, err)
-	}
-	return &Execution{
-		ID: id, Definition: m.Definition, Version: m.Version, Status: Status(r.Status),
-		Undoing: f.Undoing && !r.Ended, Step: f.Step, Attempt: f.Attempt, Started: r.Started,
-		NextWake: r.Wake, HeldUntil: r.LeaseUntil, Cause: f.Cause, Trouble: f.Trouble,
-		Input: m.Input, State: f.State, UnreadMail: r.Unread,
-	}, nil
-}
-
-// History returns what happened to an execution, with the states that it went
-// through.
-func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
-	x, err := c.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := c.store.History(ctx, id, 0, 0)
-	if err != nil {
-		return nil, err
-	}
-	events, err := decodeEntries(c.cfg.Codec, entries)
-	if err != nil {
-		return nil, fmt.Errorf("execution %q: %w", id, err)
-	}
-	names := make(map[string]bool)
-	for _, e := range events {
-		if e.snapshot != nil && *e.snapshot > 0 {
-			names[snapshotField(*e.snapshot)] = true
-		}
-	}
-	frames, err := c.store.Frames(ctx, id, sortedKeys(names)...)
-	if err != nil {
-		return nil, err
-	}
-	for i := range events {
-		n := events[i].snapshot
-		switch {
-		case n == nil:
-		case *n == 0:
-			events[i].State = x.Input
-		case frames[snapshotField(*n)] != nil:
-			if events[i].State, err = decodeState(c.cfg.Codec, frames[snapshotField(*n)]); err != nil {
-				return nil, fmt.Errorf("execution %q: snapshot %d: %w", id, *n, err)
-			}
-		}
-	}
-	return events, nil
 }

@@ -50,7 +50,7 @@ func (c *Coordinator) HandleStart(msg *message.Message) error {
 	if m.ReplyTo != "" {
 		opts = append(opts, NotifyTo(m.ReplyTo))
 	}
-	_, err := c.Client().start(msg.Context(), def, m.ID, m.Input, opts)
+	_, _, err := c.Client().start(msg.Context(), def, m.ID, m.Input, opts)
 	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrInvalid) {
 		return Permanent(err)
 	}

@@ -188,7 +188,8 @@ func (s *Saga[T]) Start(ctx context.Context, c *Client, id string, input T, opts
 	if err != nil {
 		return false, fmt.Errorf("start %q: encode the input: %w", id, err)
 	}
-	return c.start(ctx, s.def, id, data, opts)
+	created, _, err = c.start(ctx, s.def, id, data, opts)
+	return created, err
 }
 
 // Run starts an execution, or finds the one that was started before, waits for
@@ -196,17 +197,26 @@ func (s *Saga[T]) Start(ctx context.Context, c *Client, id string, input T, opts
 // error is a [*FailedError] and the state is that from before the failure.
 func (s *Saga[T]) Run(ctx context.Context, c *Client, id string, input T, opts ...StartOption) (T, error) {
 	var zero T
-	if _, err := s.Start(ctx, c, id, input, opts...); err != nil {
-		return zero, err
+	if s.err != nil {
+		return zero, s.err
 	}
-	return s.Wait(ctx, c, id)
+	data, err := json.Marshal(input)
+	if err != nil {
+		return zero, fmt.Errorf("start %q: encode the input: %w", id, err)
+	}
+	x, err := c.run(ctx, s.def, id, data, opts)
+	return outcomeAs[T](x, err)
 }
 
 // Wait waits until the execution has ended or is blocked, and returns as Run
 // does.
 func (s *Saga[T]) Wait(ctx context.Context, c *Client, id string) (T, error) {
-	var zero T
 	x, err := c.Wait(ctx, id)
+	return outcomeAs[T](x, err)
+}
+
+func outcomeAs[T any](x *Execution, err error) (T, error) {
+	var zero T
 	if err != nil {
 		return zero, err
 	}
