@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill-dev/waybill/internal/testserver"
+	"github.com/waybill-dev/waybill/store/memstore"
 	"github.com/waybill-dev/waybill/store/redisstore"
 	"github.com/waybill-dev/waybill/store/storetest"
 )
@@ -16,15 +18,19 @@ import (
 type target struct {
 	client    *redis.Client
 	namespace string
-	// advance lets time pass on the server's clock.
+	// advance lets time pass on the server's clock, which is now's.
 	advance func(time.Duration)
+	now     func() time.Time
+	still   bool // the clock stands still but for advance
+
+	partitions int // 0 is the default
 }
 
 // open opens a store on the target.
 func (tg target) open(t testing.TB) *redisstore.Store {
 	t.Helper()
 	st, err := redisstore.Open(t.Context(), redisstore.Config{
-		Client: tg.client, Namespace: tg.namespace,
+		Client: tg.client, Namespace: tg.namespace, Partitions: tg.partitions,
 		AcceptUnknownEviction: true, // miniredis shows none
 	})
 	if err != nil {
@@ -55,6 +61,8 @@ func inProcess(t *testing.T) target {
 			now = now.Add(d)
 			mini.SetTime(now)
 		},
+		now:   func() time.Time { return now },
+		still: true,
 	}
 }
 
@@ -64,7 +72,7 @@ func servers(t *testing.T) []server {
 	list := []server{{"miniredis", inProcess}}
 	if addr, ok := testserver.Redis(t); ok {
 		list = append(list, server{"redis-server", func(t *testing.T) target {
-			return target{client: dial(t, addr), namespace: testserver.Namespace(t), advance: time.Sleep}
+			return target{client: dial(t, addr), namespace: testserver.Namespace(t), advance: time.Sleep, now: time.Now}
 		}})
 	}
 	return list
@@ -82,8 +90,36 @@ func TestStore(t *testing.T) {
 		t.Run(server.name, func(t *testing.T) {
 			storetest.Run(t, storetest.Harness{New: func(t *testing.T) storetest.Subject {
 				tg := server.new(t)
-				return storetest.Subject{Store: tg.open(t), Advance: tg.advance}
+				return storetest.Subject{Store: tg.open(t), Advance: tg.advance, Still: tg.still}
 			}})
+		})
+	}
+}
+
+// TestAsInMemory compares with package memstore: with miniredis to the
+// millisecond, with a redis-server on the clock of both.
+func TestAsInMemory(t *testing.T) {
+	const few = 3 // partitions
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			tg := server.new(t)
+			var n int
+			reference := storetest.Harness{New: func(t *testing.T) storetest.Subject {
+				cfg, advance := memstore.Config{Partitions: few}, func(time.Duration) {}
+				if tg.still {
+					now := tg.now()
+					cfg.Now = func() time.Time { return now }
+					advance = func(d time.Duration) { now = now.Add(d) }
+				}
+				return storetest.Subject{Store: memstore.New(cfg), Advance: advance, Still: tg.still}
+			}}
+			subject := storetest.Harness{New: func(t *testing.T) storetest.Subject {
+				n++
+				fresh := tg
+				fresh.namespace, fresh.partitions = fmt.Sprintf("%s-%d", tg.namespace, n), few
+				return storetest.Subject{Store: fresh.open(t), Advance: tg.advance, Still: tg.still}
+			}}
+			storetest.Compare(t, reference, subject)
 		})
 	}
 }

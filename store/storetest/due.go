@@ -119,18 +119,18 @@ var dueRules = []rule{
 		check: func(e *env) {
 			partition := e.Partition("x0")
 			n := 0
-			for i := 0; n < 2500; i++ {
+			for i := 0; n < 1100; i++ {
 				if id := fmt.Sprintf("x%d", i); e.Partition(id) == partition {
 					e.start(id)
 					n++
 				}
 			}
-			ids, err := e.Due(e.Context(), []int{partition}, 2400, long)
+			ids, err := e.Due(e.Context(), []int{partition}, 1050, long)
 			e.ok(err)
-			e.same("the first", len(ids), 2400)
-			ids, err = e.Due(e.Context(), []int{partition}, 2400, long)
+			e.same("the first", len(ids), 1050)
+			ids, err = e.Due(e.Context(), []int{partition}, 1050, long)
 			e.ok(err)
-			e.same("the rest", len(ids), 100)
+			e.same("the rest", len(ids), 50)
 		},
 	},
 	{

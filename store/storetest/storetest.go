@@ -33,6 +33,9 @@ type Subject struct {
 	// that clock is real it sleeps: no case asks for more than some tens of
 	// milliseconds at once. Required.
 	Advance func(d time.Duration)
+
+	// Still says that the clock stands still but for Advance.
+	Still bool
 }
 
 // A rule is one promise of package store, and the case that holds a store to
