@@ -1,0 +1,195 @@
+package waybilltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/waybill-dev/waybill/queue/emulator"
+	"github.com/waybill-dev/waybill/store/redisstore"
+)
+
+// Defaults of a [Config].
+const (
+	DefaultAddr      = "127.0.0.1:0"
+	DefaultNamespace = "test"
+)
+
+// Config says where a [Stack] listens. Its zero value is good: two free ports
+// of the loopback interface.
+type Config struct {
+	// AWSAddr is the host:port for SQS and SNS. Port 0 takes a free one.
+	// Defaults to 127.0.0.1:0.
+	AWSAddr string
+
+	// RedisAddr is the host:port for Redis. Port 0 takes a free one. Defaults
+	// to 127.0.0.1:0.
+	RedisAddr string
+
+	// NoSockets makes the stack listen nowhere. Only the Stack's own AWS and
+	// Redis reach it; the addresses must be empty.
+	NoSockets bool
+
+	// Namespace is that of Stack.Store, and begins the names of the queues
+	// that Stack.Apply makes. Defaults to "test".
+	Namespace string
+
+	// Emulator configures SQS and SNS. Its zero value behaves as AWS does.
+	Emulator emulator.Config
+}
+
+// A Stack is a running SQS, SNS and Redis.
+type Stack struct {
+	// AWS configures clients of the AWS SDK for SQS and SNS. They reach the
+	// emulator within the process.
+	AWS aws.Config
+
+	// AWSURL is the base URL of both, for other processes. It takes any
+	// credentials. With NoSockets nothing listens there.
+	AWSURL string
+
+	// Emulator is SQS and SNS, for faults and for its count of requests.
+	Emulator *emulator.Server
+
+	// Redis is a client of the Redis. Keys expire as time passes.
+	Redis redis.UniversalClient
+
+	// RedisAddr is its host:port, for other processes. Empty with NoSockets.
+	RedisAddr string
+
+	// Store keeps executions and records in Redis.
+	Store *redisstore.Store
+
+	// Namespace is that of Store and of the queues.
+	Namespace string
+
+	redis  *miniredis.Miniredis
+	cancel context.CancelFunc
+	served chan error // what the emulator's server ended with; nil without sockets
+	done   chan struct{}
+	close  func() error
+}
+
+// Open starts a stack. The caller closes it. An address that cannot be
+// listened on is an error that names it. The context bounds the start alone.
+func Open(ctx context.Context, cfg Config) (*Stack, error) {
+	if cfg.NoSockets && (cfg.AWSAddr != "" || cfg.RedisAddr != "") {
+		return nil, errors.New("waybilltest: Config: NoSockets and an address exclude each other")
+	}
+	s := &Stack{Namespace: cfg.Namespace, Emulator: emulator.New(cfg.Emulator), done: make(chan struct{})}
+	if s.Namespace == "" {
+		s.Namespace = DefaultNamespace
+	}
+	s.close = sync.OnceValue(s.stop)
+	if err := s.start(ctx, cfg); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stack) start(ctx context.Context, cfg Config) error {
+	region := cfg.Emulator.Region
+	if region == "" {
+		region = emulator.DefaultRegion
+	}
+	s.AWSURL = "http://waybill.test"
+	if !cfg.NoSockets {
+		if err := s.listen(ctx, cfg.AWSAddr); err != nil {
+			return err
+		}
+	}
+	s.AWS = aws.Config{
+		Region:       region,
+		BaseEndpoint: aws.String(s.AWSURL),
+		Credentials:  credentials.NewStaticCredentialsProvider("waybill", "waybill", ""),
+		HTTPClient:   &http.Client{Transport: s.Emulator.Client().Transport},
+	}
+	if err := s.startRedis(cfg); err != nil {
+		return err
+	}
+	store, err := redisstore.Open(ctx, redisstore.Config{
+		Client: s.Redis, Namespace: s.Namespace,
+		AcceptUnknownEviction: true, // miniredis evicts nothing, and cannot say so
+	})
+	if err != nil {
+		return fmt.Errorf("waybilltest: %w", err)
+	}
+	s.Store = store
+	return nil
+}
+
+// listen serves SQS and SNS on an address.
+func (s *Stack) listen(ctx context.Context, addr string) error {
+	if addr == "" {
+		addr = DefaultAddr
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("waybilltest: SQS and SNS cannot listen on %s: %w", addr, err)
+	}
+	s.AWSURL = "http://" + ln.Addr().String()
+	serving, cancel := context.WithCancel(context.Background())
+	s.cancel, s.served = cancel, make(chan error, 1)
+	go func() {
+		defer close(s.done)
+		s.served <- s.Emulator.Serve(serving, ln)
+	}()
+	return nil
+}
+
+func (s *Stack) startRedis(cfg Config) error {
+	s.redis = miniredis.NewMiniRedis()
+	s.redis.ClockTTL(true)
+	options := &redis.UniversalOptions{}
+	if cfg.NoSockets {
+		options.Addrs = []string{"127.0.0.1:6379"} // never dialled; a name would be looked up
+		options.Dialer = func(context.Context, string, string) (net.Conn, error) { return s.redis.Dial() }
+	} else {
+		addr := cfg.RedisAddr
+		if addr == "" {
+			addr = DefaultAddr
+		}
+		if err := s.redis.StartAddr(addr); err != nil {
+			return fmt.Errorf("waybilltest: Redis cannot listen on %s: %w", addr, err)
+		}
+		s.RedisAddr = s.redis.Addr()
+		options.Addrs = []string{s.RedisAddr}
+	}
+	s.Redis = redis.NewUniversalClient(options)
+	return nil
+}
+
+// Done is closed when the stack serves no more: after Close, or because its
+// listener failed. With NoSockets it is closed by Close alone.
+func (s *Stack) Done() <-chan struct{} { return s.done }
+
+// Close stops the servers and waits until they have ended. Long polls end at
+// once; other requests get five seconds. Later calls return what the first
+// returned.
+func (s *Stack) Close() error { return s.close() }
+
+func (s *Stack) stop() error {
+	var errs []error
+	if s.Redis != nil {
+		errs = append(errs, s.Redis.Close())
+	}
+	if s.redis != nil {
+		s.redis.Close()
+	}
+	if s.served == nil {
+		close(s.done)
+		return errors.Join(errs...)
+	}
+	s.cancel()
+	errs = append(errs, <-s.served)
+	<-s.done
+	return errors.Join(errs...)
+}
