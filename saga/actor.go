@@ -64,6 +64,7 @@ func (a *actor) held(sent, now time.Time) {
 // another opening goes on from the last commit.
 func (a *actor) run(o *store.Opening) error {
 	if o.Ended {
+		a.read = o.Read
 		return a.settle(o.Outbox)
 	}
 	a.m.lost(a.now())

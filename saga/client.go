@@ -63,7 +63,7 @@ func NotifyTo(endpoint string) StartOption {
 	return func(o *startOptions) { o.replyTo = endpoint }
 }
 
-// After delays the first step.
+// After delays the first step. The saga's own time begins with that step.
 func After(d time.Duration) StartOption {
 	return func(o *startOptions) { o.delay = max(d, 0) }
 }
@@ -107,6 +107,7 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 	var err error
 	if r.Meta, err = encodeJSON(c.cfg.Codec, meta{
 		Definition: def.name, Version: def.version, Input: input, ReplyTo: options.replyTo,
+		Delay: options.delay.Milliseconds(),
 	}); err != nil {
 		return r, err
 	}

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -15,6 +16,7 @@ type meta struct {
 	Version    string          `json:"v"`
 	Input      json.RawMessage `json:"i"`
 	ReplyTo    string          `json:"r,omitempty"`
+	Delay      int64           `json:"w,omitempty"` // of the first step, in milliseconds
 }
 
 // frame is where an execution stands: the whole of it that a commit writes.
@@ -70,6 +72,33 @@ func (f *frame) clone() *frame {
 	c := *f
 	c.Undo = append([]undoRecord(nil), f.Undo...)
 	return &c
+}
+
+// decodeFrame decodes a frame and checks that it belongs to the definition, so
+// that a damaged one is refused and takes nobody down.
+func decodeFrame(codec Codec, stored []byte, def *Definition) (*frame, error) {
+	f := new(frame)
+	if err := decodeJSON(codec, stored, f); err != nil {
+		return nil, fmt.Errorf("decode the frame: %w", err)
+	}
+	return f, f.check(def)
+}
+
+func (f *frame) check(def *Definition) error {
+	for _, r := range f.Undo {
+		if s := def.byName[r.Step]; s == nil || s.undo == nil {
+			return fmt.Errorf("the frame is to undo step %q, which saga %q cannot", r.Step, def.name)
+		}
+	}
+	switch n := len(f.Undo); {
+	case f.Step == "" && (f.Blocked || n > 0):
+		return errors.New("the frame has ended with work left")
+	case f.Step != "" && def.byName[f.Step] == nil:
+		return fmt.Errorf("the frame is at step %q, which saga %q does not have", f.Step, def.name)
+	case f.Step != "" && f.Undoing && (n == 0 || f.Undo[n-1].Step != f.Step):
+		return fmt.Errorf("the frame undoes step %q out of its order", f.Step)
+	}
+	return nil
 }
 
 func encodeJSON(codec Codec, v any) ([]byte, error) {

@@ -105,10 +105,6 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 	if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {
 		return nil, err
 	}
-	f := new(frame)
-	if err := decodeJSON(c.cfg.Codec, o.Root, f); err != nil {
-		return nil, err
-	}
 	key := definitionKey{a.meta.Definition, a.meta.Version}
 	def := c.defs[key]
 	if def == nil {
@@ -118,7 +114,12 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 		}
 		return nil, nil
 	}
-	a.m = resume(def, f, o.Epoch, o.Started, c.cfg.Lease)
+	f, err := decodeFrame(c.cfg.Codec, o.Root, def)
+	if err != nil {
+		return nil, err
+	}
+	begins := o.Started.Add(time.Duration(a.meta.Delay) * time.Millisecond)
+	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease)
 	return a, nil
 }
 
