@@ -54,14 +54,17 @@ func complete(b *service.Book, id string, r service.Request) (service.Answer, er
 	return service.Answer{Status: "completed"}, b.Add(Completion, id, r)
 }
 
-// cancel cancels the fare of the request's ride. A fare that was not
-// registered, or not for this ride, is no matter.
+// cancel cancels the fare of the request's ride. One that was not registered, or
+// not for this ride, or is cancelled already, is no matter.
 func cancel(b *service.Book, id string, r service.Request) (service.Answer, error) {
 	if _, ok := b.Find(Completion, id); ok {
 		return service.Answer{}, service.Refuse(CodeCompleted, "the fare was completed")
 	}
 	if f, ok := b.Find(Fare, id); ok && f.Ride != r.Ride {
 		return service.Answer{Status: "not this ride's"}, nil
+	}
+	if _, ok := b.Find(Cancellation, id); ok {
+		return service.Answer{Status: "cancelled"}, nil
 	}
 	return service.Answer{Status: "cancelled"}, b.Add(Cancellation, id, r)
 }

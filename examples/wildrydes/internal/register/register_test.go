@@ -3,6 +3,7 @@ package register_test
 import (
 	"errors"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/register"
@@ -28,12 +29,13 @@ func TestRegister(t *testing.T) {
 
 		{"registered", register.Fare, "f2", "r3"},
 		{"cancelled", register.Cancellation, "f2", "r3"},
+		{"cancelled", register.Cancellation, "f2", "r3 again"},
 		{register.CodeCancelled, register.Completion, "f2", "r3"},
 
 		{"cancelled", register.Cancellation, "f3", "r4"},
 		{service.CodeUndone, register.Fare, "f3", "r4"},
 	} {
-		a, err := c.Do(t.Context(), step.kind, step.fare, step.kind+step.fare+step.ride, service.Request{Ride: step.ride, Fare: step.fare, Customer: "ann"})
+		a, err := c.Do(t.Context(), step.kind, step.fare, step.kind+step.fare+step.ride, service.Request{Ride: strings.TrimSuffix(step.ride, " again"), Fare: step.fare, Customer: "ann"})
 		got := a.Status
 		var e *service.Error
 		if errors.As(err, &e) {

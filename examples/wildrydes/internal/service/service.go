@@ -37,7 +37,7 @@ type Request struct {
 	Amount   money.Amount `json:"amount,omitzero"`
 	Of       string       `json:"of,omitempty"`   // the id of what it builds on, or undoes
 	Card     string       `json:"card,omitempty"` // the token that stands for a card
-	Note     string       `json:"note,omitempty"`
+	Note     string       `json:"note,omitempty"` // for people
 }
 
 // An Answer is what a request that was carried out is answered with.
@@ -139,8 +139,9 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request) {
 }
 
 // question is what an answer is to: another one under the same key is a
-// mistake of the caller.
+// mistake of the caller. Notes may differ.
 func question(kind, id string, r Request) string {
+	r.Note = ""
 	body, _ := json.Marshal(r) // it was JSON before
 	return kind + "/" + id + " " + string(body)
 }
