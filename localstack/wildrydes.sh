@@ -1,41 +1,56 @@
 #!/bin/sh
 # Makes the queues, topics, subscriptions and redrive policies of
-# examples/wildrydes. LocalStack runs it when it is ready; the names and numbers
-# are those of examples/wildrydes/waybill.yaml.
+# examples/wildrydes/waybill.yaml, as `waybill topology apply` does. LocalStack
+# runs it when it is ready.
 set -eu
 
 arn() { echo "arn:aws:$1:${AWS_DEFAULT_REGION:-us-east-1}:000000000000:$2"; }
 
-# queue NAME makes a queue and its dead-letter queue.
+# text JSON prints it as a JSON string.
+text() { printf '"%s"' "$(printf %s "$1" | tr -d '\n\t' | sed 's/"/\\"/g')"; }
+
+managed='waybill:managed'
+
+# queue NAME [POLICY] makes a queue and its dead-letter queue.
 queue() {
-	awslocal sqs create-queue --queue-name "$1-dlq" --attributes '{
+	dead_letter=$(arn sqs "$1-dlq")
+	awslocal sqs create-queue --queue-name "$1-dlq" --tags "{\"$managed\": \"true\"}" --attributes '{
 		"MessageRetentionPeriod": "1209600"
 	}'
-	awslocal sqs create-queue --queue-name "$1" --attributes '{
-		"VisibilityTimeout": "30",
+	awslocal sqs create-queue --queue-name "$1" --tags "{\"$managed\": \"true\"}" --attributes '{
+		"VisibilityTimeout": "5",
 		"MessageRetentionPeriod": "345600",
-		"RedrivePolicy": "{\"deadLetterTargetArn\": \"'"$(arn sqs "$1-dlq")"'\", \"maxReceiveCount\": \"5\"}"
+		"RedrivePolicy": '"$(text "{\"deadLetterTargetArn\": \"$dead_letter\", \"maxReceiveCount\": \"5\"}")"',
+		"Policy": '"$(text "${2-}")"'
 	}'
 }
 
-# subscribe TOPIC QUEUE FILTER delivers raw what matches FILTER.
-subscribe() {
-	awslocal sns subscribe --topic-arn "$(arn sns "$1")" \
-		--protocol sqs --notification-endpoint "$(arn sqs "$2")" \
-		--attributes '{
-			"RawMessageDelivery": "true",
-			"FilterPolicy": "'"$(echo "$3" | sed 's/"/\\"/g')"'"
-		}'
+# subscriber QUEUE TOPIC FILTER makes a queue that receives, as they were
+# published, the messages of a topic that match the filter.
+subscriber() {
+	queue "$1" '{"Version": "2012-10-17", "Statement": [{
+		"Sid": "'"$2"'",
+		"Effect": "Allow",
+		"Principal": {"Service": "sns.amazonaws.com"},
+		"Action": "sqs:SendMessage",
+		"Resource": "'"$(arn sqs "$1")"'",
+		"Condition": {"ArnEquals": {"aws:SourceArn": "'"$(arn sns "$2")"'"}}
+	}]}'
+	awslocal sns subscribe --topic-arn "$(arn sns "$2")" \
+		--protocol sqs --notification-endpoint "$(arn sqs "$1")" --attributes '{
+		"RawMessageDelivery": "true",
+		"FilterPolicyScope": "MessageAttributes",
+		"FilterPolicy": '"$(text "$3")"'
+	}'
 }
 
-queue fares
+queue rides
 queue fares-registered
 queue fares-charged
 queue fares-credited
+queue debits
 queue refunds
 
-awslocal sns create-topic --name fare-results
-queue fares-completed
-queue fares-failed
-subscribe fare-results fares-completed '{"IsSuccessful": ["true"]}'
-subscribe fare-results fares-failed '{"IsSuccessful": ["false"]}'
+awslocal sns create-topic --name fare-results --tags "Key=$managed,Value=true"
+subscriber fares-completed fare-results '{"IsSuccessful": ["true"]}'
+subscriber fares-failed fare-results '{"IsSuccessful": ["false"]}'
