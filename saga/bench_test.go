@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func BenchmarkSagas(b *testing.B) {
 				b.Fatal(err)
 			}
 
-			before := total(st)
+			before, cpu := total(st), cpuSeconds(b, st)
 			b.ResetTimer()
 			elapsed := atOnce(b, func(i int) error {
 				_, err := s.Run(ctx, client, "saga-"+strconv.Itoa(i), benchInput)
@@ -90,6 +91,7 @@ func BenchmarkSagas(b *testing.B) {
 			})
 			b.StopTimer()
 			perSaga := float64(total(st)-before) / float64(b.N)
+			cpu = cpuSeconds(b, st) - cpu
 			cancel()
 			if err := <-done; err != nil {
 				b.Fatal(err)
@@ -97,6 +99,7 @@ func BenchmarkSagas(b *testing.B) {
 			rate := float64(b.N) / elapsed.Seconds()
 			b.ReportMetric(rate, "sagas/s")
 			b.ReportMetric(perSaga, "scripts/saga")
+			b.ReportMetric(cpu*1000/float64(b.N), "cpu-s/1000-sagas")
 			if !failing {
 				floor := bareScripts(b, st)
 				b.ReportMetric(rate/floor, "of-bare-scripts")
@@ -107,7 +110,7 @@ func BenchmarkSagas(b *testing.B) {
 
 // bareScripts runs the scripts of b.N sagas of three steps, and returns how
 // many sagas a second that would be.
-func bareScripts(b *testing.B, st *redisstore.Store) float64 {
+func bareScripts(b *testing.B, st *benchRedis) float64 {
 	ctx := context.Background()
 	frame := []byte(strings.Repeat("f", 350))
 	entry := []byte(strings.Repeat("h", 150))
@@ -169,7 +172,7 @@ func atOnce(b *testing.B, f func(i int) error) time.Duration {
 	return elapsed
 }
 
-func total(st *redisstore.Store) int64 {
+func total(st *benchRedis) int64 {
 	var n int64
 	for name, calls := range st.Scripts() {
 		if name != "heartbeat" && name != "due" {
@@ -181,7 +184,7 @@ func total(st *redisstore.Store) int64 {
 
 // benchStore is on the test server where there is one: figures on the embedded
 // Redis say little.
-func benchStore(b *testing.B) *redisstore.Store {
+func benchStore(b *testing.B) *benchRedis {
 	addr, ok := testserver.Redis(b)
 	if !ok {
 		addr = miniredis.RunT(b).Addr()
@@ -196,7 +199,41 @@ func benchStore(b *testing.B) *redisstore.Store {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { dropNamespace(b, client, namespace) })
-	return st
+	return &benchRedis{Store: st, client: client, real: ok}
+}
+
+// A benchRedis is a store on a Redis whose own cost can be asked for.
+type benchRedis struct {
+	*redisstore.Store
+	client *redis.Client
+	real   bool
+}
+
+// cpuSeconds is what this process and Redis have used so far.
+func cpuSeconds(b *testing.B, st *benchRedis) float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	used := time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
+	if !st.real {
+		return used // which holds the embedded Redis
+	}
+	info, err := st.client.Info(context.Background(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(info) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_sys" || name == "used_cpu_user" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			used += seconds
+		}
+	}
+	return used
 }
 
 func dropNamespace(b *testing.B, client *redis.Client, namespace string) {
