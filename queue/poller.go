@@ -19,11 +19,9 @@ const (
 	// answerTimeout is how long a receive may take beyond its long poll.
 	answerTimeout = 15 * time.Second
 
-	// pollYouth is for how long after its start a receive is let finish when
-	// the subscription drains, and pollGrace how much longer it may take to
-	// read its answer.
-	pollYouth = 500 * time.Millisecond
-	pollGrace = 5 * time.Second
+	// readTimeout is how long reading an answer may take when the
+	// subscription drains.
+	readTimeout = 5 * time.Second
 
 	// Bounds of the pause after a receive that failed.
 	minPollPause = 200 * time.Millisecond
@@ -79,11 +77,9 @@ func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (int
 	return len(messages), err
 }
 
-// receive makes one receive call. When ctx ends, the call is cancelled only if
-// it has long found nothing: the messages in an answer that nobody reads are
-// lost to everyone until their visibility ends. So a call that is young is let
-// finish, since one on a queue with messages is answered at once, and so is a
-// call that the service has begun to answer.
+// receive makes one receive call. When ctx ends, the call is cancelled only
+// after ReceiveGrace, and not while its answer is being read: the messages in an
+// answer that nobody reads are lost to everyone until their visibility ends.
 func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) ([]sqstypes.Message, error) {
 	began := time.Now()
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+answerTimeout)
@@ -94,8 +90,8 @@ func (s *subscription) receive(ctx context.Context, size int, wait time.Duration
 		GotFirstResponseByte: func() { answered.Store(true) },
 	})
 	stop := context.AfterFunc(ctx, func() {
-		if sleep(call, pollYouth-time.Since(began)) && answered.Load() {
-			sleep(call, pollGrace)
+		if sleep(call, s.config.ReceiveGrace-time.Since(began)) && answered.Load() {
+			sleep(call, readTimeout)
 		}
 		cancel()
 	})

@@ -23,6 +23,7 @@ const (
 	DefaultPollWait     = 20 * time.Second
 	DefaultDrainTimeout = 20 * time.Second
 	DefaultDeleteLinger = 50 * time.Millisecond
+	DefaultReceiveGrace = 500 * time.Millisecond
 )
 
 // A SubscriberConfig configures a [Subscriber].
@@ -46,6 +47,14 @@ type SubscriberConfig struct {
 	// DrainTimeout is how long a subscription that ends leaves running
 	// handlers be before it ends their contexts. Defaults to 20 s.
 	DrainTimeout time.Duration
+
+	// ReceiveGrace is how long a receive may have been waiting for messages
+	// before the end of the subscription cancels it. One that finds messages
+	// is answered sooner. SQS may not notice that a receive was cancelled, and
+	// give it messages until its PollWait is over, which then come again only
+	// when their visibility ends: a ReceiveGrace of PollWait waits for every
+	// receive, and has Close take that long. Defaults to 500 ms.
+	ReceiveGrace time.Duration
 
 	// DeleteLinger is how long an acked message may wait for others to share
 	// the request that deletes it. If the process dies meanwhile, the message
@@ -76,6 +85,7 @@ type SubscriberConfig struct {
 func (c *SubscriberConfig) setDefaults() {
 	setDefault(&c.PollWait, DefaultPollWait)
 	setDefault(&c.DrainTimeout, DefaultDrainTimeout)
+	setDefault(&c.ReceiveGrace, DefaultReceiveGrace)
 	setDefault(&c.DeleteLinger, DefaultDeleteLinger)
 	if c.Backoff == nil {
 		c.Backoff = DefaultBackoff
@@ -97,6 +107,8 @@ func (c *SubscriberConfig) validate() error {
 		return fmt.Errorf("queue: SubscriberConfig: PollWait is %v; want whole seconds up to %v", c.PollWait, DefaultPollWait)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("queue: SubscriberConfig: DrainTimeout is %v; want more than 0, or 0 for the default", c.DrainTimeout)
+	case c.ReceiveGrace < 0 || c.ReceiveGrace > DefaultPollWait:
+		return fmt.Errorf("queue: SubscriberConfig: ReceiveGrace is %v; want up to %v, or 0 for the default", c.ReceiveGrace, DefaultPollWait)
 	case c.AWS.Region == "" && c.SQS == nil && !allRegional(c.Endpoints):
 		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}

@@ -1,0 +1,313 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// SQSAdmin is the part of [*sqs.Client] that an [Admin] calls.
+type SQSAdmin interface {
+	SQSReceiver
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	ListQueues(context.Context, *sqs.ListQueuesInput, ...func(*sqs.Options)) (*sqs.ListQueuesOutput, error)
+	ListDeadLetterSourceQueues(context.Context, *sqs.ListDeadLetterSourceQueuesInput, ...func(*sqs.Options)) (*sqs.ListDeadLetterSourceQueuesOutput, error)
+}
+
+// An AdminConfig configures an [Admin].
+type AdminConfig struct {
+	// AWS is the configuration of the client that is made where SQS is nil.
+	// Its HTTP client is improved as [NewHTTPClient] describes.
+	AWS aws.Config
+
+	// SQS is the client to use. It defaults to a client of AWS. The Region and
+	// EndpointURL of an endpoint take effect with either.
+	SQS SQSAdmin
+
+	// Endpoints resolves logical names. Nil knows none.
+	Endpoints *Endpoints
+
+	// Stats counts requests. Defaults to none.
+	Stats *Stats
+}
+
+// An Admin finds queues, for tools that look at queues and move what is in
+// them, whoever filled them. It is safe for concurrent use.
+type Admin struct {
+	client    SQSAdmin
+	endpoints *Endpoints
+	stats     *Stats
+}
+
+// NewAdmin returns an admin. It makes no calls.
+func NewAdmin(config AdminConfig) (*Admin, error) {
+	if config.AWS.Region == "" && config.SQS == nil && !allRegional(config.Endpoints) {
+		return nil, errors.New("queue: AdminConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
+	}
+	if config.SQS == nil {
+		config.SQS = sqs.NewFromConfig(clientConfig(config.AWS))
+	}
+	return &Admin{config.SQS, config.Endpoints, config.Stats}, nil
+}
+
+// Endpoints returns the endpoints that the admin resolves.
+func (a *Admin) Endpoints() *Endpoints { return a.endpoints }
+
+// A Queue is a queue that exists. Its methods handle messages as they are on
+// the wire.
+type Queue struct {
+	// Endpoint is the endpoint whose queue it is. For a queue that
+	// configuration does not name it has defaults, and the name of the queue.
+	Endpoint Endpoint
+
+	// Name is the queue's name, URL the URL by which SQS knows it.
+	Name, URL string
+
+	client SQSAdmin
+	opt    func(*sqs.Options)
+}
+
+// Queue finds a queue. It takes the name of an endpoint, an endpoint's URL
+// (sqs://fares), the name of a queue with or without the namespace, its URL
+// (https://sqs.eu-west-1.amazonaws.com/123456789012/fares), and its ARN. What
+// is none of them is an [*UnknownEndpointError]; a queue that does not exist is
+// [ErrNotFound].
+func (a *Admin) Queue(ctx context.Context, name string) (*Queue, error) {
+	candidates, err := a.candidates(name)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range candidates {
+		q := a.at(e)
+		if q.URL, err = lookupQueue(ctx, a.client, e, q.opt); err == nil {
+			return q, nil
+		}
+		if !errors.Is(err, ErrNotFound) || i == len(candidates)-1 {
+			return nil, err
+		}
+	}
+	return nil, a.endpoints.unknown(name)
+}
+
+// candidates returns the endpoints that the name may mean, the likeliest first.
+func (a *Admin) candidates(name string) ([]Endpoint, error) {
+	if e, err := a.endpoints.Resolve(name); err == nil {
+		if !e.IsQueue() {
+			return nil, fmt.Errorf("queue: endpoint %q: %w: %s is not a queue", name, ErrInvalid, e.URL)
+		}
+		if e.Name == name && e.URL == name { // not of the set
+			e = a.configured(name)
+		}
+		return []Endpoint{e}, nil
+	}
+	if rawURL, region, ok := parseServiceName(name); ok {
+		e := a.configured(rawURL)
+		setDefault(&e.Region, region)
+		return []Endpoint{e}, nil
+	}
+	bare := SchemeSQS + "://" + name
+	if _, _, err := ParseURL(bare); err != nil {
+		return nil, a.endpoints.unknown(name)
+	}
+	candidates := []Endpoint{a.configured(bare)}
+	if full := Qualify(a.endpoints.Namespace(), bare); full != bare {
+		candidates = append(candidates, a.configured(full))
+	}
+	return candidates, nil
+}
+
+// parseServiceName reads SQS's own URL or the ARN of a queue. The region is
+// empty where the name does not tell.
+func parseServiceName(name string) (rawURL, region string, ok bool) {
+	if arn := strings.Split(name, ":"); len(arn) == 6 && arn[0] == "arn" && arn[2] == "sqs" {
+		rawURL, region = SchemeSQS+"://"+arn[4]+"/"+arn[5], arn[3]
+	} else {
+		u, err := url.Parse(name)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
+			return "", "", false
+		}
+		path := strings.Split(strings.Trim(u.Path, "/"), "/")
+		if len(path) < 2 {
+			return "", "", false
+		}
+		rawURL = SchemeSQS + "://" + strings.Join(path[len(path)-2:], "/")
+		if host := strings.Split(u.Hostname(), "."); len(host) >= 4 && host[0] == "sqs" && host[2] == "amazonaws" {
+			region = host[1]
+		}
+	}
+	_, _, err := ParseURL(rawURL)
+	return rawURL, region, err == nil
+}
+
+// configured returns the endpoint of a queue: one of configuration whose queue
+// it is, or one of defaults. A dead-letter queue is where its endpoint is.
+func (a *Admin) configured(rawURL string) Endpoint {
+	name, _, _ := ParseURL(rawURL)
+	found := Endpoint{Name: name, URL: rawURL}
+	for e := range a.endpoints.All() {
+		if e.IsQueue() && SameQueue(e.URL, rawURL) {
+			return e
+		}
+		if e.DeadLetter != "" && SameQueue(e.DeadLetter, rawURL) {
+			found.Region, found.EndpointURL = e.Region, e.EndpointURL
+		}
+	}
+	return found.WithDefaults()
+}
+
+// SameQueue reports whether two sqs:// URLs can mean the same queue: an account
+// that only one of them names is the client's own.
+func SameQueue(a, b string) bool {
+	nameA, accountA, errA := ParseURL(a)
+	nameB, accountB, errB := ParseURL(b)
+	return errA == nil && errB == nil && nameA != "" && nameA == nameB &&
+		(accountA == accountB || accountA == "" || accountB == "")
+}
+
+func (a *Admin) at(e Endpoint) *Queue {
+	name, _ := e.Queue()
+	return &Queue{Endpoint: e, Name: name, client: a.client, opt: sqsOptions(e, a.stats)}
+}
+
+// Queues yields the queues whose names begin with the prefix, in the account
+// and region of the client.
+func (a *Admin) Queues(ctx context.Context, prefix string) iter.Seq2[*Queue, error] {
+	return func(yield func(*Queue, error) bool) {
+		in := &sqs.ListQueuesInput{MaxResults: aws.Int32(1000)}
+		if prefix != "" {
+			in.QueueNamePrefix = aws.String(prefix)
+		}
+		opt := sqsOptions(Endpoint{}, a.stats)
+		for {
+			out, err := a.client.ListQueues(ctx, in, opt)
+			if err != nil {
+				yield(nil, newError("ListQueues", Endpoint{Name: prefix + "*", URL: "all queues"}, err))
+				return
+			}
+			for _, u := range out.QueueUrls {
+				q, err := a.listed(u, Endpoint{})
+				if !yield(q, err) || err != nil {
+					return
+				}
+			}
+			if in.NextToken = out.NextToken; aws.ToString(in.NextToken) == "" {
+				return
+			}
+		}
+	}
+}
+
+// listed returns the queue of a URL that SQS gave: one of the client's own
+// account, where near has it.
+func (a *Admin) listed(rawURL string, near Endpoint) (*Queue, error) {
+	u, _, ok := parseServiceName(rawURL)
+	if !ok {
+		return nil, fmt.Errorf("queue: %w: the service lists %q, which is not the URL of a queue", ErrUnavailable, rawURL)
+	}
+	name, _, _ := ParseURL(u)
+	e := a.configured(SchemeSQS + "://" + name)
+	setDefault(&e.Region, near.Region)
+	setDefault(&e.EndpointURL, near.EndpointURL)
+	q := a.at(e)
+	q.URL = rawURL
+	return q, nil
+}
+
+// QueueAttributes are what SQS says about a queue. Its counts are approximate.
+type QueueAttributes struct {
+	ARN string
+
+	// Visible, InFlight and Delayed count the messages that can be received,
+	// that some receiver holds, and that are delayed.
+	Visible, InFlight, Delayed int
+
+	// Retention is how long the queue keeps a message.
+	Retention time.Duration
+
+	// DeadLetter is the ARN of the queue's dead-letter queue, and
+	// MaxReceiveCount the receives after which it goes there. Empty and 0
+	// where the queue has no redrive policy.
+	DeadLetter      string
+	MaxReceiveCount int
+
+	// At is the service's time of the answer, in whole seconds; the local
+	// time where the service does not tell.
+	At time.Time
+}
+
+// Attributes asks for the attributes of the queue.
+func (q *Queue) Attributes(ctx context.Context) (QueueAttributes, error) {
+	const op = "GetQueueAttributes"
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	out, err := q.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(q.URL), AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameAll},
+	}, q.opt)
+	if err != nil {
+		return QueueAttributes{}, newError(op, q.Endpoint, err)
+	}
+	number := func(name sqstypes.QueueAttributeName) int {
+		n, _ := strconv.Atoi(out.Attributes[string(name)])
+		return n
+	}
+	a := QueueAttributes{
+		ARN:       out.Attributes[string(sqstypes.QueueAttributeNameQueueArn)],
+		Visible:   number(sqstypes.QueueAttributeNameApproximateNumberOfMessages),
+		InFlight:  number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible),
+		Delayed:   number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed),
+		Retention: time.Duration(number(sqstypes.QueueAttributeNameMessageRetentionPeriod)) * time.Second,
+		At:        time.Now(),
+	}
+	policy := out.Attributes[string(sqstypes.QueueAttributeNameRedrivePolicy)]
+	a.DeadLetter = deadLetterTarget(policy)
+	a.MaxReceiveCount, _ = maxReceiveCount(policy)
+	if at, ok := awsmiddleware.GetServerTime(out.ResultMetadata); ok {
+		a.At = at
+	}
+	return a, nil
+}
+
+// Sources returns the queues whose redrive policy names this one as their
+// dead-letter queue.
+func (a *Admin) Sources(ctx context.Context, q *Queue) ([]*Queue, error) {
+	var sources []*Queue
+	in := &sqs.ListDeadLetterSourceQueuesInput{QueueUrl: aws.String(q.URL), MaxResults: aws.Int32(1000)}
+	for {
+		out, err := a.client.ListDeadLetterSourceQueues(ctx, in, q.opt)
+		if err != nil {
+			return nil, newError("ListDeadLetterSourceQueues", q.Endpoint, err)
+		}
+		for _, u := range out.QueueUrls {
+			source, err := a.listed(u, q.Endpoint)
+			if err != nil {
+				return nil, err
+			}
+			sources = append(sources, source)
+		}
+		if in.NextToken = out.NextToken; aws.ToString(in.NextToken) == "" {
+			return sources, nil
+		}
+	}
+}
+
+// deadLetterTarget reads the ARN in a redrive policy.
+func deadLetterTarget(policy string) string {
+	var p struct {
+		Target string `json:"deadLetterTargetArn"`
+	}
+	if json.Unmarshal([]byte(policy), &p) != nil {
+		return ""
+	}
+	return p.Target
+}

@@ -1,0 +1,213 @@
+package queue
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// Receive receives up to ten messages and hides them from other receivers for
+// a time: whole seconds, at most 12 hours. It waits up to wait for one to
+// arrive: whole seconds, at most 20.
+func (q *Queue) Receive(ctx context.Context, limit int, visibility, wait time.Duration) ([]RawMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
+	defer cancel()
+	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+		QueueUrl:                    aws.String(q.URL),
+		MaxNumberOfMessages:         int32(min(max(limit, 1), maxBatch)),
+		VisibilityTimeout:           int32(visibility / time.Second),
+		WaitTimeSeconds:             int32(wait / time.Second),
+		MessageAttributeNames:       []string{"All"},
+		MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{sqstypes.MessageSystemAttributeNameAll},
+	}, q.opt)
+	if err != nil {
+		return nil, newError("ReceiveMessage", q.Endpoint, err)
+	}
+	messages := make([]RawMessage, len(out.Messages))
+	for i, m := range out.Messages {
+		messages[i] = rawMessage(m)
+	}
+	return messages, nil
+}
+
+func rawMessage(m sqstypes.Message) RawMessage {
+	raw := RawMessage{
+		ID:               aws.ToString(m.MessageId),
+		Receipt:          aws.ToString(m.ReceiptHandle),
+		Body:             aws.ToString(m.Body),
+		Attributes:       make(map[string]RawAttribute, len(m.MessageAttributes)),
+		Group:            m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)],
+		Deduplication:    m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageDeduplicationId)],
+		Trace:            m.Attributes[string(sqstypes.MessageSystemAttributeNameAWSTraceHeader)],
+		ReceiveCount:     int(systemNumber(m, sqstypes.MessageSystemAttributeNameApproximateReceiveCount)),
+		SentAt:           systemTime(m, sqstypes.MessageSystemAttributeNameSentTimestamp),
+		FirstReceivedAt:  systemTime(m, sqstypes.MessageSystemAttributeNameApproximateFirstReceiveTimestamp),
+		DeadLetterSource: m.Attributes[string(sqstypes.MessageSystemAttributeNameDeadLetterQueueSourceArn)],
+	}
+	for name, v := range m.MessageAttributes {
+		a := RawAttribute{Type: aws.ToString(v.DataType), Value: aws.ToString(v.StringValue)}
+		if baseType(a.Type) == typeBinary {
+			a.Value = string(v.BinaryValue)
+		}
+		raw.Attributes[name] = a
+	}
+	return raw
+}
+
+// A Sent is the outcome of sending one message: the id that it has now, or an
+// error. An error of kind [ErrUnavailable], and the end of the context, can
+// mean that the message was sent although the answer was lost.
+type Sent struct {
+	ID  string
+	Err error
+}
+
+// Send sends the messages as they are, in as few requests as their number and
+// size allow, and returns the outcome of each. Beyond the SDK's retries of
+// whole requests it does not try again.
+func (q *Queue) Send(ctx context.Context, messages []RawMessage) []Sent {
+	results := make([]Sent, len(messages))
+	for start := 0; start < len(messages); {
+		end, size := start, 0
+		for end < len(messages) && end-start < maxBatch {
+			size += messages[end].Size()
+			if end > start && size > q.Endpoint.MaxMessageSize {
+				break
+			}
+			end++
+		}
+		copy(results[start:end], q.sendBatch(ctx, messages[start:end]))
+		start = end
+	}
+	return results
+}
+
+func (q *Queue) sendBatch(ctx context.Context, batch []RawMessage) []Sent {
+	const op = "SendMessageBatch"
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.SendMessageBatchRequestEntry, len(batch))}
+	for i, m := range batch {
+		in.Entries[i] = sqstypes.SendMessageBatchRequestEntry{
+			Id:                     aws.String(strconv.Itoa(i)),
+			MessageBody:            aws.String(m.Body),
+			MessageAttributes:      sqsAttributes(m.wire().attributes),
+			MessageGroupId:         optional(m.Group),
+			MessageDeduplicationId: optional(m.Deduplication),
+		}
+		if m.Trace != "" {
+			in.Entries[i].MessageSystemAttributes = map[string]sqstypes.MessageSystemAttributeValue{
+				string(sqstypes.MessageSystemAttributeNameForSendsAWSTraceHeader): {DataType: aws.String(typeString), StringValue: aws.String(m.Trace)},
+			}
+		}
+	}
+	results := make([]Sent, len(batch))
+	out, err := q.client.SendMessageBatch(ctx, in, q.opt)
+	unknown := &Error{Op: op, Endpoint: q.Endpoint.Name, URL: q.Endpoint.URL, Kind: ErrUnavailable, Err: errNoResult}
+	if err != nil {
+		unknown = newError(op, q.Endpoint, err)
+	}
+	for i := range results {
+		results[i].Err = unknown
+	}
+	if err != nil {
+		return results
+	}
+	index := newResults(len(batch), nil).index
+	for _, s := range out.Successful {
+		if i, ok := index(s.Id); ok {
+			results[i] = Sent{ID: aws.ToString(s.MessageId), Err: checkSent(&outgoing{wire: wireMessage{body: batch[i].Body}}, aws.ToString(s.MD5OfMessageBody))}
+		}
+	}
+	for _, f := range out.Failed {
+		if i, ok := index(f.Id); ok {
+			results[i] = Sent{Err: entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)}
+		}
+	}
+	return results
+}
+
+// Delete deletes received messages, and returns an error for each. It tries
+// again what the service failed to do.
+func (q *Queue) Delete(ctx context.Context, messages []RawMessage) []error {
+	const op = "DeleteMessageBatch"
+	return q.each(ctx, messages, func(ctx context.Context, batch []int) ([]error, error) {
+		in := &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.DeleteMessageBatchRequestEntry, len(batch))}
+		for i, k := range batch {
+			in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(messages[k].Receipt)}
+		}
+		out, err := q.client.DeleteMessageBatch(ctx, in, q.opt)
+		if err != nil {
+			return nil, newError(op, q.Endpoint, err)
+		}
+		var ids []*string
+		for _, e := range out.Successful {
+			ids = append(ids, e.Id)
+		}
+		return q.results(op, len(batch), ids, out.Failed), nil
+	})
+}
+
+// SetVisibility has received messages hidden for a time from now: 0 returns
+// them. It returns an error for each. It tries again what the service failed to
+// do.
+func (q *Queue) SetVisibility(ctx context.Context, d time.Duration, messages []RawMessage) []error {
+	const op = "ChangeMessageVisibilityBatch"
+	return q.each(ctx, messages, func(ctx context.Context, batch []int) ([]error, error) {
+		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.ChangeMessageVisibilityBatchRequestEntry, len(batch))}
+		for i, k := range batch {
+			in.Entries[i] = sqstypes.ChangeMessageVisibilityBatchRequestEntry{
+				Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(messages[k].Receipt), VisibilityTimeout: int32(d / time.Second),
+			}
+		}
+		out, err := q.client.ChangeMessageVisibilityBatch(ctx, in, q.opt)
+		if err != nil {
+			return nil, newError(op, q.Endpoint, err)
+		}
+		var ids []*string
+		for _, e := range out.Successful {
+			ids = append(ids, e.Id)
+		}
+		return q.results(op, len(batch), ids, out.Failed), nil
+	})
+}
+
+// each calls for the indexes of messages in batches, and returns an error for
+// each message.
+func (q *Queue) each(ctx context.Context, messages []RawMessage, call func(context.Context, []int) ([]error, error)) []error {
+	errs := make([]error, len(messages))
+	indexes := make([]int, len(messages))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	bounded := func(ctx context.Context, batch []int) ([]error, error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return call(ctx, batch)
+	}
+	for batch := range slices.Chunk(indexes, maxBatch) {
+		settle(ctx, batch, bounded, func(k int, err error) { errs[k] = err })
+	}
+	return errs
+}
+
+// results returns an error for each entry of a batch.
+func (q *Queue) results(op string, n int, successful []*string, failed []sqstypes.BatchResultErrorEntry) []error {
+	r := newResults(n, &Error{Op: op, Endpoint: q.Endpoint.Name, URL: q.Endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
+	for _, id := range successful {
+		if i, ok := r.index(id); ok {
+			r.errs[i] = nil
+		}
+	}
+	for _, f := range failed {
+		if i, ok := r.index(f.Id); ok {
+			r.errs[i] = entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+		}
+	}
+	return r.errs
+}
