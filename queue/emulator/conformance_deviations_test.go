@@ -92,8 +92,8 @@ var deviations = map[string]map[peer]deviation{
 	},
 	"messages/attribute-names": {
 		localStack: {"takes two periods in a row", "the name a..b: accepted"},
-		elasticMQ: {"takes any name", "the name .a: accepted"},
-		moto:      {"takes any name", "the name .a: accepted"},
+		elasticMQ:  {"takes any name", "the name .a: accepted"},
+		moto:       {"takes any name", "the name .a: accepted"},
 	},
 	"messages/attribute-values": {
 		localStack: {"takes an empty Binary", "an empty Binary: accepted"},

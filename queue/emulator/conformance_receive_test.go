@@ -100,6 +100,7 @@ var receiveRules = []rule{
 			p.send(url, "c")
 			m = p.next(url, func(in *sqs.ReceiveMessageInput) {
 				in.MessageSystemAttributeNames = nil
+				//lint:ignore SA1019 the old name is what is tested
 				in.AttributeNames = []sqstypes.QueueAttributeName{"ApproximateReceiveCount"}
 			})
 			p.equal("the attributes by the old name", m.Attributes, map[string]string{"ApproximateReceiveCount": "1"})

@@ -173,7 +173,7 @@ func (b buffered) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // listen serves s on a free port until the test ends.
-func listen(t *testing.T, s *emulator.Server) (endpoint string) {
+func listen(t testing.TB, s *emulator.Server) (endpoint string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -39,9 +39,6 @@ func (h *timeHeap) remove(m *message) {
 	}
 }
 
-// update restores the order after m's time has changed.
-func (h *timeHeap) update(m *message) { h.fix(*h.pos(m)) }
-
 func (h *timeHeap) fix(i int) {
 	if !h.down(i) {
 		h.up(i)

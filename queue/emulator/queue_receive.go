@@ -38,8 +38,8 @@ func (w *waiter) notify() {
 	}
 }
 
-// receive takes messages, waiting for the first as long as the options or the queue say. When ctx ends
-// it returns what it has, which is nothing.
+// receive takes messages, waiting for the first as long as the options or the queue say. When ctx ends it
+// returns with nothing taken.
 func (q *queue) receive(ctx context.Context, opts receiveOptions) ([]delivery, *Error) {
 	q.mu.Lock()
 	now := q.clock.Now()
@@ -62,7 +62,7 @@ func (q *queue) receive(ctx context.Context, opts receiveOptions) ([]delivery, *
 		if err != nil && opts.wait > 0 && len(out) == 0 {
 			err = nil // a long poll waits for room rather than fail
 		}
-		if len(out) > 0 || err != nil || !now.Before(deadline) || ctx.Err() != nil {
+		if len(out) > 0 || err != nil || !now.Before(deadline) {
 			q.mu.Unlock()
 			return out, err
 		}
@@ -70,13 +70,17 @@ func (q *queue) receive(ctx context.Context, opts receiveOptions) ([]delivery, *
 			now = q.clock.Now()
 			continue // the lock was let go: look again before waiting
 		}
-		q.await(ctx, deadline.Sub(now))
+		if !q.await(ctx, deadline.Sub(now)) {
+			q.mu.Unlock()
+			return nil, nil
+		}
 		now = q.clock.Now()
 	}
 }
 
-// await lets go of the lock until the waiter is woken, d has passed, or ctx ends.
-func (q *queue) await(ctx context.Context, d time.Duration) {
+// await lets go of the lock until the waiter is woken, d has passed, or ctx ends. It reports whether
+// somebody is still there to take a message.
+func (q *queue) await(ctx context.Context, d time.Duration) bool {
 	w := &waiter{woken: make(chan struct{}, 1)}
 	q.waiters = append(q.waiters, w)
 	q.arm()
@@ -95,7 +99,9 @@ func (q *queue) await(ctx context.Context, d time.Duration) {
 	}
 	if ctx.Err() != nil {
 		q.wake() // whoever woke this one meant somebody to come
+		return false
 	}
+	return true
 }
 
 // wake calls the first in line if there is something to take, and sees to the timer for what is due

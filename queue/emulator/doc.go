@@ -1,0 +1,52 @@
+// Package emulator is Amazon SQS and SNS in one process, speaking their wire protocols on one port. It is
+// what Waybill's tests, demos and examples run on, so that they need no Docker and no account.
+//
+// It is not for production: it keeps everything in memory, checks no credentials and no policies, and is
+// one process. For production there is the service itself.
+//
+// # Use
+//
+// A [Server] is an [http.Handler]. Any SDK that can be given an endpoint works with it:
+//
+//	server := emulator.New(emulator.Config{})
+//	go server.ListenAndServe(ctx, "127.0.0.1:4566")
+//
+// and then AWS_ENDPOINT_URL=http://127.0.0.1:4566, with any credentials. An SDK in the same process needs
+// no port: [Server.Client] is an HTTP client whose requests the server answers directly.
+//
+//	cfg.HTTPClient = server.Client()
+//	cfg.BaseEndpoint = aws.String("http://emulator")
+//
+// Queues and topics belong to one account, 000000000000 unless [Config] says otherwise, and to the region
+// that a request is signed for. The URL of a queue starts with the host that the request came by; in
+// requests its path alone counts.
+//
+// # What it does
+//
+// SQS, by AWS JSON 1.0: standard queues with all their attributes; sends, receives, deletes and changes of
+// visibility, alone and in batches with an error for each entry; delays, long polls that wake when a
+// message arrives, receive counts, redrive policies, retention, purges, tags. SNS, by the Query protocol:
+// standard topics, subscriptions of queues with raw and enveloped delivery, filter policies of both scopes,
+// dead-letter queues, batches, tags.
+//
+// Each rule that it keeps is a row of the table in CONFORMANCE.md, with its source, and with what
+// LocalStack, ElasticMQ and moto do in its place. What is left to the service's discretion, it does in the
+// way that is easiest to reason about: counts are exact, messages come in the order in which they became
+// visible, a short poll sees all messages, and publishing has delivered when it answers.
+//
+// It has no FIFO queues and topics, no Query protocol for SQS, no message move tasks, no encryption and no
+// protocols of SNS but sqs. What it does not have, it refuses with a clear error. Access policies are kept
+// and not enforced; the signature of a notification is a placeholder.
+//
+// # Time
+//
+// The server asks [Config.Clock] for all its time. By default that is package time, so that a server used
+// through [Server.Client] inside a testing/synctest bubble runs in the bubble's virtual time: a test of a
+// visibility timeout of twelve hours takes no longer than any other.
+//
+// # Faults
+//
+// [Server.SetFault] installs a hook that decides about each request: fail it with an error of AWS, delay
+// it, drop it or its answer, fail single entries of a batch, or deliver messages twice. [Server.Requests]
+// counts requests by operation, exactly.
+package emulator
