@@ -102,6 +102,11 @@ func (a *Admin) Queue(ctx context.Context, name string) (*Queue, error) {
 
 // candidates returns the endpoints that the name may mean, the likeliest first.
 func (a *Admin) candidates(name string) ([]Endpoint, error) {
+	if rawURL, region, ok := parseServiceName(name); ok {
+		e := a.configured(rawURL)
+		setDefault(&e.Region, region)
+		return []Endpoint{e}, nil
+	}
 	if e, err := a.endpoints.Resolve(name); err == nil {
 		if !e.IsQueue() {
 			return nil, fmt.Errorf("queue: endpoint %q: %w: %s is not a queue", name, ErrInvalid, e.URL)
@@ -109,11 +114,6 @@ func (a *Admin) candidates(name string) ([]Endpoint, error) {
 		if e.Name == name && e.URL == name { // not of the set
 			e = a.configured(name)
 		}
-		return []Endpoint{e}, nil
-	}
-	if rawURL, region, ok := parseServiceName(name); ok {
-		e := a.configured(rawURL)
-		setDefault(&e.Region, region)
 		return []Endpoint{e}, nil
 	}
 	bare := SchemeSQS + "://" + name

@@ -36,7 +36,7 @@ func TestRequestsPerHop(t *testing.T) {
 				}
 				before := requests(s)
 				stats := new(queue.Stats)
-				hop(t, s, stats, handler, messages)
+				hop(t, s, stats, handler, messages, func() {})
 				f := stats.Figures()
 				perMessage := float64(f.Total()) / messages
 				t.Logf("%.3f requests a message: %v", perMessage, f.Requests)
@@ -63,36 +63,56 @@ func requests(s *server) int64 {
 	return n
 }
 
-// hop moves messages from one queue to another under watermill's Router.
-func hop(t testing.TB, s *server, stats *queue.Stats, handler time.Duration, messages int) {
+// hop moves messages from one queue to another with this package.
+func hop(t testing.TB, s *server, stats *queue.Stats, handler time.Duration, messages int, published func()) {
 	t.Helper()
-	sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Stats: stats})
-	pub := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Stats: stats})
+	route(t,
+		newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Stats: stats}), "sqs://in",
+		newPublisher(t, queue.PublisherConfig{AWS: s.aws, Stats: stats}), "sqs://out",
+		handler, messages, published)
+}
+
+// route moves a number of messages under watermill's Router. It calls published
+// when the last is, and then closes.
+func route(t testing.TB, sub message.Subscriber, from string, pub message.Publisher, to string, handler time.Duration, messages int, published func()) {
+	t.Helper()
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var left sync.WaitGroup
-	left.Add(messages)
-	router.AddHandler("hop", "sqs://in", sub, "sqs://out", keepOpen{pub}, func(msg *message.Message) ([]*message.Message, error) {
-		defer left.Done()
+	counted := &counter{Publisher: pub, left: int64(messages), done: make(chan struct{})}
+	router.AddHandler("hop", from, sub, to, counted, func(msg *message.Message) ([]*message.Message, error) {
 		time.Sleep(handler)
 		return message.Messages{msg.Copy()}, nil
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- router.Run(ctx) }()
-	left.Wait()
-	cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- router.Run(context.Background()) }()
+	<-counted.done
+	published()
 	if err := router.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-done; err != nil {
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 }
 
-// keepOpen keeps the Router from closing a publisher that others use.
-type keepOpen struct{ message.Publisher }
+// A counter tells when a number of messages are published.
+type counter struct {
+	message.Publisher
+	mu   sync.Mutex
+	left int64
+	done chan struct{}
+}
 
-func (keepOpen) Close() error { return nil }
+func (c *counter) Publish(topic string, messages ...*message.Message) error {
+	err := c.Publisher.Publish(topic, messages...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && c.left > 0 {
+		if c.left -= int64(len(messages)); c.left <= 0 {
+			close(c.done)
+		}
+	}
+	return err
+}

@@ -188,6 +188,7 @@ func (e *editor) makeRoom() bool {
 		a := e.w.attributes[name]
 		if strings.HasPrefix(name, reservedPrefix) && name != AttrEncoding && a.dataType == typeString {
 			delete(e.w.attributes, name)
+			e.w.attributes[AttrMetadata] = attribute{} // keeps the place; see close
 			e.packed = &packed{Version: packedVersion, Text: map[string]string{name: a.value}}
 			return true
 		}
