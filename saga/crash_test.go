@@ -1,0 +1,494 @@
+package saga_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
+	"github.com/waybill-dev/waybill/store/storetest"
+)
+
+// A scenario is one saga's way through its life, to be run with a failure at
+// every call that its worker makes to the store.
+type scenario struct {
+	name  string
+	saga  func(p *provider, worker string) *saga.Saga[trip]
+	plan  func(p *provider)
+	drive func(w *world) // orders, given while the saga runs
+	start []saga.StartOption
+	// end is where it ends without a failure, and ends where it may end with
+	// one.
+	end   saga.Status
+	ends  []saga.Status
+	lines []string // what the provider sees without a failure
+	bell  bool     // a notice is due
+}
+
+var errNo = saga.Permanent(errors.New("no"))
+
+func abcd(p *provider, w string) *saga.Saga[trip] {
+	return saga.New("trip", p.step(w, "A"), p.step(w, "B"), p.step(w, "C"), p.do(w, "D"))
+}
+
+func pivoted(p *provider, w string) *saga.Saga[trip] {
+	return saga.New("trip", p.step(w, "A"), p.do(w, "P").Pivot(), p.do(w, "Z"))
+}
+
+var scenarios = []scenario{
+	{
+		name: "completes", saga: abcd, end: saga.Completed,
+		lines: []string{"do A", "do B", "do C", "do D"},
+	},
+	{
+		name: "fails at the last step", saga: abcd, end: saga.Compensated,
+		plan:  func(p *provider) { p.plan("D", plan{err: errNo}, plan{err: errNo}) },
+		ends:  []saga.Status{saga.Completed}, // when the answer that refused is lost twice
+		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "fails with an unknown outcome after the effect", saga: abcd, end: saga.Compensated,
+		plan: func(p *provider) {
+			garbled := plan{err: saga.Permanent(saga.Uncertain(errors.New("garbled"))), anyway: true}
+			p.plan("C", garbled, garbled)
+		},
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do A", "do B", "do C", "undo C (unknown)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "fails with an unknown outcome without an effect", saga: abcd, end: saga.Compensated,
+		plan: func(p *provider) {
+			p.plan("C", slices.Repeat([]plan{{takes: time.Minute}}, 7)...)
+		},
+		lines: []string{"do A", "do B", "do C", "do C", "do C", "do C", "do C", "do C", "undo C (unknown)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "retries with waits in place and in the store", saga: abcd, end: saga.Completed,
+		plan: func(p *provider) {
+			p.plan("B", plan{err: errors.New("flaky")}, plan{err: errors.New("flaky")})
+		},
+		lines: []string{"do A", "do B", "do B", "do B", "do C", "do D"},
+	},
+	{
+		name: "panics", saga: abcd, end: saga.Completed,
+		plan:  func(p *provider) { p.plan("B", plan{panics: "boom"}) },
+		lines: []string{"do A", "do B", "do B", "do C", "do D"},
+	},
+	{
+		name: "passes its pivot", saga: pivoted, end: saga.Completed,
+		plan:  func(p *provider) { p.plan("Z", plan{err: errors.New("flaky")}) },
+		lines: []string{"do A", "do P", "do Z", "do Z"},
+	},
+	{
+		name: "fails at its pivot", saga: pivoted, end: saga.Compensated,
+		plan: func(p *provider) { p.plan("P", plan{err: errNo}) },
+		// A pivot whose refusal is lost may be done: nothing is undone then.
+		ends:  []saga.Status{saga.Completed},
+		drive: (*world).retryWhenBlocked,
+		lines: []string{"do A", "do P", "undo A (done)"},
+	},
+	{
+		name: "blocks after its pivot", saga: pivoted, end: saga.Completed,
+		plan:  func(p *provider) { p.plan("Z", plan{err: errNo}) },
+		drive: (*world).retryWhenBlocked,
+		lines: []string{"do A", "do P", "do Z", "do Z"},
+	},
+	{
+		name: "blocks in a compensation", saga: abcd, end: saga.Compensated,
+		plan: func(p *provider) {
+			p.plan("D", plan{err: errNo}, plan{err: errNo})
+			p.plan("undo B", plan{err: errNo})
+		},
+		ends:  []saga.Status{saga.Completed},
+		drive: (*world).retryWhenBlocked,
+		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "is cancelled in the middle of a step", saga: abcd, end: saga.Compensated,
+		plan:  func(p *provider) { p.plan("B", plan{takes: 5 * time.Second}) },
+		drive: func(w *world) { w.cancelAfter(2 * time.Second) },
+		lines: []string{"do A", "do B", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "is cancelled while it waits", saga: abcd, end: saga.Compensated,
+		plan:  func(p *provider) { p.plan("B", slices.Repeat([]plan{{err: errors.New("flaky")}}, 4)...) },
+		drive: func(w *world) { w.cancelAfter(5 * time.Second) },
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do A", "do B", "do B", "do B", "undo A (done)"},
+	},
+	{
+		name: "is cancelled in its last step", saga: abcd, end: saga.Completed,
+		plan:  func(p *provider) { p.plan("D", plan{takes: 5 * time.Second}) },
+		drive: func(w *world) { w.cancelAfter(4 * time.Second) },
+		ends:  []saga.Status{saga.Compensated}, // the step was lost, and the cancel came first
+		lines: []string{"do A", "do B", "do C", "do D"},
+	},
+	{
+		name: "runs longer than its lease", saga: func(p *provider, w string) *saga.Saga[trip] {
+			return saga.New("trip", p.step(w, "A"), p.step(w, "B").Timeout(5*time.Minute), p.do(w, "C"))
+		},
+		end:   saga.Completed,
+		plan:  func(p *provider) { p.plan("B", plan{takes: 2 * time.Minute}) },
+		lines: []string{"do A", "do B", "do C"},
+	},
+	{
+		name: "runs out of its time", saga: func(p *provider, w string) *saga.Saga[trip] {
+			return saga.NewWithin("trip", 10*time.Second, p.step(w, "A"), p.step(w, "B"), p.do(w, "C"))
+		},
+		end:   saga.Compensated,
+		plan:  func(p *provider) { p.plan("B", plan{takes: time.Minute}) },
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do A", "do B", "undo B (unknown)", "undo A (done)"},
+	},
+	{
+		name: "begins later", saga: abcd, end: saga.Completed,
+		start: []saga.StartOption{saga.After(time.Minute)},
+		lines: []string{"do A", "do B", "do C", "do D"},
+	},
+	{
+		name: "tells of its end", saga: abcd, end: saga.Completed, bell: true,
+		start: []saga.StartOption{saga.NotifyTo("ends")},
+		lines: []string{"do A", "do B", "do C", "do D"},
+	},
+	{
+		name: "is cancelled, and tells of its end", saga: abcd, end: saga.Compensated, bell: true,
+		start: []saga.StartOption{saga.NotifyTo("ends")},
+		plan:  func(p *provider) { p.plan("B", plan{takes: 5 * time.Second}) },
+		drive: func(w *world) { w.cancelAfter(2 * time.Second) },
+		lines: []string{"do A", "do B", "undo B (done)", "undo A (done)"},
+	},
+}
+
+// A mishap is what happens to one call to the store.
+type mishap struct {
+	name string
+	// fault is what becomes of the call, at 0, and of those after it.
+	fault func(after int, since time.Duration) storetest.Fault
+	kills bool // the worker dies of it
+	twice bool // effects are as if nothing had happened
+}
+
+var mishaps = []mishap{
+	{name: "fails", fault: func(after int, _ time.Duration) storetest.Fault {
+		if after > 0 {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{Before: storetest.ErrInjected}
+	}},
+	{name: "loses its answer", fault: func(after int, _ time.Duration) storetest.Fault {
+		if after > 0 {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{After: storetest.ErrInjected}
+	}},
+	{name: "is made twice", twice: true, fault: func(after int, _ time.Duration) storetest.Fault {
+		return storetest.Fault{Twice: after == 0}
+	}},
+	{name: "comes late", fault: func(after int, _ time.Duration) storetest.Fault {
+		if after > 0 {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{Delay: 50 * time.Second}
+	}},
+	{name: "is the first of many that fail", fault: func(_ int, since time.Duration) storetest.Fault {
+		if since > 100*time.Second {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{Before: storetest.ErrInjected}
+	}},
+	{name: "never comes from a dead worker", kills: true, fault: func(int, time.Duration) storetest.Fault {
+		return storetest.Fault{Before: storetest.ErrInjected}
+	}},
+	{name: "is a dead worker's last", kills: true, fault: func(after int, _ time.Duration) storetest.Fault {
+		if after > 0 {
+			return storetest.Fault{Before: storetest.ErrInjected}
+		}
+		return storetest.Fault{After: storetest.ErrInjected}
+	}},
+}
+
+// TestEveryCallToTheStore plays each scenario once without a failure, and then
+// with each mishap at each call that its worker makes to the store.
+func TestEveryCallToTheStore(t *testing.T) {
+	for _, sc := range scenarios {
+		t.Run(sc.name, func(t *testing.T) {
+			t.Parallel()
+			calls := sc.play(t, mishap{}, 0)
+			if t.Failed() {
+				return
+			}
+			for _, m := range mishaps {
+				t.Run(m.name, func(t *testing.T) {
+					for k := 1; k <= calls && !t.Failed(); k++ {
+						t.Run(fmt.Sprint(k), func(t *testing.T) { sc.play(t, m, k) })
+					}
+				})
+			}
+		})
+	}
+}
+
+// play plays the scenario with a mishap at the kth call, and returns how many
+// calls there were.
+func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.scenario = sc
+		if sc.plan != nil {
+			sc.plan(w.provider)
+		}
+		hit := make(chan struct{})
+		meter := &meter{mishap: m, k: k, hit: hit}
+		w.work("one", storetest.NewFaulty(w.store, meter.fault))
+		over := make(chan struct{})
+		var killer sync.WaitGroup
+		if m.kills {
+			killer.Go(func() {
+				select {
+				case <-hit:
+				case <-over:
+					return
+				}
+				w.provider.kill("one")
+				w.stop("one")
+				w.work("two", w.store)
+			})
+		}
+		w.start()
+		if sc.drive != nil {
+			sc.drive(w)
+		}
+		x := w.wait()
+		close(over)
+		killer.Wait()
+		time.Sleep(3 * time.Minute) // for what comes late
+		w.provider.audit(t, w.def, "1")
+		audited(t, w.store, w.client, "trip")
+		switch {
+		case k == 0 || m.twice:
+			if got := w.provider.lines(); x.Status != sc.end || !slices.Equal(got, sc.lines) {
+				t.Errorf("%s after %q, want %s after %q", x.Status, got, sc.end, sc.lines)
+			}
+		case x.Status != sc.end && !slices.Contains(sc.ends, x.Status):
+			t.Errorf("it is %s, want %s", x.Status, sc.end)
+		}
+		if got := w.bell.count(); got < 1 && sc.bell || got > 0 && !sc.bell {
+			t.Errorf("%d notices of the end", got)
+		}
+		calls = meter.count()
+	})
+	return calls
+}
+
+// A meter counts a worker's calls to the store and brings the mishap.
+type meter struct {
+	mishap mishap
+	k      int
+	hit    chan struct{} // closed at the kth
+
+	mu    sync.Mutex
+	calls int
+	idle  map[string]int
+	since time.Time
+}
+
+// idleCalls is how many of those calls count that a coordinator makes all the
+// time, whatever there is to do.
+const idleCalls = 3
+
+func (m *meter) fault(c storetest.Call) storetest.Fault {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch c.Op {
+	case "Due", "Heartbeat":
+		if m.idle == nil {
+			m.idle = make(map[string]int)
+		}
+		if m.idle[c.Op]++; m.idle[c.Op] > idleCalls {
+			if m.since.IsZero() {
+				return storetest.Fault{}
+			}
+			return m.mishap.fault(1, time.Since(m.since))
+		}
+	case "Get", "List", "Count", "History", "DefinitionVersions", "PutDefinition":
+		return storetest.Fault{}
+	}
+	if c.Op == "Heartbeat" && m.idle[c.Op] == 1 {
+		return storetest.Fault{} // without this one Run fails, and says so
+	}
+	m.calls++
+	switch {
+	case m.k == 0 || m.calls < m.k:
+		return storetest.Fault{}
+	case m.calls == m.k:
+		m.since = time.Now()
+		close(m.hit)
+	}
+	return m.mishap.fault(m.calls-m.k, time.Since(m.since))
+}
+
+func (m *meter) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls
+}
+
+// A world is a store with a provider, and workers that come and go.
+type world struct {
+	*testing.T
+	scenario *scenario
+	store    *memstore.Store
+	provider *provider
+	client   *saga.Client // of a process without a coordinator
+	def      *saga.Definition
+	bell     *bell
+
+	mu      sync.Mutex
+	workers map[string]*worker
+}
+
+type worker struct {
+	client *saga.Client
+	saga   *saga.Saga[trip]
+	stop   context.CancelFunc
+	done   chan error
+}
+
+func newWorld(t *testing.T) *world {
+	st := memstore.New(memstore.Config{Partitions: 8})
+	client, err := saga.NewClient(saga.ClientConfig{Store: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, store: st, provider: newProvider(st), client: client, bell: &bell{}, workers: make(map[string]*worker)}
+	t.Cleanup(func() {
+		for name := range w.workers {
+			w.stop(name)
+		}
+	})
+	return w
+}
+
+// work starts a worker on a store, which may be faulty.
+func (w *world) work(name string, st saga.Store) {
+	s := w.scenario.saga(w.provider, name)
+	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: st, Name: name, Sagas: []saga.Definer{s}, Publisher: w.bell,
+		Logger: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &worker{client: c.Client(), saga: s, stop: cancel, done: make(chan error, 1)}
+	w.mu.Lock()
+	w.workers[name], w.def = k, s.Definition()
+	w.mu.Unlock()
+	go func() { k.done <- c.Run(ctx) }()
+	synctest.Wait()
+}
+
+// stop ends a worker, which must come to its end in an orderly way.
+func (w *world) stop(name string) {
+	w.mu.Lock()
+	k := w.workers[name]
+	delete(w.workers, name)
+	w.mu.Unlock()
+	if k == nil {
+		return
+	}
+	k.stop()
+	if err := <-k.done; err != nil {
+		w.Errorf("coordinator %s: %v", name, err)
+	}
+}
+
+// start starts the saga in worker one, and anywhere else if that fails.
+func (w *world) start() {
+	w.mu.Lock()
+	one := w.workers["one"]
+	w.mu.Unlock()
+	_, err := one.saga.Start(w.Context(), one.client, "1", trip{}, w.scenario.start...)
+	for err != nil {
+		time.Sleep(time.Second)
+		_, err = one.saga.Start(w.Context(), w.client, "1", trip{}, w.scenario.start...)
+	}
+}
+
+// wait waits until the execution has ended or is blocked. It looks rarely: some
+// thousand worlds make a minute of processor time out of less.
+func (w *world) wait() *saga.Execution {
+	for range 1000 {
+		r, err := w.store.Get(w.Context(), "1")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if saga.Status(r.Status) != saga.Running {
+			break
+		}
+		time.Sleep(5 * time.Second)
+	}
+	x, err := w.client.Get(w.Context(), "1")
+	if err != nil {
+		w.Fatal(err)
+	}
+	return x
+}
+
+func (w *world) retryWhenBlocked() {
+	for x := w.wait(); x.Status == saga.Blocked; x = w.wait() {
+		if err := w.client.Retry(w.Context(), "1", saga.Order{By: "ann"}); err != nil {
+			w.Error(err)
+		}
+		time.Sleep(time.Minute)
+	}
+}
+
+func (w *world) cancelAfter(d time.Duration) {
+	time.Sleep(d)
+	if err := w.client.Cancel(w.Context(), "1", saga.Order{By: "ann"}); err != nil && !errors.Is(err, store.ErrEnded) {
+		w.Error(err)
+	}
+}
+
+// A bell is a Publisher that counts.
+type bell struct {
+	mu       sync.Mutex
+	messages []*message.Message
+	topics   []string
+	fail     func(n int) error // of the nth call, from 1 on
+	calls    int
+}
+
+func (b *bell) Publish(topic string, messages ...*message.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls++
+	if b.fail != nil {
+		if err := b.fail(b.calls); err != nil {
+			return err
+		}
+	}
+	for _, m := range messages {
+		b.messages, b.topics = append(b.messages, m), append(b.topics, topic)
+	}
+	return nil
+}
+
+func (b *bell) Close() error { return nil }
+
+func (b *bell) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.messages)
+}

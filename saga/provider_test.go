@@ -1,0 +1,380 @@
+package saga_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+)
+
+// A provider stands for the services that handlers call. It keeps the order of
+// calls, has each effect once a key, as a good service does, and watches what
+// no service could: whether a call was on record before it came, and whether
+// its key is right.
+type provider struct {
+	mu       sync.Mutex
+	view     *saga.Client // reads the records
+	plans    map[string][]plan
+	calls    []call
+	effects  map[string]int // by key: at which call
+	owners   map[string]string
+	dead     map[string]bool // workers
+	problems []string
+}
+
+// A plan is what becomes of one call. The zero value does the work at once.
+type plan struct {
+	takes    time.Duration // unless the context ends before
+	stubborn bool          // works on whatever becomes of the context
+	err      error         // is answered,
+	anyway   bool          // although the work was done
+	panics   any
+}
+
+type call struct {
+	worker, execution, step string
+	undo                    bool
+	attempt                 int
+	key                     string
+	outcome                 saga.Outcome // told to an undo
+	effect                  bool         // this call had it
+	at                      time.Time    // when it came
+}
+
+func (c call) String() string {
+	if c.undo {
+		return fmt.Sprintf("undo %s (%s)", c.step, c.outcome)
+	}
+	return "do " + c.step
+}
+
+func newProvider(st saga.Store) *provider {
+	view, err := saga.NewClient(saga.ClientConfig{Store: st})
+	if err != nil {
+		panic(err)
+	}
+	return &provider{
+		view: view, plans: make(map[string][]plan), effects: make(map[string]int),
+		owners: make(map[string]string), dead: make(map[string]bool),
+	}
+}
+
+// plan says what becomes of the next calls of a step, "A" or "undo A"; those
+// after them succeed.
+func (p *provider) plan(step string, plans ...plan) { p.plans[step] = append(p.plans[step], plans...) }
+
+// kill makes a worker's handlers end without an effect.
+func (p *provider) kill(worker string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dead[worker] = true
+}
+
+// step is a step whose action and compensation call the provider from a worker.
+func (p *provider) step(worker, name string) *saga.Step[trip] {
+	return p.do(worker, name).Undo(func(ctx context.Context, s *trip, outcome saga.Outcome) error {
+		return p.serve(ctx, worker, outcome)
+	})
+}
+
+// do is a step with nothing to undo it.
+func (p *provider) do(worker, name string) *saga.Step[trip] {
+	return saga.Do(name, func(ctx context.Context, s *trip) error {
+		s.Log = append(s.Log, name)
+		return p.serve(ctx, worker, "")
+	}).Retry(saga.Retry{Attempts: 6, Initial: 700 * time.Millisecond, Factor: 3, Jitter: -1}).Timeout(20 * time.Second)
+}
+
+var errKilled = errors.New("this worker is dead")
+
+func (p *provider) serve(ctx context.Context, worker string, outcome saga.Outcome) error {
+	info := saga.StepFrom(ctx)
+	what, n := p.begin(worker, info, outcome)
+	if what.takes > 0 {
+		ended := ctx.Done()
+		if what.stubborn {
+			ended = nil
+		}
+		timer := time.NewTimer(what.takes)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ended:
+			return ctx.Err()
+		}
+	}
+	if what.panics != nil {
+		panic(what.panics)
+	}
+	if what.err == nil || what.anyway {
+		if err := p.have(worker, info, n); err != nil {
+			return err
+		}
+	}
+	return what.err
+}
+
+// begin notes a call and finds its plan.
+func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome) (plan, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead[worker] {
+		return plan{err: errKilled}, -1
+	}
+	c := call{
+		worker: worker, execution: info.Execution, step: info.Step, undo: info.Undo,
+		attempt: info.Attempt, key: info.Key, outcome: outcome, at: time.Now(),
+	}
+	p.inspect(c)
+	p.calls = append(p.calls, c)
+	name := info.Step
+	if info.Undo {
+		name = "undo " + name
+	}
+	var what plan
+	if plans := p.plans[name]; len(plans) > 0 {
+		what, p.plans[name] = plans[0], plans[1:]
+	}
+	return what, len(p.calls) - 1
+}
+
+// inspect holds a call to what must be true whatever went wrong before it.
+func (p *provider) inspect(c call) {
+	owner := fmt.Sprint(c.execution, c.step, c.undo)
+	if o, ok := p.owners[c.key]; ok && o != owner {
+		p.problem("%v of %s has the key %q of another call", c, c.execution, c.key)
+	}
+	p.owners[c.key] = owner
+	for _, earlier := range p.calls {
+		if earlier.execution != c.execution || earlier.step != c.step {
+			continue
+		}
+		switch {
+		case earlier.undo == c.undo && earlier.key != c.key:
+			p.problem("%v has key %q in attempt %d and %q in attempt %d", c, earlier.key, earlier.attempt, c.key, c.attempt)
+		case earlier.undo == c.undo && earlier.attempt >= c.attempt:
+			p.problem("%v: attempt %d comes after attempt %d", c, c.attempt, earlier.attempt)
+		case earlier.undo && !c.undo:
+			p.problem("%v comes after its undo", c)
+		}
+	}
+	x, err := p.view.Get(context.Background(), c.execution)
+	switch {
+	case err != nil:
+		p.problem("%v: %v", c, err)
+	case x.Step != c.step || x.Attempt != c.attempt || x.Undoing != c.undo:
+		p.problem("%v, attempt %d, is not on record: the execution is at %s, attempt %d, undoing %t", c, c.attempt, x.Step, x.Attempt, x.Undoing)
+	}
+}
+
+func (p *provider) problem(format string, args ...any) {
+	p.problems = append(p.problems, fmt.Sprintf(format, args...))
+}
+
+// have has the effect of a call, once a key.
+func (p *provider) have(worker string, info saga.StepInfo, n int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead[worker] {
+		return errKilled
+	}
+	if _, ok := p.effects[info.Key]; ok {
+		return nil
+	}
+	if !info.Undo {
+		for key, at := range p.effects {
+			if c := p.calls[at]; c.undo && c.execution == info.Execution && c.step == info.Step {
+				p.problem("do %s has its effect after its undo, under %s", info.Step, key)
+			}
+		}
+	}
+	p.effects[info.Key] = n
+	p.calls[n].effect = true
+	return nil
+}
+
+// lines are all calls, in order.
+func (p *provider) lines() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lines := make([]string, len(p.calls))
+	for i, c := range p.calls {
+		lines[i] = c.String()
+	}
+	return lines
+}
+
+// audit compares the history of an execution that has ended with what the
+// provider saw, and both with the rules.
+func (p *provider) audit(t *testing.T, def *saga.Definition, id string) {
+	t.Helper()
+	x, err := p.view.Get(t.Context(), id)
+	if err != nil {
+		t.Errorf("execution %q: %v", id, err)
+		return
+	}
+	events, err := p.view.History(t.Context(), id)
+	if err != nil {
+		t.Errorf("history of %q: %v", id, err)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, problem := range p.problems {
+		t.Error(problem)
+	}
+	var calls []call
+	for _, c := range p.calls {
+		if c.execution == id {
+			calls = append(calls, c)
+		}
+	}
+	for _, problem := range append(auditHistory(def, x.Status, events), auditEffects(def, x.Status, events, calls)...) {
+		t.Error(problem)
+	}
+	if !x.Status.Ended() || x.Step != "" || x.Undoing || x.UnreadMail != 0 || !x.HeldUntil.IsZero() {
+		t.Errorf("the execution is not at its end: %+v", x)
+	}
+	if t.Failed() {
+		for _, e := range events {
+			t.Logf("%3d %s %s %s %d %s %s", e.ID, e.Time.Format("05.000"), e.Type, e.Step, e.Attempt, e.Outcome, e.Error)
+		}
+		for _, c := range calls {
+			t.Logf("%s %v attempt %d on %s, effect %t", c.at.Format("05.000"), c, c.attempt, c.worker, c.effect)
+		}
+	}
+}
+
+// auditHistory holds a history to the rules of compensation.
+func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event) (problems []string) {
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	var order, undone []string
+	known := make(map[string]saga.Outcome) // done or unknown
+	attempts := make(map[string]int)
+	undoing, pivoted := false, false
+	for i, e := range events {
+		if e.ID != i+1 {
+			problem("event %d has number %d", i+1, e.ID)
+		}
+		switch e.Type {
+		case saga.TaskScheduled, saga.CompensationTried:
+			key := string(e.Type) + e.Step
+			if e.Attempt < attempts[key] {
+				problem("attempt %d of %s is scheduled after attempt %d", e.Attempt, e.Step, attempts[key])
+			}
+			attempts[key] = e.Attempt
+			if e.Type == saga.TaskScheduled && undoing {
+				problem("%s is scheduled while it is being undone", e.Step)
+			}
+			if e.Type == saga.TaskScheduled && !slices.Contains(order, e.Step) {
+				order = append(order, e.Step)
+			}
+		case saga.TaskSucceeded:
+			known[e.Step] = saga.Done
+			if state(def, e.Step).Pivot {
+				pivoted = true
+			}
+		case saga.TaskTimedOut:
+			known[e.Step] = saga.Unknown
+		case saga.CompensationEntered:
+			undoing = true
+			if pivoted {
+				problem("%s is undone after the pivot", e.Step)
+			}
+			if known[e.Step] != e.Outcome {
+				problem("%s is undone as %q and is %q", e.Step, e.Outcome, known[e.Step])
+			}
+		case saga.CompensationDone:
+			undone = append(undone, e.Step)
+		}
+	}
+	var want []string
+	if status == saga.Compensated {
+		for _, name := range slices.Backward(order) {
+			if state(def, name).UndoRetry != nil && known[name] != "" {
+				want = append(want, name)
+			}
+		}
+	}
+	if !slices.Equal(undone, want) {
+		problem("undone %v, want %v: %s after %v", undone, want, status, order)
+	}
+	return problems
+}
+
+// auditEffects holds the provider's ledger to the history.
+func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event, calls []call) (problems []string) {
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	did, undid := make(map[string]bool), make(map[string]bool)
+	var undos []string
+	for _, c := range calls {
+		want := saga.TaskScheduled
+		if c.undo {
+			want = saga.CompensationTried
+		}
+		if !slices.ContainsFunc(events, func(e saga.Event) bool {
+			return e.Type == want && e.Step == c.step && e.Attempt == c.attempt
+		}) {
+			problem("%v, attempt %d, is not in the history", c, c.attempt)
+		}
+		switch {
+		case c.undo && c.effect:
+			undid[c.step] = true
+			undos = append(undos, c.step)
+		case c.effect:
+			did[c.step] = true
+		}
+	}
+	for _, s := range def.States() {
+		switch {
+		case status == saga.Completed && !did[s.Name]:
+			problem("the saga completed without %s", s.Name)
+		case status == saga.Completed && undid[s.Name]:
+			problem("the saga completed, and %s was undone", s.Name)
+		case status == saga.Compensated && did[s.Name] && !undid[s.Name] && s.UndoRetry != nil:
+			problem("the saga was compensated, and %s is done still", s.Name)
+		}
+	}
+	return problems
+}
+
+func state(def *saga.Definition, name string) saga.State {
+	for _, s := range def.States() {
+		if s.Name == name {
+			return s
+		}
+	}
+	return saga.State{}
+}
+
+// audited checks what every store must be like when all executions have ended.
+func audited(t *testing.T, st saga.Store, c *saga.Client, definition string) {
+	t.Helper()
+	counts, err := c.Count(t.Context(), definition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if counts[saga.Running] != 0 || counts[saga.Blocked] != 0 {
+		t.Errorf("still open: %v", counts)
+	}
+	list, err := c.List(t.Context(), saga.Query{Definition: definition, Limit: 10_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range list {
+		r, err := st.Get(t.Context(), x.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Ended || len(r.Outbox) > 0 || !json.Valid(r.Root) || r.Version != store.FormatVersion {
+			t.Errorf("%s is left as %+v", x.ID, r)
+		}
+	}
+}
