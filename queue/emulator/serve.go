@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -26,6 +27,7 @@ func (s *Server) ListenAndServe(ctx context.Context, addr string) error {
 
 // Serve serves on a listener until ctx ends, and returns nil then. It closes the listener. When ctx
 // ends, long polls return at once with nothing, and requests under way get five seconds to end.
+// Connections that have sent nothing yet are closed.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	const grace = 5 * time.Second
 	polls, endPolls := context.WithCancel(context.WithoutCancel(ctx))
@@ -36,6 +38,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return polls },
 	}
+	unused := unusedConns{conns: make(map[net.Conn]bool)}
+	server.ConnState = unused.track
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(ln) }()
@@ -45,6 +49,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	case <-ctx.Done():
 	}
 	endPolls()
+	unused.close()
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(deadline)
@@ -56,6 +61,36 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("emulator: %w", err)
 	}
 	return nil
+}
+
+// unusedConns are connections that have sent nothing yet. Clients open some ahead of need, and
+// [http.Server.Shutdown] waits five seconds for each to send something.
+type unusedConns struct {
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]bool
+}
+
+func (u *unusedConns) track(conn net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(u.conns, conn)
+	case u.closed:
+		_ = conn.Close() // nothing is lost with it
+	default:
+		u.conns[conn] = true
+	}
+}
+
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	for conn := range u.conns {
+		_ = conn.Close()
+	}
 }
 
 // Client returns an HTTP client whose every request the server answers in the caller's goroutine,
