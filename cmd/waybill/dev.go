@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/queue/emulator"
+	"github.com/waybill-dev/waybill/waybilltest"
+)
+
+func (a *app) devCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run SQS, SNS and Redis in this process, for development",
+		Long: `Run SQS, SNS and Redis in this process until it is interrupted. They take any
+credentials, keep everything in memory, and are not for production.
+
+When they are ready, one line on stdout tells their addresses; port 0 takes a
+free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
+		Args: takes(),
+	}
+	awsAddr := cmd.Flags().String("aws-addr", emulator.DefaultAddr, "the `host:port` of SQS and SNS")
+	redisAddr := cmd.Flags().String("redis-addr", "127.0.0.1:6379", "the `host:port` of Redis")
+	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		for flag, addr := range map[string]string{"aws-addr": *awsAddr, "redis-addr": *redisAddr} {
+			if addr == "" {
+				return usagef("--%s is empty; want host:port", flag)
+			}
+		}
+		stack, err := waybilltest.Open(ctx, waybilltest.Config{
+			AWSAddr: *awsAddr, RedisAddr: *redisAddr,
+			Emulator: emulator.Config{NoCooldowns: true},
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.printReady(stack); err != nil {
+			return errors.Join(err, stack.Close())
+		}
+		select {
+		case <-ctx.Done(): // being interrupted is how it ends
+		case <-stack.Done():
+		}
+		return stack.Close()
+	})
+	return cmd
+}
+
+// printReady writes the one line that says where the stack is.
+func (a *app) printReady(stack *waybilltest.Stack) error {
+	ready := struct {
+		AWS   string `json:"aws"`
+		Redis string `json:"redis"`
+	}{stack.AWSURL, stack.RedisAddr}
+	switch a.output() {
+	case formatTable:
+		_, err := fmt.Fprintf(a.stdout, "ready: AWS_ENDPOINT_URL=%s WAYBILL_REDIS=%s\n", ready.AWS, ready.Redis)
+		return err
+	case formatYAML:
+		return a.printYAML(ready)
+	default:
+		return a.printJSON(ready, "")
+	}
+}

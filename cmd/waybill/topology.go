@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/queue/topology"
+)
+
+func (a *app) topologyCommand() *cobra.Command {
+	plan := &cobra.Command{
+		Use:   "plan",
+		Short: "Show what apply would do",
+		Long:  "Show what apply would create, adopt, change and keep, attribute by attribute. Nothing is changed.",
+		Args:  takes(),
+		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
+			p, err := a.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := a.printSteps(p.Steps()); err != nil {
+				return err
+			}
+			a.note("%s", summary(p.Steps(), p.Changes()))
+			return nil
+		}),
+	}
+	apply := &cobra.Command{
+		Use:   "apply",
+		Short: "Make the queues, topics and subscriptions as configured",
+		Long: `Create what is missing, adopt what exists, and change what differs from the
+configuration. Nothing is ever deleted, and to apply again does nothing. What
+was done is printed; if it fails midway the exit code is 3, and applying again
+does the rest.`,
+		Args: takes(),
+		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
+			p, err := a.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			done := []topology.Step{}
+			p.OnStep = func(s topology.Step) { done = append(done, s) }
+			err = p.Apply(cmd.Context())
+			if len(done) == 0 && err == nil {
+				a.note("nothing to do: all is as configured")
+			}
+			return errors.Join(a.printSteps(done), err)
+		}),
+	}
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Show each endpoint and how it stands",
+		Long:  "Show each endpoint: whether its queue or topic is there and as configured, where it delivers, and how many messages wait.",
+		Args:  takes(),
+		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
+			p, err := a.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			status := p.Status()
+			t := table{header: []string{"ENDPOINT", "URL", "STATE", "MESSAGES", "IN FLIGHT", "DELAYED", "DEAD LETTERS", "GOES TO"}}
+			for _, s := range status {
+				t.add(s.Endpoint, s.URL, s.State, number(s.Messages.String()), number(s.InFlight.String()), number(s.Delayed.String()),
+					number(s.DeadLetters.String()), strings.Join(append(s.DeliversTo, strings.Fields(s.DeadLetter)...), ", "))
+			}
+			return a.print(status, t)
+		}),
+	}
+	return group("topology", "Plan and make queues, topics and subscriptions",
+		`Plan and make the queues, topics, subscriptions and dead-letter queues that the
+endpoints of the configuration name.`, plan, apply, show)
+}
+
+func number(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// plan compares the configured endpoints with what is there.
+func (a *app) plan(ctx context.Context) (*topology.Plan, error) {
+	cfg, err := a.configuration()
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := cfg.Endpoints()
+	if err != nil {
+		return nil, err
+	}
+	if len(endpoints.Names()) == 0 {
+		return nil, usagef("no endpoint is configured; name them under endpoints in %s, or set WAYBILL_ENDPOINTS_<NAME>_URL", config.DefaultFile)
+	}
+	awsConfig, err := cfg.AWS.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if awsConfig.Region == "" {
+		return nil, usagef("no AWS region is set; give --region, AWS_REGION or aws.region in the file")
+	}
+	return topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints)
+}
+
+var actionStyles = map[topology.Action]style{
+	topology.Create: green,
+	topology.Adopt:  yellow,
+	topology.Change: yellow,
+}
+
+func (a *app) printSteps(steps []topology.Step) error {
+	t := table{header: []string{"ACTION", "KIND", "NAME", "FOR", "CHANGES"}}
+	for _, s := range steps {
+		var changes []string
+		for _, c := range s.Attributes {
+			changes = append(changes, c.String())
+		}
+		t.addStyled(actionStyles[s.Action], string(s.Action), s.Kind, s.Name, s.Purpose, strings.Join(changes, ", "))
+	}
+	return a.print(steps, t)
+}
+
+// summary counts the steps: "2 to create, 1 to change, 3 kept".
+func summary(steps []topology.Step, changes int) string {
+	counts := map[topology.Action]int{}
+	for _, s := range steps {
+		counts[s.Action]++
+	}
+	var parts []string
+	for _, action := range []topology.Action{topology.Create, topology.Adopt, topology.Change} {
+		if n := counts[action]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d to %s", n, action))
+		}
+	}
+	parts = append(parts, fmt.Sprintf("%d kept", counts[topology.Keep]))
+	text := strings.Join(parts, ", ")
+	if changes > 0 {
+		text += "; `waybill topology apply` does it"
+	}
+	return text
+}

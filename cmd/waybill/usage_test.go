@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestUsage(t *testing.T) {
+	c := newCLI(t, "")
+	for _, tt := range []struct {
+		args string
+		want string
+	}{
+		{"topolgy", `waybill: there is no command "topolgy"; did you mean topology?`},
+		{"nonsense", `waybill: there is no command "nonsense"; want one of completion, config, dev`},
+		{"topology", "waybill topology: want one of apply, plan, show; see waybill topology --help"},
+		{"topology aply", `waybill topology: there is no command "aply"; did you mean apply?`},
+		{"saga show", "waybill saga show: ID is missing; want waybill saga show ID"},
+		{"saga show a b", `waybill saga show: takes ID, and got "b" as well`},
+		{"config show x", `waybill config show: takes no argument, and got "x"`},
+		{"config show --redsi x", "waybill config show: unknown flag: --redsi; did you mean --redis?; see waybill config show --help"},
+		{"config show -o xml", "want table, json, jsonl or yaml"},
+		{"config show --redis", "flag needs an argument: --redis"},
+		{"config show --config=", "--config is empty"},
+		{"config show --config none.yaml", "config: none.yaml: does not exist"},
+		{"config show --redis nowhere", "config: --redis: redis.addr has an address without a host or a port; want host:port"},
+		{"config show --endpoint-url nowhere", "config: --endpoint-url: aws.endpoint_url is not the base URL of a service"},
+		{"saga ls --status sleeping", `--status is "sleeping"; want running, blocked, completed, compensated`},
+		{"saga ls --limit 0", "--limit is 0; want 1 or more"},
+		{"topology plan", "no endpoint is configured; name them under endpoints in waybill.yaml"},
+		{"dev --aws-addr=", "--aws-addr is empty; want host:port"},
+	} {
+		r := c.fails(exitUsage, tt.want, strings.Fields(tt.args)...)
+		if r.stdout != "" {
+			t.Errorf("waybill %s wrote to stdout: %s", tt.args, r.stdout)
+		}
+		if !strings.HasPrefix(r.stderr, "waybill") {
+			t.Errorf("waybill %s: stderr does not begin with the program: %s", tt.args, r.stderr)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	c := newCLI(t, "")
+	for _, args := range [][]string{nil, {"help"}, {"--help"}, {"help", "dev"}, {"topology", "apply", "--help"}} {
+		if out := c.ok(args...); !strings.Contains(out, "Usage:") {
+			t.Errorf("waybill %v printed %s", args, out)
+		}
+	}
+	for _, want := range []string{"AWS_ENDPOINT_URL", "WAYBILL_REDIS", "missing credentials are made up", "130 interrupted"} {
+		if out := c.ok("--help"); !strings.Contains(out, want) {
+			t.Errorf("the help does not tell %s:\n%s", want, out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	c := newCLI(t, "")
+	b := decode[build](t, c.ok("version"))
+	if b.Version == "" || !strings.HasPrefix(b.Go, "go") {
+		t.Errorf("got %+v", b)
+	}
+	if out := c.ok("version", "-o", "table"); !strings.HasPrefix(out, "waybill") || strings.Count(out, "\n") != 1 {
+		t.Errorf("got %q", out)
+	}
+}
+
+const fares = `redis:
+  password: s3cret
+endpoints:
+  fares:
+    url: sqs://fares
+    dead_letter: sqs://fares-dlq
+    visibility: 45s
+  rides:
+    url: sns://rides
+    subscriptions: [{endpoint: fares, filter: {long: ["yes"]}}]
+`
+
+func TestConfigShow(t *testing.T) {
+	c := newCLI(t, fares)
+	t.Setenv("WAYBILL_NAMESPACE", "dev")
+	c.equal(c.ok("config", "show", "-o", "table", "--endpoint-url", "http://127.0.0.1:4566"), `
+KEY                                    VALUE                                             SOURCE
+config                                 waybill.yaml                                      default
+namespace                              dev                                               env WAYBILL_NAMESPACE
+aws.endpoint_url                       http://127.0.0.1:4566                             flag --endpoint-url
+aws.region                             -                                                 default
+redis.addr                             127.0.0.1:6379                                    default
+redis.username                         -                                                 default
+redis.password                         ***                                               file waybill.yaml:2
+redis.db                               0                                                 default
+redis.tls                              false                                             default
+endpoints.fares.url                    sqs://fares                                       file waybill.yaml:5
+endpoints.fares.dead_letter            sqs://fares-dlq                                   file waybill.yaml:6
+endpoints.fares.max_receive_count      5                                                 default
+endpoints.fares.visibility             45s                                               file waybill.yaml:7
+endpoints.fares.retention              4d                                                default
+endpoints.fares.dead_letter_retention  14d                                               default
+endpoints.fares.concurrency            64                                                default
+endpoints.fares.pollers                4                                                 default
+endpoints.fares.max_message_size       1048576                                           default
+endpoints.rides.url                    sns://rides                                       file waybill.yaml:9
+endpoints.rides.max_message_size       262144                                            default
+endpoints.rides.subscriptions          [{"endpoint":"fares","filter":{"long":["yes"]}}]  file waybill.yaml:10
+`)
+	values := decode[[]map[string]string](t, c.ok("config", "show"))
+	if got := values[1]; got["key"] != "namespace" || got["value"] != "dev" || got["source"] != "env WAYBILL_NAMESPACE" {
+		t.Errorf("got %v", got)
+	}
+	for _, format := range []string{"json", "jsonl", "yaml", "table"} {
+		if out := c.ok("config", "show", "-o", format); strings.Contains(out, "s3cret") || !strings.Contains(out, "***") {
+			t.Errorf("-o %s shows\n%s", format, out)
+		}
+	}
+}
+
+// Another precedence shows, too: an address on the command line leaves the
+// file's password out.
+func TestConfigShowRedisFlag(t *testing.T) {
+	c := newCLI(t, fares)
+	out := c.ok("config", "show", "-o", "table", "--redis", "rediss://:other@r:1/2")
+	for _, want := range []string{"redis.addr  r:1  flag --redis", "redis.password  ***  flag --redis", "redis.tls  true  flag --redis", "redis.db  2  flag --redis"} {
+		if !strings.Contains(squeeze(out), squeeze(want)) {
+			t.Errorf("%s is not in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "other") {
+		t.Errorf("the password is in\n%s", out)
+	}
+}
+
+func squeeze(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// Endpoints that do not fit together are reported behind the values.
+func TestConfigShowDangling(t *testing.T) {
+	c := newCLI(t, "endpoints: {t: {url: 'sns://t', subscriptions: [{endpoint: q}]}}\n")
+	r := c.fails(exitUsage, `endpoint "q" is not configured`, "config", "show")
+	if !strings.Contains(r.stdout, "sns://t") {
+		t.Errorf("stdout is %s", r.stdout)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	c := newCLI(t, "namespace: \"no\"\n")
+	c.equal(strings.Join(strings.SplitAfter(c.ok("config", "show", "-o", "yaml"), "\n")[:6], ""), `
+- key: config
+  value: waybill.yaml
+  source: default
+- key: namespace
+  value: "no"
+  source: file waybill.yaml:1`)
+	lines := strings.Split(strings.TrimSpace(c.ok("config", "show", "-o", "jsonl")), "\n")
+	for _, line := range lines {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("jsonl has the line %s", line)
+		}
+	}
+	if len(lines) != 9 {
+		t.Errorf("jsonl has %d lines", len(lines))
+	}
+}
+
+// What comes from outside cannot play with the terminal.
+func TestTablesArePrintable(t *testing.T) {
+	var out strings.Builder
+	a := &app{stdout: &out, format: formatTable}
+	tbl := table{header: []string{"A", "B"}}
+	tbl.addStyled(red, "\x1b[2Jcleared\r", "two\nlines\tand tab")
+	tbl.add("x", "")
+	if err := a.print(nil, tbl); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "A             B\n\uFFFD[2Jcleared\uFFFD  two lines and tab\nx\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestColour(t *testing.T) {
+	tty, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	a := &app{stdout: tty}
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	if a.output() != formatTable || !a.coloured() {
+		t.Errorf("on a terminal: %s, colours %t", a.output(), a.coloured())
+	}
+	t.Setenv("NO_COLOR", "1")
+	if a.coloured() {
+		t.Error("colours in spite of NO_COLOR")
+	}
+	a.stdout = &strings.Builder{}
+	if a.output() != formatJSON || a.coloured() {
+		t.Errorf("elsewhere: %s, colours %t", a.output(), a.coloured())
+	}
+}
