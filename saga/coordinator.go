@@ -127,8 +127,15 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 	}
 	c.handlers, c.stop = context.WithCancel(context.Background())
 	var errs []error
-	for _, s := range cfg.Sagas {
-		d, err := s.definition()
+	for i, s := range cfg.Sagas {
+		var d *Definition
+		var err error
+		if s != nil {
+			d, err = s.definition()
+		}
+		if d == nil {
+			err = fmt.Errorf("saga: CoordinatorConfig.Sagas[%d] is nil", i)
+		}
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -169,7 +169,12 @@ func (s *Saga[T]) Validate() error { return s.err }
 // Definition returns the graph.
 func (s *Saga[T]) Definition() *Definition { return s.def }
 
-func (s *Saga[T]) definition() (*Definition, error) { return s.def, s.err }
+func (s *Saga[T]) definition() (*Definition, error) {
+	if s == nil {
+		return nil, nil
+	}
+	return s.def, s.err
+}
 
 // A Definer is a *Saga[T] of any T.
 type Definer interface {
