@@ -29,8 +29,10 @@ func BenchmarkScripts(b *testing.B) {
 		b.Run(strconv.Itoa(side)+" at once", func(b *testing.B) {
 			client := redis.NewClient(&redis.Options{Addr: addr, PoolSize: 50, MaxRetries: -1})
 			defer client.Close()
+			namespace := testserver.Namespace(b)
+			defer sweep(b, client, namespace)
 			st, err := redisstore.Open(b.Context(), redisstore.Config{
-				Client: client, Namespace: testserver.Namespace(b), AcceptUnknownEviction: true, // miniredis shows none
+				Client: client, Namespace: namespace, AcceptUnknownEviction: true, // miniredis shows none
 			})
 			if err != nil {
 				b.Fatal(err)

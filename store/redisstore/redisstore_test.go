@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -72,10 +73,26 @@ func servers(t *testing.T) []server {
 	list := []server{{"miniredis", inProcess}}
 	if addr, ok := testserver.Redis(t); ok {
 		list = append(list, server{"redis-server", func(t *testing.T) target {
-			return target{client: dial(t, addr), namespace: testserver.Namespace(t), advance: time.Sleep, now: time.Now}
+			tg := target{client: dial(t, addr), namespace: testserver.Namespace(t), advance: time.Sleep, now: time.Now}
+			t.Cleanup(func() { sweep(t, tg.client, tg.namespace) })
+			return tg
 		}})
 	}
 	return list
+}
+
+// sweep deletes what a test left on a shared server.
+func sweep(t testing.TB, client *redis.Client, namespace string) {
+	ctx := context.Background()
+	iter := client.Scan(ctx, 0, namespace+"*", 10_000).Iterator()
+	for iter.Next(ctx) {
+		if err := client.Unlink(ctx, iter.Val()).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := iter.Err(); err != nil {
+		t.Error(err)
+	}
 }
 
 func dial(t testing.TB, addr string) *redis.Client {

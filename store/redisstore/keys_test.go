@@ -1,0 +1,233 @@
+package redisstore_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/redisstore"
+)
+
+var update = flag.Bool("update", false, "write testdata/keys.txt anew; read the difference before you keep it")
+
+// TestKeys holds every call to the keys that it writes in Redis: testdata/keys.txt
+// lists what each one changed, and so shows the format at work. A suite that
+// asks the store alone would not notice a key that is left behind or never
+// written.
+func TestKeys(t *testing.T) {
+	const golden = "testdata/keys.txt"
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			got := trace(t, server.new(t))
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareTraces(t, got, string(want))
+		})
+	}
+}
+
+// compareTraces reports the first step where the keys differ.
+func compareTraces(t *testing.T, got, want string) {
+	t.Helper()
+	gots, wants := strings.Split(got, "\n\n"), strings.Split(want, "\n\n")
+	for i := range max(len(gots), len(wants)) {
+		var g, w string
+		if i < len(gots) {
+			g = gots[i]
+		}
+		if i < len(wants) {
+			w = wants[i]
+		}
+		if g != w {
+			t.Fatalf("the keys differ.\n--- got\n%s\n--- want\n%s", g, w)
+		}
+	}
+}
+
+// changes lists the keys that differ: those that are there now, and the names of
+// those that went.
+func changes(before, after []string) string {
+	var b strings.Builder
+	stay := make(map[string]bool)
+	for _, line := range after {
+		name, _, _ := strings.Cut(line, " ")
+		stay[name] = true
+		if !slices.Contains(before, line) {
+			fmt.Fprintln(&b, line)
+		}
+	}
+	for _, line := range before {
+		if name, _, _ := strings.Cut(line, " "); !stay[name] {
+			fmt.Fprintln(&b, name, "deleted")
+		}
+	}
+	if b.Len() == 0 {
+		return "nothing is written\n"
+	}
+	return b.String()
+}
+
+// trace makes calls of every kind and lists what each changes.
+func trace(t *testing.T, tg target) string {
+	const hour = time.Hour
+	var (
+		b      strings.Builder
+		before []string
+		st     *redisstore.Store
+		ctx    = t.Context()
+	)
+	step := func(title string, call func() (any, error)) {
+		t.Helper()
+		got, err := call()
+		fmt.Fprintf(&b, "# %s", title)
+		switch {
+		case err != nil:
+			fmt.Fprintf(&b, ": %v", err)
+		case got != nil:
+			fmt.Fprintf(&b, ": %v", got)
+		}
+		after := strings.Split(strings.TrimSpace(describe(tg, dump(t, tg))), "\n")
+		fmt.Fprintf(&b, "\n%s\n", changes(before, after))
+		before = after
+	}
+	open := func(id, nonce string, d time.Duration) func() (any, error) {
+		return func() (any, error) {
+			o, err := st.Open(ctx, store.OpenRequest{ID: id, Nonce: nonce, Lease: d})
+			if err != nil {
+				return nil, err
+			}
+			return fmt.Sprintf("epoch %d, opening %d, mail %q", o.Epoch, o.Openings, o.Mail), nil
+		}
+	}
+	commit := func(c *store.Commit) func() (any, error) {
+		return func() (any, error) {
+			got, err := st.Commit(ctx, c)
+			return fmt.Sprintf("applied %t, mail %q", got.Applied, got.Mail), err
+		}
+	}
+	post := func(id, mail string, limit int) func() (any, error) {
+		return func() (any, error) {
+			return st.Post(ctx, store.PostRequest{ID: id, MailID: mail, Body: []byte("body of " + mail), Limit: limit})
+		}
+	}
+	purge := func(id string) func() (any, error) {
+		return func() (any, error) { return st.Purge(ctx, id, 9*hour) }
+	}
+	all := func() []int {
+		partitions := make([]int, st.Partitions())
+		for i := range partitions {
+			partitions[i] = i
+		}
+		return partitions
+	}
+
+	step("Open makes the namespace", func() (any, error) {
+		st = tg.open(t)
+		return nil, nil
+	})
+	step("Start", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "a", Match: "fare@1/abc", Meta: []byte("meta"), Status: "running", Index: "fare/running",
+			Root: []byte("root"), History: []byte("started"), Commit: "c0", Wake: 2 * hour,
+		})
+		return got.Created, err
+	})
+	step("Open before its time", open("a", "n1", hour))
+	step("Post", post("a", "m1", 9))
+	step("Due hides it", func() (any, error) { return st.Due(ctx, all(), 9, 5*hour) })
+	step("Post again", post("a", "m1", 9))
+	step("Post wakes what was hidden", post("a", "m2", 9))
+	step("Post finds the mailbox full", post("a", "m3", 2))
+	step("Open", open("a", "n2", hour))
+	step("Open elsewhere", open("a", "n3", hour))
+	lease := store.Lease{ID: "a", Epoch: 1, Nonce: "n2"}
+	step("Renew", func() (any, error) {
+		r, err := st.Renew(ctx, lease, 3*hour, 1)
+		return fmt.Sprintf("mail %q", r.Mail), err
+	})
+	step("Open elsewhere moves the timer to the lease's new expiry", open("a", "n3", hour))
+	step("Commit that parks over mail", commit(&store.Commit{
+		Lease: lease, Previous: "c0", CommitID: "c1", Absorbed: 1, Next: store.Park, Wake: tg.now().Add(4 * hour),
+		Set: map[string][]byte{"f:": []byte("lost")}, History: []byte("lost"), Outbox: []byte("lost"),
+	}))
+	step("Commit", commit(&store.Commit{
+		Lease: lease, Previous: "c0", CommitID: "c1", Absorbed: 1, Status: "compensating",
+		Index: "fare/failing", OldIndex: "fare/running", Outbox: []byte("send"), History: []byte("failed"),
+		Set: map[string][]byte{"f:": []byte("root 1"), "f:0": []byte("branch")},
+	}))
+	step("Commit again", commit(&store.Commit{
+		Lease: lease, Previous: "c0", CommitID: "c1", Absorbed: 1, Status: "compensating",
+		Index: "fare/failing", OldIndex: "fare/running", Outbox: []byte("send"), History: []byte("failed"),
+		Set: map[string][]byte{"f:": []byte("root 1"), "f:0": []byte("branch")},
+	}))
+	step("Commit out of order", commit(&store.Commit{Lease: lease, Previous: "c0", CommitID: "c2", Absorbed: 1}))
+	step("Commit under another lease", commit(&store.Commit{
+		Lease: store.Lease{ID: "a", Epoch: 1, Nonce: "n3"}, Previous: "c1", CommitID: "c2", Absorbed: 1,
+	}))
+	step("Commit that parks", commit(&store.Commit{
+		Lease: lease, Previous: "c1", CommitID: "c2", Absorbed: 2, Next: store.Park, Wake: tg.now().Add(4 * hour),
+		Set: map[string][]byte{"f:": []byte("root 2")}, Delete: []string{"f:0"}, History: []byte("parked"),
+	}))
+	step("Post", post("a", "m4", 9))
+	step("Open", open("a", "n4", hour))
+	step("Release", func() (any, error) {
+		return nil, st.Release(ctx, store.Lease{ID: "a", Epoch: 2, Nonce: "n4"}, 6*hour)
+	})
+	step("Open", open("a", "n5", hour))
+	lease = store.Lease{ID: "a", Epoch: 2, Nonce: "n5"}
+	step("Commit that ends with an outbox", commit(&store.Commit{
+		Lease: lease, Previous: "c2", CommitID: "c3", Absorbed: 3, Next: store.End,
+		Status: "failed", Index: "fare/failed", OldIndex: "fare/failing", Outbox: []byte("notice"), History: []byte("ended"),
+	}))
+	step("Post after the end", post("a", "m5", 9))
+	step("Purge with an outbox", purge("a"))
+	step("Commit that ends for good", commit(&store.Commit{
+		Lease: lease, Previous: "c3", CommitID: "c4", Absorbed: 3, Next: store.End, Wake: tg.now().Add(-hour),
+	}))
+	step("Open after the end", open("a", "n6", hour))
+	step("Purge", purge("a"))
+	step("Purge again", purge("a"))
+	step("Start of a purged one", func() (any, error) {
+		_, err := st.Start(ctx, store.StartRequest{ID: "a", Match: "fare@1/abc", Index: "fare/running", Commit: "c0"})
+		return nil, err
+	})
+	step("Start that opens", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "b", Match: "fare@1/abc", Status: "running", Index: "fare/running", Commit: "c0", Nonce: "n1", Lease: hour,
+		})
+		return got.Opened, err
+	})
+	step("Open of a missing one", open("c", "n1", hour))
+
+	step("PutDefinition", func() (any, error) { return nil, st.PutDefinition(ctx, "fare", "1", []byte("{}")) })
+	step("Heartbeat", func() (any, error) { return st.Heartbeat(ctx, "w1", hour) })
+	step("Leave", func() (any, error) { return nil, st.Leave(ctx, "w1") })
+	step("Claim", func() (any, error) {
+		_, done, err := st.Claim(ctx, "k1", "t1", hour)
+		return done, err
+	})
+	step("Claim of another", func() (any, error) {
+		_, done, err := st.Claim(ctx, "k1", "t2", hour)
+		return done, err
+	})
+	step("Complete", func() (any, error) { return nil, st.Complete(ctx, "k1", "t1", []byte("result"), 14*hour) })
+	step("Forget what is complete", func() (any, error) { return nil, st.Forget(ctx, "k1", "t1") })
+	step("Claim", func() (any, error) {
+		_, done, err := st.Claim(ctx, "k2", "t1", hour)
+		return done, err
+	})
+	step("Forget", func() (any, error) { return nil, st.Forget(ctx, "k2", "t1") })
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
