@@ -56,7 +56,7 @@ func NewHTTPClient() aws.HTTPClient {
 
 // queueHTTPClient returns a client with the properties of [NewHTTPClient] and
 // otherwise those of c, which may be nil.
-func queueHTTPClient(c aws.HTTPClient) aws.HTTPClient {
+func queueHTTPClient(c aws.HTTPClient) *bufferedClient {
 	if c == nil {
 		c = awshttp.NewBuildableClient()
 	}
@@ -64,14 +64,30 @@ func queueHTTPClient(c aws.HTTPClient) aws.HTTPClient {
 	case *bufferedClient:
 		return c
 	case *awshttp.BuildableClient:
-		return &bufferedClient{c.WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConnsPerHost = max(t.MaxIdleConnsPerHost, maxIdleConnsPerHost)
-			if t.MaxIdleConns != 0 {
-				t.MaxIdleConns = max(t.MaxIdleConns, 2*maxIdleConnsPerHost)
-			}
-		}).Freeze()}
+		return &bufferedClient{ownClient(c)}
 	default:
 		return &bufferedClient{c}
+	}
+}
+
+// ownClient builds the client that b describes, with more idle connections.
+func ownClient(b *awshttp.BuildableClient) aws.HTTPClient {
+	keepIdle := func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = max(t.MaxIdleConnsPerHost, maxIdleConnsPerHost)
+		if t.MaxIdleConns != 0 {
+			t.MaxIdleConns = max(t.MaxIdleConns, 2*maxIdleConnsPerHost)
+		}
+	}
+	if _, ok := b.GetReadTimeout(); ok {
+		// Only the SDK can build this, and its transport cannot be closed.
+		return b.WithTransportOptions(keepIdle).Freeze()
+	}
+	t := b.GetTransport()
+	keepIdle(t)
+	return &http.Client{
+		Transport:     t,
+		Timeout:       b.GetTimeout(),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
@@ -107,6 +123,18 @@ func clientConfig(cfg aws.Config) aws.Config {
 		cfg.Credentials = credentials{cfg.Credentials}
 	}
 	return cfg
+}
+
+// idleCloser returns a function that closes the idle connections of the client
+// that clientConfig made from the user's, unless the user's connections are
+// used.
+func idleCloser(users, made aws.HTTPClient) func() {
+	if _, ok := users.(*awshttp.BuildableClient); ok || users == nil {
+		if c, ok := made.(*bufferedClient).client.(*http.Client); ok {
+			return c.CloseIdleConnections
+		}
+	}
+	return func() {}
 }
 
 // credentials marks a failure to find credentials with its kind, because the

@@ -58,7 +58,9 @@ type PublisherConfig struct {
 	Stats *Stats
 }
 
-func (c *PublisherConfig) setDefaults() {
+// setDefaults returns a function that closes the connections of the clients it
+// made.
+func (c *PublisherConfig) setDefaults() func() {
 	setDefault(&c.Linger, DefaultLinger)
 	setDefault(&c.Sends, DefaultSends)
 	setDefault(&c.CloseTimeout, DefaultCloseTimeout)
@@ -75,6 +77,7 @@ func (c *PublisherConfig) setDefaults() {
 	if c.SNS == nil {
 		c.SNS = sns.NewFromConfig(cfg)
 	}
+	return idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
 }
 
 func (c *PublisherConfig) validate() error {
@@ -107,7 +110,8 @@ func allRegional(s *Endpoints) bool {
 // Calls of Publish that run at the same time share requests of ten messages.
 // A message waits for others for at most PublisherConfig.Linger.
 type Publisher struct {
-	config PublisherConfig
+	config    PublisherConfig
+	closeIdle func()
 
 	// ctx ends when Close has waited long enough.
 	ctx    context.Context
@@ -126,8 +130,8 @@ func NewPublisher(config PublisherConfig) (*Publisher, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	config.setDefaults()
-	p := &Publisher{config: config, outs: map[string]*outlet{}}
+	closeIdle := config.setDefaults()
+	p := &Publisher{config: config, closeIdle: closeIdle, outs: map[string]*outlet{}}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p, nil
 }
@@ -209,6 +213,7 @@ func (p *Publisher) Close() error {
 	}
 	closing.Wait()
 	p.cancel(ErrClosed)
+	p.closeIdle()
 	return nil
 }
 

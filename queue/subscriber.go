@@ -82,7 +82,9 @@ type SubscriberConfig struct {
 	Stats *Stats
 }
 
-func (c *SubscriberConfig) setDefaults() {
+// setDefaults returns a function that closes the connections of the client it
+// made.
+func (c *SubscriberConfig) setDefaults() func() {
 	setDefault(&c.PollWait, DefaultPollWait)
 	setDefault(&c.DrainTimeout, DefaultDrainTimeout)
 	setDefault(&c.ReceiveGrace, DefaultReceiveGrace)
@@ -96,9 +98,11 @@ func (c *SubscriberConfig) setDefaults() {
 	if c.Stats == nil {
 		c.Stats = new(Stats)
 	}
+	cfg := clientConfig(c.AWS)
 	if c.SQS == nil {
-		c.SQS = sqs.NewFromConfig(clientConfig(c.AWS))
+		c.SQS = sqs.NewFromConfig(cfg)
 	}
+	return idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
 }
 
 func (c *SubscriberConfig) validate() error {
@@ -134,7 +138,8 @@ func NoBackoff(int) time.Duration { return 0 }
 // message.Subscriber. The topic of Subscribe is the name of an endpoint, or the
 // URL of a queue. It is safe for concurrent use.
 type Subscriber struct {
-	config SubscriberConfig
+	config    SubscriberConfig
+	closeIdle func()
 
 	mu      sync.Mutex
 	closed  bool
@@ -149,8 +154,8 @@ func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	config.setDefaults()
-	return &Subscriber{config: config, closing: make(chan struct{})}, nil
+	closeIdle := config.setDefaults()
+	return &Subscriber{config: config, closeIdle: closeIdle, closing: make(chan struct{})}, nil
 }
 
 // Subscribe receives the messages of the endpoint's queue until ctx ends or the
@@ -225,6 +230,7 @@ func (s *Subscriber) Close() error {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.closeIdle()
 	return nil
 }
 
