@@ -1,3 +1,107 @@
 // Package queue carries messages over SQS and SNS as a watermill Publisher and
-// Subscriber.
+// Subscriber, and records why messages failed.
+//
+// # Endpoints
+//
+// Code names an [Endpoint]; configuration says where it is:
+//
+//	endpoints, err := queue.NewEndpoints("dev",
+//		queue.Endpoint{Name: "fares", URL: "sqs://fares", DeadLetter: "sqs://fares-dlq"},
+//		queue.Endpoint{Name: "receipts", URL: "sqs://receipts"},
+//		queue.Endpoint{Name: "fare-events", URL: "sns://fare-events",
+//			Subscriptions: []queue.Subscription{{Endpoint: "receipts"}}},
+//	)
+//
+// In the namespace "dev" the queue of "fares" is dev-fares. Package config
+// reads endpoints from a file, the environment and flags; package
+// queue/topology makes the queues and topics that they name. This package makes
+// none: what does not exist is an error.
+//
+// # Publishing
+//
+//	pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: cfg, Endpoints: endpoints})
+//	...
+//	msg := message.NewMessage(watermill.NewUUID(), payload)
+//	err = pub.Publish("fares", msg)
+//
+// Publish returns when the service has the messages. Calls that run at the same
+// time share requests of ten, and each gets the result of its own messages; a
+// lone message waits for company for 5 ms. A [*PublishError] says which messages
+// of a call failed and why, and its errors are of the kinds that this package
+// names: [ErrNotFound], [ErrAccess], [ErrTooLarge], [ErrInvalid],
+// [ErrThrottled], [ErrUnavailable].
+//
+// Metadata with the keys of this package steers a message: [SetDelay] hides it
+// for a time, [SetNumber] lets SNS compare it with numbers, [KeyGroup] orders
+// it on a FIFO queue, [KeySubject] is the subject of e-mails.
+//
+// # Subscribing
+//
+//	sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: cfg, Endpoints: endpoints})
+//	...
+//	messages, err := sub.Subscribe(ctx, "fares")
+//	for msg := range messages {
+//		go handle(msg) // and msg.Ack() or msg.Nack()
+//	}
+//
+// watermill's Router does that loop. Up to Endpoint.Concurrency messages are
+// out at once. While a handler has its message, a heartbeat keeps it hidden
+// from other receivers, so Endpoint.Visibility bounds how soon a message comes
+// back after its receiver died, and not how long a handler may take (that is
+// SQS's 12 hours). A message's context carries its [Delivery]:
+//
+//	d := queue.FromContext(msg.Context())
+//	if d.Last() {
+//		// The next failure sends the message to the dead-letter queue.
+//	}
+//	d.Retry(10*time.Minute, "the provider is down") // then msg.Nack()
+//
+// A nacked message comes back after a delay that grows with its receive count
+// from 1 s to 15 minutes, unless Retry says otherwise. Messages come at least
+// once: what is delivered twice has the same UUID.
+//
+// When the context of Subscribe ends, or on Close, the subscription drains: it
+// receives no more, gives back what it has not delivered, and waits up to
+// SubscriberConfig.DrainTimeout for the messages that are out. Their contexts
+// stay alive meanwhile.
+//
+// # The wire
+//
+// A message is a plain SQS or SNS message, which any client can read and write.
+// The body is the payload. Each key of the metadata is a message attribute of
+// type String, and so is the UUID, as _watermill_message_uuid: this is the form
+// of watermill-aws, which reads these messages and is read.
+//
+// The services take ten attributes of certain names and characters, and no
+// empty or binary text. What does not fit is carried so:
+//
+//   - A body that is empty is "(empty)", with the attribute Waybill-Encoding set
+//     to "empty". One with characters that SQS refuses is in base64, with
+//     Waybill-Encoding set to "base64".
+//   - Metadata beyond ten attributes, of other names, or with values that are
+//     empty or have refused characters, is packed into the attribute
+//     Waybill-Metadata, as the JSON {"v":1,"s":{KEY:VALUE},"b":{KEY:VALUE},
+//     "t":{KEY:TYPE}}: keys and values under "b" are in base64, and "t" has the
+//     types other than String. The keys that Endpoint.Attributes and the filters
+//     of Endpoint.Subscriptions name are packed last.
+//
+// Messages in SNS's JSON envelope, which a subscription without raw delivery
+// gets, are unwrapped.
+//
+// A received message that does not keep to this form, or whose body does not
+// have the MD5 that the queue says, is undecodable. It goes back to the queue,
+// and so to the dead-letter queue by the queue's redrive policy, unless
+// SubscriberConfig.DeliverUndecodable has it delivered as it arrived.
+//
+// # Failures
+//
+// A [Failure] in a message's metadata says why it is in a dead-letter queue.
+// Package pipeline writes it when it moves a message there, and package dlq
+// reads it. [Failure.Attach] cuts it so that the message still fits.
+//
+// # Requests
+//
+// Under backlog a message costs 0.3 requests a hop: a tenth of a receive, of a
+// send and of a delete. [Stats] counts them. An idle subscription costs one
+// receive in 20 s.
 package queue
