@@ -302,3 +302,28 @@ func TestCooldowns(t *testing.T) {
 		createQueue(t, c, "q")
 	}
 }
+
+// A batch that arrives serves as many long polls as it has messages for.
+func TestBatchWakesSeveralLongPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := newSQS(t, emulator.Config{})
+		url := createQueue(t, c, "q")
+		start := time.Now()
+		var polls sync.WaitGroup
+		for range 3 {
+			polls.Go(func() {
+				if got := receive(t, c, url, waiting(20), maximum(1)); len(got) != 1 {
+					t.Errorf("received %d messages, want 1", len(got))
+				}
+			})
+		}
+		synctest.Wait()
+		if _, err := c.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entriesOf(3)}); err != nil {
+			t.Fatal(err)
+		}
+		polls.Wait()
+		if took := time.Since(start); took != 0 {
+			t.Errorf("the polls took %v, want no time", took)
+		}
+	})
+}
