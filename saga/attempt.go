@@ -25,12 +25,17 @@ func (a *actor) attempt(undo bool) (result, error) {
 	f := a.m.frame
 	ctx, cancel := context.WithTimeout(a.c.handlers, timeout)
 	defer cancel()
-	ctx = withStep(ctx, StepInfo{
+	info := StepInfo{
 		Execution: a.lease.ID, Definition: a.meta.Definition, Step: f.Step, Visit: 1,
 		Attempt: f.Attempt, Undo: undo, Cause: f.Cause, Key: idempotencyKey(a.lease.ID, f.Step, 1, undo),
-	})
+	}
+	ctx = withStep(ctx, info)
 	done := make(chan reply, 1)
-	a.c.running.Go(func() { done <- protect(ctx, call) })
+	a.c.busy.Store(&info, true)
+	a.c.running.Go(func() {
+		defer a.c.busy.Delete(&info)
+		done <- protect(ctx, call)
+	})
 
 	// A handler that goes on after its time gets as long again as a lease, and
 	// what it says then still counts: a late "done" is better than unknown.
@@ -71,11 +76,11 @@ func (a *actor) call(undo bool) (func(context.Context) ([]byte, error), time.Dur
 		return func(ctx context.Context) ([]byte, error) { return s.action(ctx, state) }, a.timeout(s), nil
 	}
 	r := f.Undo[len(f.Undo)-1]
-	state, err := a.snapshot(r.Snapshot)
+	state, err := a.state(r.Entry)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the state that %s left: %w", r.Step, err)
 	}
-	return func(ctx context.Context) ([]byte, error) { return nil, s.undo(ctx, state, r.Outcome) }, s.UndoTimeout, nil
+	return func(ctx context.Context) ([]byte, error) { return nil, s.undo(ctx, state, r.outcome()) }, s.UndoTimeout, nil
 }
 
 // timeout is the time of one attempt, within those of the step and the saga.
@@ -106,29 +111,34 @@ func (a *actor) judge(ctx context.Context, r reply, undo bool) result {
 	return result{err: r.err, outcome: outcome}
 }
 
-// snapshot returns the state as it was committed under a number.
-func (a *actor) snapshot(n int) ([]byte, error) {
-	if n == a.m.frame.Snapshots {
+// state returns a state that an undo record names.
+func (a *actor) state(entry int) ([]byte, error) {
+	switch entry {
+	case stateInFrame:
 		return a.m.frame.State, nil
-	}
-	if n == 0 {
+	case stateInMeta:
 		return a.meta.Input, nil
 	}
-	if state, ok := a.recent[n]; ok {
+	if state, ok := a.recent[entry]; ok {
 		return state, nil
 	}
 	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
 	defer cancel()
-	name := snapshotField(n)
-	frames, err := a.c.store.Frames(ctx, a.lease.ID, name)
+	stored, err := a.c.store.History(ctx, a.lease.ID, int64(entry), 1)
 	if err != nil {
 		return nil, err
 	}
-	stored, ok := frames[name]
-	if !ok {
-		return nil, fmt.Errorf("snapshot %d: %w", n, store.ErrNotFound)
+	if len(stored) == 0 {
+		return nil, fmt.Errorf("history entry %d: %w", entry, store.ErrNotFound)
 	}
-	return decodeState(a.c.cfg.Codec, stored)
+	e, err := decodeEntry(a.c.cfg.Codec, stored[0])
+	if err != nil {
+		return nil, fmt.Errorf("history entry %d: %w", entry, err)
+	}
+	if e.Replaced == nil {
+		return nil, fmt.Errorf("history entry %d keeps no state", entry)
+	}
+	return e.Replaced, nil
 }
 
 // protect turns a panic into a failure.

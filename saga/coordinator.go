@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,6 +103,7 @@ type Coordinator struct {
 	open    bool // takes executions on
 	actors  sync.WaitGroup
 	running sync.WaitGroup // handlers
+	busy    sync.Map       // *StepInfo -> true: what they run for
 
 	waiters waiters
 	missing sync.Map // definitionKey -> struct{}: reported already
@@ -210,7 +213,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		c.mu.Unlock()
 		return errors.New("saga: a coordinator runs once")
 	}
-	c.started, c.open = true, true
+	c.started = true
 	c.mu.Unlock()
 	defer c.stop()
 
@@ -218,6 +221,9 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	c.open = true
+	c.mu.Unlock()
 	var loops sync.WaitGroup
 	loops.Go(func() { members.run(ctx) })
 	loops.Go(func() { c.sweep(ctx, members) })
@@ -263,7 +269,25 @@ func (c *Coordinator) finish() error {
 		return nil
 	case <-time.After(c.cfg.Lease):
 	}
-	return fmt.Errorf("saga: coordinator %s: handlers still run %s after their contexts ended", c.cfg.Name, c.cfg.Lease)
+	return fmt.Errorf("saga: coordinator %s: handlers still run %s after their contexts ended: %s",
+		c.cfg.Name, c.cfg.Lease, c.stillBusy())
+}
+
+// stillBusy names some of the handlers that run.
+func (c *Coordinator) stillBusy() string {
+	const most = 10
+	var names []string
+	c.busy.Range(func(key, _ any) bool {
+		info := key.(*StepInfo)
+		name := fmt.Sprintf("%s of %q", info.Step, info.Execution)
+		if info.Undo {
+			name = "the undo of " + name
+		}
+		names = append(names, name)
+		return len(names) < most
+	})
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 func (c *Coordinator) draining() bool {

@@ -3,11 +3,12 @@ package saga
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"hash/fnv"
 	mathrand "math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,14 +17,17 @@ import (
 
 // sweep opens executions whose wake-up has come, until the context ends.
 func (c *Coordinator) sweep(ctx context.Context, m *members) {
-	ticker := time.NewTicker(c.cfg.Sweep)
-	defer ticker.Stop()
+	// Coordinators that swept in step would always come in the same order.
+	pause := func() time.Duration { return c.cfg.Sweep/2 + mathrand.N(c.cfg.Sweep/2+1) }
+	timer := time.NewTimer(pause())
+	defer timer.Stop()
 	behind := c.look(ctx, m)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
+			timer.Reset(pause())
 		case <-c.kick:
 			if !behind {
 				continue
@@ -60,7 +64,7 @@ func (c *Coordinator) openAndRun(id string) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
 	sent := time.Now()
-	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: rand.Text(), Lease: c.cfg.Lease})
+	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: newID(), Lease: c.cfg.Lease})
 	var held *store.HeldError
 	var notDue *store.NotDueError
 	switch {
@@ -82,11 +86,11 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 	a, err := c.actor(o, sent)
 	if err != nil {
 		log.Error("the execution is left to others", "error", err)
-		c.release(o.Lease)
+		c.release(o)
 		return
 	}
 	if a == nil {
-		c.release(o.Lease)
+		c.release(o)
 		return
 	}
 	if err := a.run(o); err != nil {
@@ -124,21 +128,48 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 }
 
 // release gives an execution back that this process cannot run.
-func (c *Coordinator) release(l store.Lease) {
+func (c *Coordinator) release(o *store.Opening) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
-	d := c.cfg.Lease + mathrand.N(c.cfg.Lease)
-	if err := c.store.Release(ctx, l, d); err != nil {
-		c.log.Warn("release", "execution", l.ID, "error", err)
+	if err := c.store.Release(ctx, o.Lease, c.leaveAlone(o)); err != nil {
+		c.log.Warn("release", "execution", o.ID, "error", err)
 	}
+}
+
+// leaveAlone is for how long nobody looks at an execution that this process
+// cannot run: not long at first, because somebody who can may be about to, and
+// ever longer as it goes on waiting, because perhaps nobody can.
+func (c *Coordinator) leaveAlone(o *store.Opening) time.Duration {
+	d := c.cfg.Sweep
+	if len(o.Mail) == 0 {
+		since := o.Started
+		var f frame
+		if err := decodeJSON(c.cfg.Codec, o.Root, &f); err == nil && f.At > 0 {
+			since = fromMillis(f.At)
+		}
+		d = max(d, min(o.Now.Sub(since)/4, 2*c.cfg.Lease))
+	}
+	return d/2 + mathrand.N(d)
 }
 
 // members knows the live coordinators, and so which partitions are this one's.
 type members struct {
-	c *Coordinator
+	c     *Coordinator
+	group string // begins the names of those that have the same definitions
+	name  string
 
 	mu    sync.Mutex
 	owned []int
+}
+
+// group names the set of definitions that the coordinator has.
+func (c *Coordinator) group() string {
+	var keys []string
+	for key := range c.defs {
+		keys = append(keys, key.name+"/"+key.version)
+	}
+	slices.Sort(keys)
+	return digest([]byte(strings.Join(keys, " ")))[:12]
 }
 
 // A coordinator is taken to be dead when it has missed some heartbeats.
@@ -148,7 +179,8 @@ const (
 )
 
 func newMembers(ctx context.Context, c *Coordinator) (*members, error) {
-	m := &members{c: c}
+	m := &members{c: c, group: c.group() + "/"}
+	m.name = m.group + c.cfg.Name
 	return m, m.beat(ctx)
 }
 
@@ -160,7 +192,7 @@ func (m *members) run(ctx context.Context) {
 		case <-ctx.Done():
 			leave, cancel := context.WithTimeout(m.c.background, heartbeat)
 			defer cancel()
-			if err := m.c.store.Leave(leave, m.c.cfg.Name); err != nil {
+			if err := m.c.store.Leave(leave, m.name); err != nil {
 				m.c.log.Warn("leave", "error", err)
 			}
 			return
@@ -175,11 +207,14 @@ func (m *members) run(ctx context.Context) {
 }
 
 func (m *members) beat(ctx context.Context) error {
-	live, err := m.c.store.Heartbeat(ctx, m.c.cfg.Name, lifetime)
+	live, err := m.c.store.Heartbeat(ctx, m.name, lifetime)
 	if err != nil {
 		return err
 	}
-	owned := share(m.c.cfg.Name, live, m.c.store.Partitions())
+	// Those with other definitions leave our executions alone, so each group
+	// that has the same ones shares out all the partitions.
+	live = slices.DeleteFunc(live, func(name string) bool { return !strings.HasPrefix(name, m.group) })
+	owned := share(m.name, live, m.c.store.Partitions())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.owned = owned

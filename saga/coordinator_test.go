@@ -1,0 +1,499 @@
+package saga_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
+	"github.com/waybill-dev/waybill/store/storetest"
+)
+
+// run runs a coordinator; the returned function ends it and gives Run's error.
+func run(t *testing.T, cfg saga.CoordinatorConfig) (*saga.Coordinator, func() error) {
+	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	c, err := saga.NewCoordinator(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	synctest.Wait()
+	return c, sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+}
+
+func TestRunRegistersDefinitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		one := saga.New("one", saga.Do("A", nothing))
+		old, two := saga.New("two", saga.Do("A", nothing)), saga.New("two", saga.Do("B", nothing))
+		_, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{one, old, two}})
+		for _, d := range []*saga.Definition{one.Definition(), old.Definition(), two.Definition()} {
+			graph, err := st.Definition(t.Context(), d.Name(), d.Version())
+			want, _ := d.MarshalJSON()
+			if err != nil || !bytes.Equal(graph, want) {
+				t.Errorf("%s %s is registered as %s (%v), want %s", d.Name(), d.Version(), graph, err, want)
+			}
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRunFails(t *testing.T) {
+	for op, want := range map[string]string{"PutDefinition": `register saga "trip"`, "Heartbeat": ""} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := saga.New("trip", saga.Do("A", nothing))
+				st := memstore.New(memstore.Config{})
+				faulty := storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+					if c.Op == op {
+						return storetest.Fault{Before: storetest.ErrInjected}
+					}
+					return storetest.Fault{}
+				})
+				c, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: faulty, Sagas: []saga.Definer{s}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Run(t.Context()); !errors.Is(err, storetest.ErrInjected) || !strings.Contains(err.Error(), want) {
+					t.Errorf("Run: %v", err)
+				}
+				// It does not take on what nobody would wait for.
+				if _, err := s.Start(t.Context(), c.Client(), "1", trip{}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if x, err := c.Client().Get(t.Context(), "1"); err != nil || !x.HeldUntil.IsZero() {
+					t.Errorf("a coordinator that does not run holds %+v (%v)", x, err)
+				}
+			})
+		})
+	}
+}
+
+func TestRunsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := saga.New("trip", saga.Do("A", nothing))
+		c, stop := run(t, saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
+		for range 2 {
+			if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "runs once") {
+				t.Errorf("a second Run: %v", err)
+			}
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Run lets running handlers finish, commits what they did, and gives the lease
+// back: another coordinator goes on at once.
+func TestDrainFinishesHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var j journal
+		s := saga.New("trip",
+			saga.Do("A", func(ctx context.Context, s *trip) error {
+				time.Sleep(10 * time.Second)
+				j.add("A, context ended: %t", ctx.Err() != nil)
+				return nil
+			}).Undo(undoNothing),
+			saga.Do("B", j.do("B")),
+		)
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 20 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := j.all(), []string{"A, context ended: false"}; !slices.Equal(got, want) {
+			t.Fatalf("handlers ran %q, want %q", got, want)
+		}
+		x, err := one.Client().Get(t.Context(), "1")
+		if err != nil || !x.HeldUntil.IsZero() || x.NextWake.After(time.Now()) || x.Step != "B" {
+			t.Errorf("left as %+v (%v)", x, err)
+		}
+
+		begin := time.Now()
+		two, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
+		if _, err := two.Client().Wait(t.Context(), "1"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("it went on after %s, want at once", took)
+		}
+		// The step that was dispatched and not begun is no lost attempt.
+		h, err := two.Client().History(t.Context(), "1")
+		if err != nil || slices.ContainsFunc(h, func(e saga.Event) bool { return e.Type == saga.TaskTimedOut }) {
+			t.Errorf("history %+v (%v)", h, err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// After CoordinatorConfig.Drain the handlers' contexts end.
+func TestDrainEndsContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		begin := time.Now()
+		var ended time.Duration
+		s := saga.New("trip", saga.Do("A", func(ctx context.Context, s *trip) error {
+			<-ctx.Done()
+			ended = time.Since(begin)
+			return ctx.Err()
+		}).Timeout(time.Hour))
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 7 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if ended != 7*time.Second {
+			t.Errorf("the handler's context ended after %s, want 7s", ended)
+		}
+		x, err := one.Client().Get(t.Context(), "1")
+		if err != nil || !x.HeldUntil.IsZero() {
+			t.Errorf("the lease was not given back: %+v (%v)", x, err)
+		}
+	})
+}
+
+// A handler that heeds nothing is left behind, and named.
+func TestDrainNamesWhatItLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		release := make(chan struct{})
+		s := saga.New("trip", saga.Do("Deaf", func(ctx context.Context, s *trip) error {
+			<-release
+			return nil
+		}).Timeout(time.Hour))
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 7 * time.Second, Lease: 9 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "ride-1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		begin := time.Now()
+		err := stop()
+		if err == nil || !strings.Contains(err.Error(), "Deaf") || !strings.Contains(err.Error(), "ride-1") {
+			t.Errorf("Run: %v, want the step and the execution named", err)
+		}
+		if took := time.Since(begin); took != 16*time.Second {
+			t.Errorf("Run returned after %s, want Drain and Lease, 16s", took)
+		}
+		close(release)
+	})
+}
+
+// Waits end when the coordinator does: of an attempt that waits in place, and
+// of a long one.
+func TestDrainDoesNotWaitForDelays(t *testing.T) {
+	for _, delay := range []time.Duration{900 * time.Millisecond, time.Hour} {
+		t.Run(delay.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := saga.New("trip", saga.Do("A", func(context.Context, *trip) error { return errors.New("flaky") }).
+					Retry(saga.Retry{Initial: delay, Max: delay, Jitter: -1}))
+				one, stop := run(t, saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
+				if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				begin := time.Now()
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took > 0 {
+					t.Errorf("Run returned after %s, want at once", took)
+				}
+				if x, err := one.Client().Get(t.Context(), "1"); err != nil || !x.HeldUntil.IsZero() || x.NextWake.IsZero() {
+					t.Errorf("left as %+v (%v)", x, err)
+				}
+			})
+		})
+	}
+}
+
+// Many coordinators share the work: each execution runs once, and all of them
+// get some.
+func TestCoordinatorsShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		const n, workers = 300, 3
+		var did [workers]atomic.Int64
+		var runs sync.Map
+		for i := range workers {
+			s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
+				did[i].Add(1)
+				if _, again := runs.LoadOrStore(saga.StepFrom(ctx).Execution, true); again {
+					t.Errorf("%s ran twice", saga.StepFrom(ctx).Execution)
+				}
+				time.Sleep(100 * time.Millisecond)
+				return nil
+			}))
+			_, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Name: fmt.Sprint("worker-", i), Concurrency: 10})
+			defer func() {
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		time.Sleep(5 * time.Second) // for all to hear of each other
+		client, err := saga.NewClient(saga.ClientConfig{Store: st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := saga.New("trip", saga.Do("A", nothing))
+		for i := range n {
+			if _, err := s.Start(t.Context(), client, fmt.Sprint("trip-", i), trip{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begin := time.Now()
+		for i := range n {
+			if _, err := client.Wait(t.Context(), fmt.Sprint("trip-", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// A hundred each, ten at once: about ten rounds of 100 ms.
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("%d executions took %s", n, took)
+		}
+		for i := range did {
+			if got := did[i].Load(); got < n/workers/2 {
+				t.Errorf("worker %d ran %d of %d executions", i, got, n)
+			}
+		}
+	})
+}
+
+// When one of several coordinators dies without a word, the others take over
+// its partitions, and its executions when their leases have expired.
+func TestCoordinatorsTakeOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var dead atomic.Bool
+		broken := storetest.NewFaulty(st, func(storetest.Call) storetest.Fault {
+			if dead.Load() {
+				return storetest.Fault{Before: storetest.ErrInjected}
+			}
+			return storetest.Fault{}
+		})
+		block := make(chan struct{})
+		stuck := saga.New("trip", saga.Do("A", func(context.Context, *trip) error {
+			<-block
+			return errors.New("dead")
+		}))
+		s := saga.New("trip", saga.Do("A", nothing))
+		one, stopOne := run(t, saga.CoordinatorConfig{Store: broken, Sagas: []saga.Definer{stuck}, Name: "one"})
+		const n = 20
+		for i := range n {
+			if _, err := stuck.Start(t.Context(), one.Client(), fmt.Sprint(i), trip{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		dead.Store(true)
+		two, stopTwo := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Name: "two"})
+		begin := time.Now()
+		for i := range n {
+			if x, err := two.Client().Wait(t.Context(), fmt.Sprint(i)); err != nil || x.Status != saga.Completed {
+				t.Errorf("%+v, %v", x, err)
+			}
+		}
+		if took := time.Since(begin); took > 40*time.Second {
+			t.Errorf("taken over after %s, want the lease of 30s and a little", took)
+		}
+		close(block)
+		if err := errors.Join(stopOne(), stopTwo()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Services with sagas of their own share a namespace: each finds all of its
+// executions, whoever else is there.
+func TestCoordinatorsOfDifferentSagas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		flights := saga.New("flight", saga.Do("A", nothing))
+		hotels := saga.New("hotel", saga.Do("A", nothing))
+		for name, s := range map[string]saga.Definer{"flights": flights, "hotels": hotels} {
+			_, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Name: name, Logger: slog.New(slog.DiscardHandler)})
+			defer func() {
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		time.Sleep(5 * time.Second)
+		client, err := saga.NewClient(saga.ClientConfig{Store: st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 50
+		for i := range n {
+			for _, s := range []*saga.Saga[trip]{flights, hotels} {
+				if _, err := s.Start(t.Context(), client, fmt.Sprint(s.Definition().Name(), i), trip{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		time.Sleep(20 * time.Second)
+		for _, name := range []string{"flight", "hotel"} {
+			counts, err := client.Count(t.Context(), name)
+			if err != nil || counts[saga.Completed] != n {
+				t.Errorf("%s: %v (%v), want %d completed", name, counts, err, n)
+			}
+		}
+	})
+}
+
+// An execution of a version that a coordinator does not have is left alone: it
+// is neither run nor counted as an opening, and goes on with one who has it.
+func TestUnknownVersionIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		old := saga.New("trip", saga.Do("A", nothing))
+		current := saga.New("trip", saga.Do("B", func(context.Context, *trip) error {
+			t.Error("the new version's step ran")
+			return nil
+		}))
+		client, err := saga.NewClient(saga.ClientConfig{Store: st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := old.Start(t.Context(), client, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		var openings atomic.Int64
+		counted := storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+			if c.Op == "Open" {
+				openings.Add(1)
+			}
+			return storetest.Fault{}
+		})
+		_, stop := run(t, saga.CoordinatorConfig{
+			Store: counted, Sagas: []saga.Definer{current}, MaxOpenings: 2,
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		time.Sleep(time.Hour)
+		x, err := client.Get(t.Context(), "1")
+		if err != nil || x.Status != saga.Running || x.Version != old.Definition().Version() || !x.HeldUntil.IsZero() {
+			t.Errorf("after an hour with another version: %+v (%v)", x, err)
+		}
+		if got := openings.Load(); got > 120 {
+			t.Errorf("it was opened %d times in an hour for nothing", got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Count(log.String(), "definition that this process does not have"); got != 1 {
+			t.Errorf("it was reported %d times, want once:\n%s", got, log.String())
+		}
+		_, stop = run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{current, old}})
+		if x, err = client.Wait(t.Context(), "1"); err != nil || x.Status != saga.Completed {
+			t.Errorf("with its own version: %+v (%v)", x, err)
+		}
+		h, err := client.History(t.Context(), "1")
+		if err != nil || len(h) != 6 {
+			t.Errorf("the wait left traces: %+v (%v)", h, err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Of several versions the last one given is started, and the others go on.
+func TestVersionsSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var j journal
+		old, current := saga.New("trip", saga.Do("Old", j.do("Old"))), saga.New("trip", saga.Do("New", j.do("New")))
+		client, err := saga.NewClient(saga.ClientConfig{Store: st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := old.Start(t.Context(), client, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		c, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{old, current}})
+		if err := c.HandleStart(startMessage(`{"waybill":1,"start":"trip","id":"2","input":{}}`)); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range map[string]string{"1": old.Definition().Version(), "2": current.Definition().Version()} {
+			if x, err := client.Wait(t.Context(), id); err != nil || x.Version != want || x.Status != saga.Completed {
+				t.Errorf("%s: %+v (%v), want version %s", id, x, err, want)
+			}
+		}
+		if got := j.all(); len(got) != 2 || !slices.Contains(got, "do Old") || !slices.Contains(got, "do New") {
+			t.Errorf("%q", got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A frame that does not fit its definition is left alone, with an error in the
+// log, and takes no worker down.
+func TestDamagedFrameIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		s := saga.New("trip", saga.Do("A", nothing))
+		client, err := saga.NewClient(saga.ClientConfig{Store: st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Start(t.Context(), client, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		o, err := st.Open(t.Context(), store.OpenRequest{ID: "1", Nonce: "n", Lease: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Commit(t.Context(), &store.Commit{
+			Lease: o.Lease, Previous: o.Commit, CommitID: "c", Next: store.Park, Wake: time.Now(),
+			Set: map[string][]byte{store.RootFrame: []byte(`{"s":"Nobody","e":1}`)},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		c, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		time.Sleep(time.Minute)
+		if !strings.Contains(log.String(), `the frame is at step \"Nobody\", which saga \"trip\" does not have`) {
+			t.Errorf("the log says\n%s", log.String())
+		}
+		if _, err := s.Run(t.Context(), c.Client(), "2", trip{}); err != nil {
+			t.Errorf("others do not run: %v", err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
