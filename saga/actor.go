@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -38,7 +37,7 @@ type actor struct {
 	seq    int    // of commits under this lease
 	read   int64  // number of the last mail absorbed by the machine
 
-	recent map[int][]byte // snapshots made by this opening
+	recent map[int][]byte // states that this opening replaced, by their entries
 
 	// The store's clock is base at the moment anchor, on ours.
 	base   time.Time
@@ -201,8 +200,13 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, nil
 	}
 	a.commit, a.status = c.CommitID, a.m.status()
-	maps.Copy(a.recent, a.m.snapshots)
-	a.m.events, a.m.snapshots, a.m.dirty = nil, nil, false
+	if a.m.replaced != nil {
+		a.recent[a.m.frame.Entries] = a.m.replaced
+	}
+	if len(c.History) > 0 {
+		a.m.frame.Entries++
+	}
+	a.m.events, a.m.replaced, a.m.dirty = nil, nil, false
 	if next == store.Continue {
 		a.absorbAll(r.Mailbox)
 		return true, nil
@@ -233,22 +237,19 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 	}
 	c := a.follow(next, wake)
 	codec := a.c.cfg.Codec
-	root, err := encodeJSON(codec, a.m.frame)
+	frame := *a.m.frame
+	if len(a.m.events) > 0 {
+		var err error
+		if c.History, err = encodeEntry(codec, a.now(), a.m.events, a.m.replaced); err != nil {
+			return nil, fmt.Errorf("encode the history: %w", err)
+		}
+		frame.Entries++
+	}
+	root, err := encodeJSON(codec, frame)
 	if err != nil {
 		return nil, fmt.Errorf("encode the frame: %w", err)
 	}
-	c.Set = make(map[string][]byte, 1+len(a.m.snapshots))
-	c.Set[store.RootFrame] = root
-	for n, state := range a.m.snapshots {
-		if c.Set[snapshotField(n)], err = encodeJSON(codec, json.RawMessage(state)); err != nil {
-			return nil, fmt.Errorf("encode the state: %w", err)
-		}
-	}
-	if len(a.m.events) > 0 {
-		if c.History, err = encodeEntry(codec, a.now(), a.m.events); err != nil {
-			return nil, fmt.Errorf("encode the history: %w", err)
-		}
-	}
+	c.Set = map[string][]byte{store.RootFrame: root}
 	if status := a.m.status(); status != a.status {
 		c.Status = string(status)
 		c.Index, c.OldIndex = indexOf(status, a.meta.Definition), indexOf(a.status, a.meta.Definition)

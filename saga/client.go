@@ -101,7 +101,7 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 		Match:  def.name + "/" + digest(input),
 		Status: string(Running),
 		Index:  indexOf(Running, def.name),
-		Commit: rand.Text(),
+		Commit: newID(),
 		Wake:   options.delay,
 	}
 	var err error
@@ -114,7 +114,7 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 	if r.Root, err = encodeJSON(c.cfg.Codec, m.frame); err != nil {
 		return r, err
 	}
-	r.History, err = encodeEntry(c.cfg.Codec, time.Now(), m.events)
+	r.History, err = encodeEntry(c.cfg.Codec, time.Now(), m.events, nil)
 	return r, err
 }
 
@@ -122,7 +122,7 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 // the caller took.
 func (c *Client) startHere(ctx context.Context, r store.StartRequest) (created, here bool, err error) {
 	k := c.coordinator
-	r.Nonce, r.Lease = rand.Text(), k.cfg.Lease
+	r.Nonce, r.Lease = newID(), k.cfg.Lease
 	sent := time.Now()
 	result, err := c.store.Start(ctx, r)
 	if err != nil || !result.Opened {
@@ -181,7 +181,7 @@ func (c *Client) post(ctx context.Context, id string, m mail) error {
 		return fmt.Errorf("%s %q: %w", m.Kind, id, err)
 	}
 	_, err = c.store.Post(ctx, store.PostRequest{
-		ID: id, MailID: rand.Text(), Body: body, Limit: mailboxLimit + operatorHeadroom,
+		ID: id, MailID: newID(), Body: body, Limit: mailboxLimit + operatorHeadroom,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Kind, err)
@@ -189,3 +189,7 @@ func (c *Client) post(ctx context.Context, id string, m mail) error {
 	c.ring(ctx, id)
 	return nil
 }
+
+// newID returns a name for a lease, a commit or a mail: 80 random bits. Each
+// execution keeps two of them for as long as it lives, so they are short.
+func newID() string { return rand.Text()[:16] }

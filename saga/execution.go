@@ -41,18 +41,24 @@ func (x *Execution) Err() error {
 // Get returns an execution, or an error that matches store.ErrNotFound or
 // store.ErrGone.
 func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
+	x, _, err := c.read(ctx, id)
+	return x, err
+}
+
+// read returns an execution, and how many history entries it has.
+func (c *Client) read(ctx context.Context, id string) (*Execution, int, error) {
 	r, err := c.store.Get(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var m meta
 	var f frame
 	if err := errors.Join(decodeJSON(c.cfg.Codec, r.Meta, &m), decodeJSON(c.cfg.Codec, r.Root, &f)); err != nil {
-		return nil, fmt.Errorf("execution %q: %w", id, err)
+		return nil, 0, fmt.Errorf("execution %q: %w", id, err)
 	}
 	x := executionOf(id, Status(r.Status), m, f)
 	x.Started, x.NextWake, x.HeldUntil, x.UnreadMail = r.Started, r.Wake, r.LeaseUntil, r.Unread
-	return x, nil
+	return x, f.Entries, nil
 }
 
 func executionOf(id string, s Status, m meta, f frame) *Execution {
@@ -66,39 +72,18 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 // History returns what happened to an execution, with the states that it went
 // through.
 func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
-	x, err := c.Get(ctx, id)
+	x, n, err := c.read(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := c.store.History(ctx, id, 0, 0)
+	// What has come since belongs to a later state.
+	entries, err := c.store.History(ctx, id, 0, n)
 	if err != nil {
 		return nil, err
 	}
-	events, err := decodeEntries(c.cfg.Codec, entries)
+	events, err := decodeEntries(c.cfg.Codec, entries, x.Input, x.State)
 	if err != nil {
 		return nil, fmt.Errorf("execution %q: %w", id, err)
-	}
-	names := make(map[string]bool)
-	for _, e := range events {
-		if e.snapshot != nil && *e.snapshot > 0 {
-			names[snapshotField(*e.snapshot)] = true
-		}
-	}
-	frames, err := c.store.Frames(ctx, id, sortedKeys(names)...)
-	if err != nil {
-		return nil, err
-	}
-	for i := range events {
-		n := events[i].snapshot
-		switch {
-		case n == nil:
-		case *n == 0:
-			events[i].State = x.Input
-		case frames[snapshotField(*n)] != nil:
-			if events[i].State, err = decodeState(c.cfg.Codec, frames[snapshotField(*n)]); err != nil {
-				return nil, fmt.Errorf("execution %q: snapshot %d: %w", id, *n, err)
-			}
-		}
 	}
 	return events, nil
 }

@@ -35,22 +35,19 @@ func golden[T any](t *testing.T, v T, want string) {
 }
 
 func TestFormatOfFrames(t *testing.T) {
-	golden(t, frame{Step: "Charge", Attempt: 1, Tries: 1, Epoch: 1, State: json.RawMessage(`{"fare":2000}`)},
-		`{"s":"Charge","a":1,"n":1,"e":1,"d":{"fare":2000}}`)
+	golden(t, frame{Step: "Charge", Attempt: 1, Tries: 1, Epoch: 1, State: json.RawMessage(`{"fare":2000}`), Entries: 1},
+		`{"s":"Charge","a":1,"n":1,"e":1,"d":{"fare":2000},"h":1}`)
 	golden(t, frame{
 		Step: "Charge", Entered: 1700000000000, Attempt: 3, Tries: 2, Epoch: 4, At: 1700000000500,
 		Unknown: true, StillRunning: 1700000090000, Undoing: true, Blocked: true, Pivoted: true, Overdue: true,
 		Cause:   &Cause{Kind: CauseFailed, Step: "Credit", Error: "closed account"},
 		Trouble: &Cause{Kind: CauseFailed, Step: "Charge", Undo: true, Error: "no answer", By: "ann", Note: "see 42"},
-		State:   json.RawMessage(`{"fare":2000}`), Snapshots: 2,
-		Undo: []undoRecord{{Step: "Register", Outcome: Done, Snapshot: 1}, {Step: "Charge", Outcome: Unknown, Snapshot: 1, NotUntil: 1700000090000}},
+		State:   json.RawMessage(`{"fare":2000}`), Entries: 5, Changed: true,
+		Undo: []undoRecord{{Step: "Look", Entry: stateInMeta}, {Step: "Register", Entry: 3}, {Step: "Charge", Unknown: true, NotUntil: 1700000090000}},
 	}, `{"s":"Charge","t":1700000000000,"a":3,"n":2,"e":4,"b":1700000000500,"u":true,"r":1700000090000,"x":true,"k":true,"p":true,"o":true,`+
 		`"c":{"kind":"failed","step":"Credit","error":"closed account"},`+
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"},`+
-		`"d":{"fare":2000},"f":2,"z":[{"s":"Register","o":"done","f":1},{"s":"Charge","o":"unknown","f":1,"t":1700000090000}]}`)
-	if got, want := snapshotField(12), "f:@12"; got != want {
-		t.Errorf("snapshot 12 is in field %q, want %q", got, want)
-	}
+		`"d":{"fare":2000},"h":5,"g":true,"z":[{"s":"Look","h":-1},{"s":"Register","h":3},{"s":"Charge","u":true,"t":1700000090000}]}`)
 }
 
 func TestFormatOfMeta(t *testing.T) {
@@ -77,7 +74,7 @@ func TestFormatOfStarts(t *testing.T) {
 	if r.ID != "ride-1" || r.Status != "running" || r.Index != "running:fare" || r.Wake != time.Minute {
 		t.Errorf("start request %+v", r)
 	}
-	if got, want := string(r.Root), `{"s":"A","a":1,"n":1,"e":1,"d":{"fare":2000}}`; got != want {
+	if got, want := string(r.Root), `{"s":"A","a":1,"n":1,"e":1,"d":{"fare":2000},"h":1}`; got != want {
 		t.Errorf("root frame %s, want %s", got, want)
 	}
 	var e entry
@@ -85,7 +82,7 @@ func TestFormatOfStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Time = 1700000000000
-	golden(t, e, `{"t":1700000000000,"e":[{"c":1,"f":0},{"c":2,"s":"A"},{"c":3,"s":"A","a":1}]}`)
+	golden(t, e, `{"t":1700000000000,"e":[{"c":1},{"c":101,"s":"A"}]}`)
 }
 
 // noStore is a Store for what does not get that far.
@@ -110,26 +107,45 @@ func TestFormatOfHistory(t *testing.T) {
 	at := time.UnixMilli(1700000000000)
 	data, err := encodeEntry(nil, at, []Event{
 		{Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Error: "declined", Stack: "goroutine 1"},
-		{Type: TaskStateExited, Step: "Charge", snapshot: ptr(3)},
+		{Type: TaskStateExited, Step: "Charge", changed: true},
 		{Type: ExecutionAborted, Step: "Charge", By: "ann", Note: "asked for"},
-	})
+		{Type: TaskSucceeded, Step: "Charge", Attempt: 3},
+		{Type: TaskStateExited, Step: "Charge", changed: true},
+		{Type: TaskStateEntered, Step: "Credit"},
+		{Type: TaskScheduled, Step: "Credit", Attempt: 1},
+		{Type: CompensationEntered, Step: "Credit", Outcome: Unknown},
+		{Type: CompensationTried, Step: "Credit", Attempt: 1},
+		{Type: CompensationEntered, Step: "Credit", Outcome: Done},
+		{Type: CompensationTried, Step: "Credit", Attempt: 2},
+	}, []byte(`{"fare":1}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `{"t":1700000000000,"e":[{"c":5,"s":"Charge","a":2,"o":"not done","x":"declined","k":"goroutine 1"},` +
-		`{"c":7,"s":"Charge","f":3},{"c":10,"s":"Charge","b":"ann","n":"asked for"}]}`
+		`{"c":7,"s":"Charge","g":true},{"c":10,"s":"Charge","b":"ann","n":"asked for"},` +
+		`{"c":102,"s":"Charge","a":3,"g":true},{"c":101,"s":"Credit"},{"c":103,"s":"Credit","o":"unknown"},` +
+		`{"c":13,"s":"Credit","o":"done"},{"c":14,"s":"Credit","a":2}],"d":{"fare":1}}`
 	if string(data) != want {
 		t.Errorf("an entry is written as\n%s, want\n%s", data, want)
 	}
-	events, err := decodeEntries(nil, [][]byte{data, []byte(`{"t":1700000000001,"e":[{"c":99,"s":"Charge"}]}`)})
+	events, err := decodeEntries(nil, [][]byte{data, []byte(`{"t":1700000000001,"e":[{"c":99,"s":"Charge"}]}`)},
+		json.RawMessage(`{}`), json.RawMessage(`{"fare":2}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wantEvents := []Event{
 		{ID: 1, Time: at, Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Error: "declined", Stack: "goroutine 1"},
-		{ID: 2, Time: at, Type: TaskStateExited, Step: "Charge", snapshot: ptr(3)},
+		{ID: 2, Time: at, Type: TaskStateExited, Step: "Charge", State: json.RawMessage(`{"fare":2}`), changed: true},
 		{ID: 3, Time: at, Type: ExecutionAborted, Step: "Charge", By: "ann", Note: "asked for"},
-		{ID: 4, Time: at.Add(time.Millisecond), Type: "Unknown(99)", Step: "Charge"}, // of a later release
+		{ID: 4, Time: at, Type: TaskSucceeded, Step: "Charge", Attempt: 3},
+		{ID: 5, Time: at, Type: TaskStateExited, Step: "Charge", State: json.RawMessage(`{"fare":2}`), changed: true},
+		{ID: 6, Time: at, Type: TaskStateEntered, Step: "Credit"},
+		{ID: 7, Time: at, Type: TaskScheduled, Step: "Credit", Attempt: 1},
+		{ID: 8, Time: at, Type: CompensationEntered, Step: "Credit", Outcome: Unknown},
+		{ID: 9, Time: at, Type: CompensationTried, Step: "Credit", Attempt: 1},
+		{ID: 10, Time: at, Type: CompensationEntered, Step: "Credit", Outcome: Done},
+		{ID: 11, Time: at, Type: CompensationTried, Step: "Credit", Attempt: 2},
+		{ID: 12, Time: at.Add(time.Millisecond), Type: "Unknown(99)", Step: "Charge"}, // of a later release
 	}
 	if !reflect.DeepEqual(events, wantEvents) {
 		t.Errorf("read as\n%+v, want\n%+v", events, wantEvents)
@@ -264,11 +280,11 @@ func FuzzFrame(f *testing.F) {
 }
 
 func FuzzHistory(f *testing.F) {
-	f.Add([]byte(`{"t":1700000000000,"e":[{"c":1,"f":0},{"c":2,"s":"A"},{"c":3,"s":"A","a":1}]}`))
-	f.Add([]byte(`{"t":-1,"e":[{"c":-1,"f":-1},{"c":0}]}`))
+	f.Add([]byte(`{"t":1700000000000,"e":[{"c":1},{"c":101,"s":"A"}],"d":{"fare":1}}`))
+	f.Add([]byte(`{"t":-1,"e":[{"c":-1,"a":-1},{"c":0},{"c":102,"g":true}]}`))
 	f.Add([]byte(`{"e":null}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		events, err := decodeEntries(nil, [][]byte{data, data})
+		events, err := decodeEntries(nil, [][]byte{data, data}, json.RawMessage(`1`), json.RawMessage(`2`))
 		if err != nil {
 			return
 		}
@@ -277,7 +293,7 @@ func FuzzHistory(f *testing.F) {
 				t.Errorf("event %d of %s is %+v", i+1, data, e)
 			}
 		}
-		if _, err := encodeEntry(nil, time.Now(), events); err != nil {
+		if _, err := encodeEntry(nil, time.Now(), events, nil); err != nil {
 			t.Errorf("%s cannot be written again: %v", data, err)
 		}
 	})

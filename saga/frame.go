@@ -4,10 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/waybill-dev/waybill/store"
 )
 
 // meta is what never changes about an execution.
@@ -52,21 +49,36 @@ type frame struct {
 	Cause   *Cause `json:"c,omitempty"`
 	Trouble *Cause `json:"m,omitempty"`
 
-	State     json.RawMessage `json:"d,omitempty"`
-	Snapshots int             `json:"f,omitempty"` // number of the last one; 0 is the input
-	Undo      []undoRecord    `json:"z,omitempty"` // in the order of dispatch
+	State json.RawMessage `json:"d,omitempty"`
+	// Entries counts the history entries up to this frame's commit.
+	Entries int `json:"h"`
+	// Changed is set once State is no longer the input.
+	Changed bool         `json:"g,omitempty"`
+	Undo    []undoRecord `json:"z,omitempty"` // in the order of dispatch
 }
 
 // undoRecord is a compensation that must run if the saga fails.
 type undoRecord struct {
-	Step     string  `json:"s"`
-	Outcome  Outcome `json:"o"`
-	Snapshot int     `json:"f"` // the state that the compensation sees
-	NotUntil int64   `json:"t,omitempty"`
+	Step     string `json:"s"`
+	Unknown  bool   `json:"u,omitempty"` // else done
+	Entry    int    `json:"h,omitempty"` // where the state is that the compensation sees
+	NotUntil int64  `json:"t,omitempty"`
 }
 
-// snapshotField names the field that keeps a snapshot of the state.
-func snapshotField(n int) string { return store.RootFrame + "@" + strconv.Itoa(n) }
+// A state is kept once. The present one is in the frame. When a commit replaces
+// it, the commit's history entry keeps the one replaced, unless that is the
+// input, which is in the meta data. An undo record tells which.
+const (
+	stateInFrame = 0 // entry 0 begins the history and replaces nothing
+	stateInMeta  = -1
+)
+
+func (r undoRecord) outcome() Outcome {
+	if r.Unknown {
+		return Unknown
+	}
+	return Done
+}
 
 func (f *frame) clone() *frame {
 	c := *f
@@ -118,13 +130,6 @@ func decodeJSON(codec Codec, data []byte, v any) error {
 		data = plain
 	}
 	return json.Unmarshal(data, v)
-}
-
-// decodeState decodes a state as a snapshot keeps it.
-func decodeState(codec Codec, stored []byte) (json.RawMessage, error) {
-	var state json.RawMessage
-	err := decodeJSON(codec, stored, &state)
-	return state, err
 }
 
 // A Codec changes the bytes of state and history on their way to the store and

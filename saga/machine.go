@@ -11,7 +11,7 @@ import (
 // knows the time only as it is told, so that every transition can be tested by
 // itself.
 //
-// Its methods change the frame and collect events and new snapshots; the actor
+// Its methods change the frame and collect events; the actor
 // commits them together, and runs what next tells it only after that.
 type machine struct {
 	def   *Definition
@@ -20,17 +20,17 @@ type machine struct {
 	start time.Time     // of the execution
 	lease time.Duration // how long a lost worker's handler may still be at work
 
-	events    []Event
-	snapshots map[int][]byte
-	dirty     bool
+	events   []Event
+	replaced []byte // the state that this commit replaces, if that is to be kept
+	dirty    bool
 }
 
 // begin makes the frame of a new execution, whose first step is dispatched to
 // its first opening. Times of zero stand for the execution's start, which the
 // store knows.
 func begin(def *Definition, input []byte) *machine {
-	m := &machine{def: def, epoch: 1, frame: &frame{State: input}}
-	m.record(Event{Type: ExecutionStarted, snapshot: new(int)})
+	m := &machine{def: def, epoch: 1, frame: &frame{State: input, Entries: 1}}
+	m.record(Event{Type: ExecutionStarted})
 	m.enter(def.states[0], time.Time{})
 	return m
 }
@@ -177,23 +177,19 @@ func (m *machine) answer(r result, now time.Time) {
 
 func (m *machine) done(state []byte, now time.Time) {
 	f, s := m.frame, m.step()
-	if !bytes.Equal(state, f.State) {
-		f.State = json.RawMessage(state)
-		f.Snapshots++
-		if m.snapshots == nil {
-			m.snapshots = make(map[int][]byte)
-		}
-		m.snapshots[f.Snapshots] = state
+	changed := !bytes.Equal(state, f.State)
+	if changed {
+		m.replace(state)
 	}
 	m.record(Event{Type: TaskSucceeded, Step: s.Name, Attempt: f.Attempt})
-	m.record(Event{Type: TaskStateExited, Step: s.Name, snapshot: ptr(f.Snapshots)})
+	m.record(Event{Type: TaskStateExited, Step: s.Name, changed: changed})
 	switch {
 	case s.Pivot:
 		f.Pivoted, f.Undo = true, nil
 	case s.undo != nil && !f.Pivoted:
 		// An earlier attempt of a done step may still be at work too.
 		f.Undo = append(f.Undo, undoRecord{
-			Step: s.Name, Outcome: Done, Snapshot: f.Snapshots, NotUntil: f.StillRunning,
+			Step: s.Name, Entry: stateInFrame, NotUntil: f.StillRunning,
 		})
 	}
 	if s.Next == "" {
@@ -202,6 +198,20 @@ func (m *machine) done(state []byte, now time.Time) {
 		return
 	}
 	m.enter(m.def.byName[s.Next], now)
+}
+
+// replace puts a new state into the frame, and the one before where the undo
+// records that need it will find it.
+func (m *machine) replace(state []byte) {
+	f := m.frame
+	entry := stateInMeta
+	if f.Changed {
+		entry, m.replaced = f.Entries, f.State
+	}
+	for i := len(f.Undo) - 1; i >= 0 && f.Undo[i].Entry == stateInFrame; i-- {
+		f.Undo[i].Entry = entry
+	}
+	f.State, f.Changed = json.RawMessage(state), true
 }
 
 func (m *machine) failed(r result, now time.Time) {
@@ -242,7 +252,7 @@ func (m *machine) undo(cause *Cause, now time.Time) {
 	f, s := m.frame, m.step()
 	if f.Unknown && s != nil && s.undo != nil {
 		f.Undo = append(f.Undo, undoRecord{
-			Step: s.Name, Outcome: Unknown, Snapshot: f.Snapshots, NotUntil: f.StillRunning,
+			Step: s.Name, Unknown: true, Entry: stateInFrame, NotUntil: f.StillRunning,
 		})
 	}
 	f.Undoing, f.Cause = true, cause
@@ -262,7 +272,7 @@ func (m *machine) undoNext(now time.Time) {
 	}
 	r := f.Undo[len(f.Undo)-1]
 	f.Step, f.Entered, f.Attempt, f.Tries = r.Step, now.UnixMilli(), 0, 0
-	m.record(Event{Type: CompensationEntered, Step: r.Step, Outcome: r.Outcome})
+	m.record(Event{Type: CompensationEntered, Step: r.Step, Outcome: r.outcome()})
 	at := now
 	if notUntil := fromMillis(r.NotUntil); notUntil.After(now) {
 		at = notUntil

@@ -272,7 +272,7 @@ func (m *model) checkFork(f *frame, s *State) {
 	k := resume(m.def, fork, m.epoch+1, m.start, benchLease)
 	k.lost(now)
 	k.cancel("ann", "", now)
-	if n := len(k.frame.Undo); n == 0 || k.frame.Undo[n-1].Step != s.Name || k.frame.Undo[n-1].Outcome != Unknown {
+	if n := len(k.frame.Undo); n == 0 || k.frame.Undo[n-1].Step != s.Name || !k.frame.Undo[n-1].Unknown {
 		m.Fatalf("the frame that dispatches %s does not record its compensation: %s leads to %+v", s.Name, m.committed, k.frame.Undo)
 	}
 }

@@ -78,13 +78,16 @@ func (b *bench) commit(park bool) {
 		epoch++
 	}
 	b.m.rebase(epoch)
+	if len(b.m.events) > 0 {
+		b.m.frame.Entries++
+	}
 	data, err := json.Marshal(b.m.frame)
 	if err != nil {
 		panic(err)
 	}
 	b.committed = data
 	b.trace = append(b.trace, b.m.events...)
-	b.m.events, b.m.snapshots, b.m.dirty = nil, nil, false
+	b.m.events, b.m.replaced, b.m.dirty = nil, nil, false
 }
 
 // open opens a parked execution, after the given time.
@@ -104,7 +107,7 @@ var (
 func (b *bench) result(name string) result {
 	switch name {
 	case "done":
-		return result{outcome: Done, state: fmt.Appendf(nil, "%d", b.m.frame.Snapshots+1)}
+		return result{outcome: Done, state: fmt.Appendf(nil, "%d", b.m.frame.Entries)}
 	case "same":
 		return result{outcome: Done, state: b.m.frame.State}
 	case "flaky":
@@ -364,7 +367,7 @@ func TestMachineRecordsTheCompensationBeforeTheAction(t *testing.T) {
 	b.play(t, "done")
 	b.crash()
 	b.m.cancel("ann", "", b.now)
-	want := []undoRecord{{Step: "A", Outcome: Done, Snapshot: 1}, {Step: "B", Outcome: Unknown, Snapshot: 1}}
+	want := []undoRecord{{Step: "A"}, {Step: "B", Unknown: true}}
 	got := slices.Clone(b.m.frame.Undo)
 	for i := range got {
 		got[i].NotUntil = 0
@@ -376,13 +379,12 @@ func TestMachineRecordsTheCompensationBeforeTheAction(t *testing.T) {
 
 // A compensation sees the state as it was committed after a done action, and
 // before one that is unknown.
-func TestMachineSnapshots(t *testing.T) {
+func TestMachineKeepsReplacedStates(t *testing.T) {
 	def := New("s", compensable("A"), compensable("B"), compensable("C"), compensable("D")).def
 	b := newBench(def)
 	b.play(t, "done same done unknown!")
 	want := []undoRecord{
-		{Step: "A", Outcome: Done, Snapshot: 1}, {Step: "B", Outcome: Done, Snapshot: 1},
-		{Step: "C", Outcome: Done, Snapshot: 2}, {Step: "D", Outcome: Unknown, Snapshot: 2},
+		{Step: "A", Entry: 3}, {Step: "B", Entry: 3}, {Step: "C"}, {Step: "D", Unknown: true},
 	}
 	if got := b.m.frame.Undo; !slices.Equal(got, want) {
 		t.Errorf("to be undone: %+v, want %+v", got, want)
