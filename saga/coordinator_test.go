@@ -40,6 +40,24 @@ func run(t *testing.T, cfg saga.CoordinatorConfig) (*saga.Coordinator, func() er
 	})
 }
 
+// A logBuffer keeps what is logged.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 func TestRunRegistersDefinitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
@@ -389,7 +407,7 @@ func TestUnknownVersionIsLeftAlone(t *testing.T) {
 		if _, err := old.Start(t.Context(), client, "1", trip{}); err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
+		var log logBuffer
 		var openings atomic.Int64
 		counted := storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
 			if c.Op == "Open" {
@@ -483,7 +501,7 @@ func TestDamagedFrameIsLeftAlone(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
+		var log logBuffer
 		c, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		time.Sleep(time.Minute)
 		if !strings.Contains(log.String(), `the frame is at step \"Nobody\", which saga \"trip\" does not have`) {
