@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (s *Store) adopt(ctx context.Context, partitions int) error {
 	if format := r.str(0); format != strconv.Itoa(store.FormatVersion) {
 		return &store.FormatError{
 			What: fmt.Sprintf("the format of namespace %q", s.keys.namespace),
-			Got:  format, Want: strconv.Itoa(store.FormatVersion),
+			Got:  cmp.Or(format, "not recorded"), Want: strconv.Itoa(store.FormatVersion),
 		}
 	}
 	recorded := int(r.int(1))

@@ -110,7 +110,8 @@ func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any)
 }
 
 // retry calls f until it succeeds, fails for good, or Redis has been out of
-// reach for as long as the configuration and the context allow.
+// reach for as long as the configuration and the context allow. The second call
+// comes at once: mostly it was one connection that went.
 func (s *Store) retry(ctx context.Context, f func() error) error {
 	last := f()
 	if last == nil || !unreachable(last) {
@@ -150,9 +151,9 @@ func unreachable(err error) bool {
 	return slices.ContainsFunc(passingReplies, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
 }
 
-// passingReplies begin the errors of a server that starts, fails over or moves
-// slots.
-var passingReplies = []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "ERR max number of clients reached"}
+// passingReplies begin the errors, after ERR if it is there, of a server that
+// starts, fails over, moves slots or is overrun.
+var passingReplies = []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "max number of clients reached"}
 
 // Scripts returns how often each script was run, by name. Reads that need no
 // script are not in it.
