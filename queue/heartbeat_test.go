@@ -1,0 +1,159 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
+)
+
+// TestHeartbeat holds that a message stays with a handler that takes longer
+// than the visibility timeout.
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		for i := range 25 {
+			s.send(t, url, fmt.Sprint(i))
+		}
+		stats := new(queue.Stats)
+		q := testQueue{s, "q", url}
+		cfg := queue.SubscriberConfig{AWS: s.aws, Endpoints: q.endpoints(t, queue.Endpoint{Visibility: 10 * time.Second}), Stats: stats}
+		ch, other := subscribe(t, newSubscriber(t, cfg), "q"), subscribe(t, newSubscriber(t, cfg), "q")
+		var wg sync.WaitGroup
+		for range 25 {
+			wg.Go(func() {
+				select {
+				case msg := <-ch:
+					time.Sleep(time.Minute)
+					if err := msg.Context().Err(); err != nil {
+						t.Error(context.Cause(msg.Context()))
+					}
+					msg.Ack()
+				case msg := <-other:
+					time.Sleep(time.Minute)
+					msg.Ack()
+				}
+			})
+		}
+		wg.Wait()
+		time.Sleep(time.Second)
+		f := stats.Figures()
+		if f.Received != 25 || f.Deleted != 25 || f.Returned != 0 {
+			t.Errorf("%+v, want each of 25 messages received once", f)
+		}
+		// Extended every 5 to 7.5 s, ten to a request but for the remainders.
+		if n := f.Requests["ChangeMessageVisibilityBatch"]; n < 24 || n > 55 {
+			t.Errorf("%d requests to extend visibility for a minute, want 24 to 55", n)
+		}
+		if got := s.depth(t, url); got != "0 visible, 0 in flight" {
+			t.Error(got)
+		}
+	})
+}
+
+// TestVisibilityLost holds that a handler learns that its message may be with
+// another.
+func TestVisibilityLost(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault emulator.Fault
+		after time.Duration
+	}{
+		{"service unavailable", emulator.Fault{Err: &emulator.Error{Code: "ServiceUnavailable", Message: "no", Status: 503}}, 30 * time.Second},
+		{"entry refused", emulator.Fault{FailEntry: func(emulator.Entry) *emulator.Error {
+			return &emulator.Error{Code: "ReceiptHandleIsInvalid", Message: "no", Status: 400}
+		}}, 15 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := embedded(t)
+				url := s.createQueue(t, "q")
+				s.send(t, url, "x")
+				s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+					if r.Operation != "ChangeMessageVisibilityBatch" {
+						return emulator.Fault{}
+					}
+					return tt.fault
+				})
+				stats := new(queue.Stats)
+				ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Stats: stats}), "sqs://q")
+				began := time.Now()
+				msg := next(t, ch)
+				<-msg.Context().Done()
+				if cause := context.Cause(msg.Context()); !errors.Is(cause, queue.ErrVisibilityLost) {
+					t.Errorf("cause %v, want ErrVisibilityLost", cause)
+				}
+				if d := time.Since(began); d < tt.after || d > tt.after+8*time.Second {
+					t.Errorf("lost after %v, want about %v", d, tt.after)
+				}
+				again := next(t, ch)
+				msg.Nack() // must not end the visibility of the other delivery
+				time.Sleep(20 * time.Second)
+				none(t, ch, time.Second)
+				again.Ack()
+				time.Sleep(time.Second)
+				if f := stats.Figures(); f.Returned != 0 || f.Deleted != 1 {
+					t.Errorf("%+v", f)
+				}
+			})
+		})
+	}
+}
+
+// TestTwelveHours holds that a handler can keep a message for no longer than SQS
+// lets it, and learns of the end in time.
+func TestTwelveHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		s.send(t, s.createQueue(t, "q"), "x")
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws}), "sqs://q")
+		began := time.Now()
+		msg := next(t, ch)
+		<-msg.Context().Done()
+		if cause := context.Cause(msg.Context()); !errors.Is(cause, queue.ErrVisibilityLost) || !strings.Contains(cause.Error(), "12h") {
+			t.Errorf("cause %v, want ErrVisibilityLost", cause)
+		}
+		if d := time.Since(began); d < 12*time.Hour-2*time.Minute || d > 12*time.Hour {
+			t.Errorf("lost after %v, want nearly 12 h", d)
+		}
+		again := <-ch
+		if n := queue.FromContext(again.Context()).ReceiveCount; n != 2 {
+			t.Errorf("received %d times, want 2", n)
+		}
+		again.Ack()
+	})
+}
+
+// TestNackAfterExtension holds that a nack is not undone by an extension that
+// is still under way.
+func TestNackAfterExtension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		s.send(t, url, "x")
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			if r.Operation == "ChangeMessageVisibilityBatch" && r.Number == 1 {
+				return emulator.Fault{Delay: 3 * time.Second}
+			}
+			return emulator.Fault{}
+		})
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Backoff: queue.NoBackoff}), "sqs://q")
+		msg := next(t, ch)
+		time.Sleep(16 * time.Second) // the extension is sent at 15 s, and arrives at 18 s
+		began := time.Now()
+		msg.Nack()
+		next(t, ch).Ack()
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("redelivered after %v, want 2 s", d)
+		}
+	})
+}
