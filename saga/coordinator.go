@@ -105,8 +105,9 @@ type Coordinator struct {
 	running sync.WaitGroup // handlers
 	busy    sync.Map       // *StepInfo -> true: what they run for
 
-	waiters waiters
-	missing sync.Map // definitionKey -> struct{}: reported already
+	waiters   waiters
+	missing   sync.Map // definitionKey -> struct{}: reported already
+	strangers strangers
 }
 
 type definitionKey struct{ name, version string }

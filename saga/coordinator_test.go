@@ -424,7 +424,7 @@ func TestUnknownVersionIsLeftAlone(t *testing.T) {
 		if err != nil || x.Status != saga.Running || x.Version != old.Definition().Version() || !x.HeldUntil.IsZero() {
 			t.Errorf("after an hour with another version: %+v (%v)", x, err)
 		}
-		if got := openings.Load(); got > 120 {
+		if got := openings.Load(); got > 150 {
 			t.Errorf("it was opened %d times in an hour for nothing", got)
 		}
 		if err := stop(); err != nil {

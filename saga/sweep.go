@@ -86,11 +86,11 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 	a, err := c.actor(o, sent)
 	if err != nil {
 		log.Error("the execution is left to others", "error", err)
-		c.release(o)
+		c.release(o.Lease)
 		return
 	}
 	if a == nil {
-		c.release(o)
+		c.release(o.Lease)
 		return
 	}
 	if err := a.run(o); err != nil {
@@ -128,28 +128,12 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 }
 
 // release gives an execution back that this process cannot run.
-func (c *Coordinator) release(o *store.Opening) {
+func (c *Coordinator) release(l store.Lease) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
-	if err := c.store.Release(ctx, o.Lease, c.leaveAlone(o)); err != nil {
-		c.log.Warn("release", "execution", o.ID, "error", err)
+	if err := c.store.Release(ctx, l, c.strangers.leave(l.ID, &c.cfg)); err != nil {
+		c.log.Warn("release", "execution", l.ID, "error", err)
 	}
-}
-
-// leaveAlone is for how long nobody looks at an execution that this process
-// cannot run: not long at first, because somebody who can may be about to, and
-// ever longer as it goes on waiting, because perhaps nobody can.
-func (c *Coordinator) leaveAlone(o *store.Opening) time.Duration {
-	d := c.cfg.Sweep
-	if len(o.Mail) == 0 {
-		since := o.Started
-		var f frame
-		if err := decodeJSON(c.cfg.Codec, o.Root, &f); err == nil && f.At > 0 {
-			since = fromMillis(f.At)
-		}
-		d = max(d, min(o.Now.Sub(since)/4, 2*c.cfg.Lease))
-	}
-	return d/2 + mathrand.N(d)
 }
 
 // members knows the live coordinators, and so which partitions are this one's.
