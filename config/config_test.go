@@ -372,3 +372,31 @@ func TestErrorType(t *testing.T) {
 		t.Errorf("got %#v", err)
 	}
 }
+
+func TestBadOptions(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for key, want := range map[string]string{
+		"redis.adr":                "did you mean redis.addr?",
+		"endpoints.fares":          `"endpoints.fares" is not a setting`,
+		"endpoints.fares.urll":     "is not a setting",
+		"endpoints.a b.url":        "is not a setting",
+		"redis.db":                 `(redis.db) is "x"; want a whole number`,
+		"endpoints.fares.delay":    `is "x"; want a duration`,
+		"endpoints.new.visibility": `is "x"; want a duration`,
+	} {
+		_, err := config.Load(config.WithEnviron(nil), config.WithFlag("--set", key, "x"))
+		if err == nil || !strings.Contains(err.Error(), "--set: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", key, err, want)
+		}
+	}
+}
+
+// What does not fit together is reported where the endpoints are made.
+func TestDanglingSubscription(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg := load(t, []string{"WAYBILL_ENDPOINTS_T_URL=sns://t", "WAYBILL_ENDPOINTS_T_SUBSCRIPTIONS=[{endpoint: q}]"})
+	var e *config.Error
+	if _, err := cfg.Endpoints(); !errors.Is(err, queue.ErrUnknownEndpoint) || !errors.As(err, &e) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -164,5 +165,46 @@ func TestNothing(t *testing.T) {
 	p, err := topology.NewPlan(t.Context(), topology.Clients{}, nil)
 	if err != nil || len(p.Steps()) != 0 || p.Apply(t.Context()) != nil {
 		t.Errorf("plan of nothing: %v, %v", p, err)
+	}
+}
+
+// SQS asks for a second between CreateQueue and the use of the queue.
+func TestQueueIsSlowToAppear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded()
+		set := endpoints(t, "", queue.Endpoint{Name: "q", URL: "sqs://q"})
+		p := plan(t, s, set)
+		created := time.Now()
+		s.emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
+			if r.Operation == "GetQueueAttributes" && time.Since(created) < 2*time.Second {
+				f.Err = &emulator.Error{Code: "QueueDoesNotExist", QueryCode: "AWS.SimpleQueueService.NonExistentQueue", Message: "not yet", Status: 400}
+			}
+			return f
+		})
+		if err := p.Apply(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, s, set)
+
+		// For ever is too slow.
+		p = plan(t, s, endpoints(t, "", queue.Endpoint{Name: "other", URL: "sqs://other"}))
+		created = time.Now().Add(time.Hour)
+		if err := p.Apply(t.Context()); err == nil || !strings.Contains(err.Error(), "not yet") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestQueueWasDeletedRecently(t *testing.T) {
+	s := embedded()
+	s.emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
+		if r.Operation == "CreateQueue" {
+			f.Err = &emulator.Error{Code: "QueueDeletedRecently", QueryCode: "AWS.SimpleQueueService.QueueDeletedRecently", Message: "wait", Status: 400}
+		}
+		return f
+	})
+	err := plan(t, s, endpoints(t, "", queue.Endpoint{Name: "q", URL: "sqs://q"})).Apply(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "only 60 s after it was deleted") {
+		t.Errorf("got %v", err)
 	}
 }
