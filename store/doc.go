@@ -16,7 +16,14 @@
 // Every method is safe for concurrent use. Every method that writes may be
 // called again with the same arguments when its answer was lost: the second
 // call finds what the first one wrote and answers alike. So a store retries
-// network failures itself, until the context ends, and callers do not.
+// network failures itself, until the context ends, and callers do not. Two
+// methods answer less the second time, and lose nothing by it: Post says that
+// the mail came before, and Due hides what the first call returned until it is
+// due again. A repeat that comes late, after the caller has gone on, changes
+// nothing either.
+//
+// What no store accepts, such as an empty id, is refused with [ErrInvalid]
+// before it is sent; the Validate methods say what that is.
 //
 // Times cross the interface as [time.Time] on the store's own clock: Redis's
 // TIME for package redisstore. A store computes leases from that clock and

@@ -76,6 +76,9 @@ func (c *comparison) commit() {
 		Lease: h.Lease, Previous: h.Commit, CommitID: c.new("c"), Absorbed: h.Read,
 		Next: rapid.SampledFrom([]store.Next{0, 0, 0, store.Park, store.Park, store.End}).Draw(c.T, "next"),
 	}
+	if m.Next == store.Continue && rapid.Bool().Draw(c.T, "in part") {
+		m.Absorbed = rapid.Int64Range(min(b.absorbed, h.Read), h.Read).Draw(c.T, "absorbed")
+	}
 	switch rapid.IntRange(0, 19).Draw(c.T, "odd") {
 	case 0:
 		m.Previous = "odd"

@@ -62,23 +62,27 @@ var mailRules = []rule{
 		says: "a Mailbox holds the mail that is not yet absorbed, in order; Read is the number of the last",
 		check: func(e *env) {
 			e.start("a")
-			for i := 1; i <= 3; i++ {
+			for i := 1; i <= 4; i++ {
 				e.post("a", fmt.Sprintf("m%d", i))
 			}
 			o := e.open("a", long)
-			e.mail("the opening", o.Mailbox, 3, "m1", "m2", "m3")
-			e.post("a", "m4")
-			c1 := follow(o, "c1")
-			c1.Absorbed = 2
-			e.mail("a commit that absorbs two", e.commit(c1).Mailbox, 4, "m3", "m4")
-			e.same("unread", e.record("a").Unread, int64(2))
-			c2 := then(c1, "c2")
-			c2.Absorbed = 4
-			e.mail("a commit that absorbs all", e.commit(c2).Mailbox, 4)
-			e.same("unread", e.record("a").Unread, int64(0))
+			e.mail("the opening", o.Mailbox, 4, "m1", "m2", "m3", "m4")
 			e.post("a", "m5")
-			c3 := then(c2, "c3")
-			e.mail("a commit that absorbs none", e.commit(c3).Mailbox, 5, "m5")
+			c := follow(o, "c0")
+			for _, tt := range []struct {
+				absorbed int64
+				want     []string
+			}{
+				{2, []string{"m3", "m4", "m5"}}, {3, []string{"m4", "m5"}}, {3, []string{"m4", "m5"}}, {5, nil},
+			} {
+				c = then(c, e.unique("c"))
+				c.Absorbed = tt.absorbed
+				e.mail(fmt.Sprintf("a commit that absorbs up to %d", tt.absorbed), e.commit(c).Mailbox, 5, tt.want...)
+				e.same("unread", e.record("a").Unread, 5-tt.absorbed)
+			}
+			e.post("a", "m6")
+			c = then(c, "last")
+			e.mail("a commit that absorbs none", e.commit(c).Mailbox, 6, "m6")
 		},
 	},
 	{
