@@ -254,7 +254,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 		c.Status = string(status)
 		c.Index, c.OldIndex = indexOf(status, a.meta.Definition), indexOf(a.status, a.meta.Definition)
 	}
-	if next == store.End && a.meta.ReplyTo != "" && a.c.cfg.Publisher != nil {
+	if next == store.End && a.meta.ReplyTo != "" {
 		if c.Outbox, err = a.outbox(); err != nil {
 			return nil, err
 		}
@@ -291,6 +291,7 @@ func (a *actor) settle(stored []byte) error {
 		return fmt.Errorf("decode the outbox: %w", err)
 	}
 	if a.c.cfg.Publisher == nil {
+		a.c.release(a.lease)
 		return fmt.Errorf("%w: a notice waits for a coordinator with a Publisher", errDropped)
 	}
 	msg := message.NewMessage(out.ID, message.Payload(out.Body))

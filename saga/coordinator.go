@@ -71,7 +71,8 @@ type CoordinatorConfig struct {
 	MaxOpenings int
 
 	// Publisher sends the notices of executions that were started with
-	// [NotifyTo]; it may be nil where none are.
+	// [NotifyTo]; it may be nil where none are. A coordinator without one
+	// leaves them to others, and they wait.
 	Publisher message.Publisher
 
 	// Codec encrypts or compresses state and history. All processes that share
