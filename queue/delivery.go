@@ -25,8 +25,8 @@ type Delivery struct {
 	ReceiveCount int
 
 	// MaxReceiveCount is the count at which the message goes to the dead-letter
-	// queue: by the redrive policy of the queue, or by the endpoint if the
-	// queue has none. 0 means never.
+	// queue: by the redrive policy that the queue had at the time of Subscribe,
+	// or by the endpoint if it had none. 0 means never.
 	MaxReceiveCount int
 
 	// SentAt is when the message was sent to the queue, FirstReceivedAt when

@@ -17,6 +17,10 @@ import (
 type heartbeat struct {
 	visibility time.Duration
 
+	// maxHold is how long after it was received a message's visibility may
+	// end at the latest.
+	maxHold time.Duration
+
 	// extend extends the visibility of up to ten messages.
 	extend func(context.Context, []*held) []error
 
@@ -27,15 +31,15 @@ type heartbeat struct {
 	held map[*held]struct{}
 }
 
-// maxHold is how long after it was received a message's visibility may end at
+// maxHold is how long after it was received a message's visibility can end at
 // the latest: SQS refuses more than 12 hours, by its own clock.
 const maxHold = maxVisibility - time.Minute
 
 // beatRequests caps the requests of one beat under way at once.
 const beatRequests = 8
 
-func newHeartbeat(visibility time.Duration, extend func(context.Context, []*held) []error, lost func(*held, error)) *heartbeat {
-	return &heartbeat{visibility: visibility, extend: extend, lost: lost, held: map[*held]struct{}{}}
+func newHeartbeat(visibility, maxHold time.Duration, extend func(context.Context, []*held) []error, lost func(*held, error)) *heartbeat {
+	return &heartbeat{visibility: visibility, maxHold: maxHold, extend: extend, lost: lost, held: map[*held]struct{}{}}
 }
 
 // add has the heartbeat keep a message that was received just now.
@@ -99,10 +103,10 @@ func (b *heartbeat) due(now time.Time) []*held {
 	defer b.mu.Unlock()
 	var due []*held
 	for h := range b.held {
-		old := now.Sub(h.delivery.ReceivedAt) > maxHold-b.visibility
+		old := now.Sub(h.delivery.ReceivedAt) > b.maxHold-b.visibility
 		switch left := h.deadline.Sub(now); {
 		case left <= 0 && old:
-			b.lose(h, fmt.Errorf("a message can be held for at most %v", maxVisibility))
+			b.lose(h, fmt.Errorf("a message is held for at most %v", b.maxHold))
 		case left <= 0:
 			b.lose(h, fmt.Errorf("it ended at %v", h.deadline.Format(time.TimeOnly)))
 		case left <= b.visibility/2 && !old:

@@ -109,28 +109,38 @@ func TestVisibilityLost(t *testing.T) {
 	}
 }
 
-// TestTwelveHours holds that a handler can keep a message for no longer than SQS
-// lets it, and learns of the end in time.
-func TestTwelveHours(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := embedded(t)
-		s.send(t, s.createQueue(t, "q"), "x")
-		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws}), "sqs://q")
-		began := time.Now()
-		msg := next(t, ch)
-		<-msg.Context().Done()
-		if cause := context.Cause(msg.Context()); !errors.Is(cause, queue.ErrVisibilityLost) || !strings.Contains(cause.Error(), "12h") {
-			t.Errorf("cause %v, want ErrVisibilityLost", cause)
-		}
-		if d := time.Since(began); d < 12*time.Hour-2*time.Minute || d > 12*time.Hour {
-			t.Errorf("lost after %v, want nearly 12 h", d)
-		}
-		again := <-ch
-		if n := queue.FromContext(again.Context()).ReceiveCount; n != 2 {
-			t.Errorf("received %d times, want 2", n)
-		}
-		again.Ack()
-	})
+// TestMaxHold holds for how long a handler can keep a message, by default as
+// long as SQS lets it, and that it learns of the end in time.
+func TestMaxHold(t *testing.T) {
+	const visibility = 10 * time.Minute
+	for _, tt := range []struct{ set, want time.Duration }{
+		{0, 12 * time.Hour},
+		{time.Hour, time.Hour},
+	} {
+		t.Run(fmt.Sprint(tt.set), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := embedded(t)
+				q := newQueue(t, s)
+				s.send(t, q.url, "x")
+				ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, MaxHold: tt.set,
+					Endpoints: q.endpoints(t, queue.Endpoint{Visibility: visibility})}), "q")
+				began := time.Now()
+				msg := next(t, ch)
+				<-msg.Context().Done()
+				if cause := context.Cause(msg.Context()); !errors.Is(cause, queue.ErrVisibilityLost) || !strings.Contains(cause.Error(), "at most") {
+					t.Errorf("cause %v, want ErrVisibilityLost", cause)
+				}
+				if d := time.Since(began); d < tt.want-visibility-time.Minute || d > tt.want {
+					t.Errorf("lost after %v, want less than %v earlier than %v", d, visibility, tt.want)
+				}
+				again := <-ch
+				if n := queue.FromContext(again.Context()).ReceiveCount; n != 2 {
+					t.Errorf("received %d times, want 2", n)
+				}
+				again.Ack()
+			})
+		})
+	}
 }
 
 // TestNackAfterExtension holds that a nack is not undone by an extension that

@@ -57,6 +57,7 @@ type outlet struct {
 	pinned   []string
 	target   target
 	batches  *batcher[*outgoing]
+	attempts int // to send a message that the service fails to take
 	stats    *Stats
 	log      *slog.Logger
 }
@@ -66,6 +67,7 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		ctx:      ctx,
 		endpoint: e,
 		pinned:   pinnedKeys(e),
+		attempts: sendAttempts,
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
 	}
@@ -85,7 +87,9 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		flush:    o.flush,
 	}
 	if e.FIFO() {
-		o.batches.workers = 1
+		// What comes later must not overtake: neither in another request, nor
+		// while a message is sent again.
+		o.batches.workers, o.attempts = 1, 1
 	}
 	return o, nil
 }
@@ -206,7 +210,7 @@ func (o *outlet) flush(batch []*outgoing) {
 				o.stats.sent.Add(1)
 			}
 			var e *Error
-			if errors.As(err, &e) && e.entry && retryable(e.Kind) && attempt < sendAttempts {
+			if errors.As(err, &e) && e.entry && retryable(e.Kind) && attempt < o.attempts {
 				again = append(again, out)
 				continue
 			}

@@ -37,7 +37,7 @@ func (s *subscription) poll(ctx context.Context, number int, full chan struct{})
 	if helper {
 		wait = min(helperWait, wait)
 	}
-	var t trouble
+	t := trouble{reported: !helper}
 	for {
 		if helper {
 			select {
@@ -114,24 +114,28 @@ func (s *subscription) receive(ctx context.Context, size int, wait time.Duration
 
 // A trouble is a run of failed receives of one poller.
 type trouble struct {
-	kind  error
-	pause time.Duration
+	kind     error
+	pause    time.Duration
+	reported bool // by Subscriber.Err
 }
 
 // outlast pauses after a receive that failed, with backoff, and looks the queue
 // up again if it was gone. It returns false when ctx ends. It logs the first of
 // a run of errors of the same kind, and the end of the run.
 func (s *subscription) outlast(ctx context.Context, t *trouble, err error) bool {
+	var e *Error
+	if err != nil && !errors.As(err, &e) {
+		return false // ctx has ended
+	}
+	if t.reported {
+		s.failing.Store(e)
+	}
 	if err == nil {
 		if t.pause != 0 {
 			s.log.Info("receiving again")
-			*t = trouble{}
+			t.kind, t.pause = nil, 0
 		}
 		return true
-	}
-	var e *Error
-	if !errors.As(err, &e) {
-		return false // ctx has ended
 	}
 	if t.pause == 0 || e.Kind != t.kind {
 		s.log.Error("cannot receive; trying again until it works", "error", err)

@@ -44,7 +44,8 @@ type PublisherConfig struct {
 	Linger time.Duration
 
 	// Sends caps the requests to one endpoint that are under way at once. On
-	// a FIFO endpoint it is 1, which keeps the order. Defaults to 16.
+	// a FIFO endpoint it is 1, which keeps the order; a message that such an
+	// endpoint fails to take is not sent again. Defaults to 16.
 	Sends int
 
 	// CloseTimeout is how long Close waits for what is being sent. Defaults

@@ -24,6 +24,7 @@ const (
 	DefaultDrainTimeout = 20 * time.Second
 	DefaultDeleteLinger = 50 * time.Millisecond
 	DefaultReceiveGrace = 500 * time.Millisecond
+	DefaultMaxHold      = maxHold
 )
 
 // A SubscriberConfig configures a [Subscriber].
@@ -62,6 +63,12 @@ type SubscriberConfig struct {
 	// once. Defaults to 50 ms.
 	DeleteLinger time.Duration
 
+	// MaxHold is for how long after it was received the heartbeat keeps a
+	// message hidden; then its context ends with [ErrVisibilityLost], and it
+	// comes again. It bounds what a handler that hangs can do. Defaults to,
+	// and is at most, SQS's 12 hours less a minute.
+	MaxHold time.Duration
+
 	// Backoff returns after which delay a nacked message is redelivered, for
 	// its receive count from 1. Whole seconds; a fraction is rounded up.
 	// [Delivery.Retry] overrides it. Defaults to [DefaultBackoff]. [NoBackoff]
@@ -88,6 +95,7 @@ func (c *SubscriberConfig) setDefaults() func() {
 	setDefault(&c.PollWait, DefaultPollWait)
 	setDefault(&c.DrainTimeout, DefaultDrainTimeout)
 	setDefault(&c.ReceiveGrace, DefaultReceiveGrace)
+	setDefault(&c.MaxHold, DefaultMaxHold)
 	setDefault(&c.DeleteLinger, DefaultDeleteLinger)
 	if c.Backoff == nil {
 		c.Backoff = DefaultBackoff
@@ -113,6 +121,8 @@ func (c *SubscriberConfig) validate() error {
 		return fmt.Errorf("queue: SubscriberConfig: DrainTimeout is %v; want more than 0, or 0 for the default", c.DrainTimeout)
 	case c.ReceiveGrace < 0 || c.ReceiveGrace > DefaultPollWait:
 		return fmt.Errorf("queue: SubscriberConfig: ReceiveGrace is %v; want up to %v, or 0 for the default", c.ReceiveGrace, DefaultPollWait)
+	case c.MaxHold < 0 || c.MaxHold > DefaultMaxHold:
+		return fmt.Errorf("queue: SubscriberConfig: MaxHold is %v; want up to %v, or 0 for the default", c.MaxHold, DefaultMaxHold)
 	case c.AWS.Region == "" && c.SQS == nil && !allRegional(c.Endpoints):
 		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}
@@ -144,6 +154,7 @@ type Subscriber struct {
 	mu      sync.Mutex
 	closed  bool
 	closing chan struct{}
+	subs    map[*subscription]struct{}
 	running sync.WaitGroup
 }
 
@@ -155,7 +166,7 @@ func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
 		return nil, err
 	}
 	closeIdle := config.setDefaults()
-	return &Subscriber{config: config, closeIdle: closeIdle, closing: make(chan struct{})}, nil
+	return &Subscriber{config: config, closeIdle: closeIdle, closing: make(chan struct{}), subs: map[*subscription]struct{}{}}, nil
 }
 
 // Subscribe receives the messages of the endpoint's queue until ctx ends or the
@@ -188,8 +199,28 @@ func (s *Subscriber) Subscribe(ctx context.Context, endpoint string) (<-chan *me
 	if s.closed {
 		return nil, fmt.Errorf("queue: subscribe to %q: the subscriber is %w", endpoint, ErrClosed)
 	}
-	s.running.Go(func() { sub.run(ctx, s.closing) })
+	s.subs[sub] = struct{}{}
+	s.running.Go(func() {
+		sub.run(ctx, s.closing)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subs, sub)
+	})
 	return sub.out, nil
+}
+
+// Err returns the errors with which subscriptions currently fail to receive,
+// or nil if all work. It is for readiness checks: subscriptions go on trying.
+func (s *Subscriber) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for sub := range s.subs {
+		if err := sub.failing.Load(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Subscriber) resolve(name string) (Endpoint, error) {

@@ -208,6 +208,31 @@ func TestConcurrency(t *testing.T) {
 	})
 }
 
+func TestSubscriberConfig(t *testing.T) {
+	region := aws.Config{Region: "us-east-1"}
+	tests := []struct {
+		name   string
+		config queue.SubscriberConfig
+		want   string
+	}{
+		{"defaults", queue.SubscriberConfig{AWS: region}, ""},
+		{"no region", queue.SubscriberConfig{}, "AWS has no Region"},
+		{"poll wait", queue.SubscriberConfig{AWS: region, PollWait: 21 * time.Second}, "PollWait is 21s; want whole seconds up to 20s"},
+		{"fraction", queue.SubscriberConfig{AWS: region, PollWait: time.Millisecond}, "PollWait is 1ms"},
+		{"drain", queue.SubscriberConfig{AWS: region, DrainTimeout: -1}, "DrainTimeout is -1ns"},
+		{"grace", queue.SubscriberConfig{AWS: region, ReceiveGrace: time.Minute}, "ReceiveGrace is 1m0s"},
+		{"hold", queue.SubscriberConfig{AWS: region, MaxHold: 12 * time.Hour}, "MaxHold is 12h0m0s; want up to 11h59m0s"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := queue.NewSubscriber(tt.config)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // TestSubscribeErrors holds the errors at start.
 func TestSubscribeErrors(t *testing.T) {
 	s := embedded(t)
@@ -254,7 +279,8 @@ func TestPollerErrors(t *testing.T) {
 		s := embedded(t)
 		url := s.createQueue(t, "q")
 		log := &recorder{}
-		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Logger: log.logger()}), "sqs://q")
+		sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Logger: log.logger()})
+		ch := subscribe(t, sub, "sqs://q")
 		receives := func(body string) {
 			t.Helper()
 			s.send(t, url, body)
@@ -264,6 +290,9 @@ func TestPollerErrors(t *testing.T) {
 			}
 			msg.Ack()
 			time.Sleep(time.Second)
+			if err := sub.Err(); err != nil {
+				t.Errorf("Err while it works: %v", err)
+			}
 		}
 		receives("before")
 
@@ -275,6 +304,9 @@ func TestPollerErrors(t *testing.T) {
 		}
 		s.emulator.SetFault(throttled)
 		time.Sleep(10 * time.Minute)
+		if err := sub.Err(); !errors.Is(err, queue.ErrThrottled) {
+			t.Errorf("Err while throttled: %v", err)
+		}
 		if n := log.count("cannot receive"); n != 1 {
 			t.Errorf("ten minutes of one error logged %d times, want once", n)
 		}
@@ -291,6 +323,9 @@ func TestPollerErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
+		if err := sub.Err(); !errors.Is(err, queue.ErrNotFound) {
+			t.Errorf("Err without the queue: %v", err)
+		}
 		url = s.createQueue(t, "q")
 		receives("from the new queue")
 

@@ -35,6 +35,9 @@ type subscription struct {
 	url             atomic.Pointer[string]
 	maxReceiveCount atomic.Int64
 
+	// failing is the error of the last receive of poller 0, or nil.
+	failing atomic.Pointer[Error]
+
 	out chan *message.Message
 
 	// draining is closed when the subscription stops receiving and
@@ -93,7 +96,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		slots:     make(chan struct{}, e.Concurrency),
 		held:      semaphore.NewWeighted(int64(e.Concurrency + e.Pollers*batchSize(e) + pendingDeletes)),
 	}
-	s.beats = newHeartbeat(e.Visibility, s.extend, s.lost)
+	s.beats = newHeartbeat(e.Visibility, config.MaxHold, s.extend, s.lost)
 	s.deletes = &batcher[*held]{linger: config.DeleteLinger, workers: settleRequests, flush: s.flushDeletes}
 	s.changes = &batcher[visibilityChange]{linger: changeLinger, workers: settleRequests, flush: s.flushChanges}
 	return s
