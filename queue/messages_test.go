@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/waybill-dev/waybill/internal/testserver"
 	"github.com/waybill-dev/waybill/queue"
 )
 
@@ -351,65 +350,4 @@ func TestDamage(t *testing.T) {
 			t.Error(d.Undecodable)
 		}
 	}
-}
-
-// TestGroups holds that the messages of a FIFO group are delivered one after
-// the other and in order, while groups do not wait for each other.
-func TestGroups(t *testing.T) {
-	on(t, func(t *testing.T, s *server) {
-		name := testserver.Namespace(t) + ".fifo"
-		_, err := s.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name), Attributes: map[string]string{"FifoQueue": "true"}})
-		if err != nil {
-			if s.emulator != nil {
-				t.Log("the emulator has no FIFO queues:", err)
-				return
-			}
-			t.Fatal(err)
-		}
-		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws})
-		var all []*message.Message
-		for i := range 6 {
-			msg := message.NewMessage(fmt.Sprint(i), []byte(fmt.Sprint(i)))
-			msg.Metadata.Set(queue.KeyGroup, fmt.Sprint("g", i%2))
-			all = append(all, msg)
-		}
-		if err := p.Publish("sqs://"+name, all...); err != nil {
-			t.Fatal(err)
-		}
-		// Some servers notice only at the next receive that a group is free.
-		sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Backoff: queue.NoBackoff, PollWait: time.Second})
-		ch := subscribe(t, sub, "sqs://"+name)
-		first := map[string]*message.Message{}
-		for range 2 {
-			msg := next(t, ch)
-			first[msg.Metadata.Get(queue.KeyGroup)] = msg
-		}
-		if len(first) != 2 || first["g0"].UUID != "0" || first["g1"].UUID != "1" || first["g0"].Metadata.Get(queue.KeyDeduplication) != "0" {
-			t.Fatalf("received first %v", first)
-		}
-		select {
-		case msg := <-ch:
-			t.Fatalf("received %s while its group is out", msg.UUID)
-		case <-time.After(300 * time.Millisecond):
-		}
-		first["g1"].Ack()
-		if msg := next(t, ch); msg.UUID != "3" {
-			t.Errorf("received %s, want 3", msg.UUID)
-		} else {
-			msg.Ack()
-		}
-		if msg := next(t, ch); msg.UUID != "5" {
-			t.Errorf("received %s, want 5", msg.UUID)
-		} else {
-			msg.Ack()
-		}
-		first["g0"].Nack()
-		for _, want := range []string{"0", "2", "4"} {
-			msg := next(t, ch)
-			if msg.UUID != want {
-				t.Errorf("received %s, want %s", msg.UUID, want)
-			}
-			msg.Ack()
-		}
-	})
 }
