@@ -131,8 +131,8 @@ func (m *model) receive(t *rapid.T) {
 		t.Fatalf("received %d of queue %d, want %d", len(got), queue, want)
 	}
 	for _, d := range got {
-		x := ready[d.id]
-		if x == nil {
+		x, ok := ready[d.id]
+		if !ok {
 			t.Fatalf("received %s, which is not visible in queue %d", d.id, queue)
 		}
 		delete(ready, d.id)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -122,7 +123,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("emulator: connection closed: %w", io.ErrUnexpectedEOF)
 	}
 	return &http.Response{
-		Status:        http.StatusText(resp.status),
+		Status:        strconv.Itoa(resp.status) + " " + http.StatusText(resp.status),
 		StatusCode:    resp.status,
 		Proto:         "HTTP/1.1",
 		ProtoMajor:    1,

@@ -172,7 +172,10 @@ func (s *Server) deleteTopic(c *call, f form) (nothing, *Error) {
 	if !ok {
 		return nothing{}, nil // deleting is idempotent: SNS API reference (DeleteTopic)
 	}
-	for _, sub := range *v.(*topic).subs.Load() {
+	t := v.(*topic)
+	t.mu.Lock() // so that no subscription is being made
+	defer t.mu.Unlock()
+	for _, sub := range *t.subs.Load() {
 		s.subs.Delete(sub.arn)
 	}
 	return nothing{}, nil

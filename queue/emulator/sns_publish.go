@@ -132,9 +132,6 @@ func (f form) messageAttributes(prefix string) (map[string]attribute, *Error) {
 		if fault := attributeFault(name, a); fault != "" {
 			return nil, errParameterValueInvalid("%s", fault)
 		}
-		if a.dataType == "String.Array" && !json.Valid([]byte(a.value)) {
-			return nil, errParameterValueInvalid("The message attribute '%s' holds no valid JSON array.", clip(name))
-		}
 		out[name] = a
 	}
 	return out, nil

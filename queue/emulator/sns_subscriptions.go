@@ -131,7 +131,7 @@ func (s *Server) subscribe(c *call, f form) (*subscribeOutput, *Error) {
 		return nil, errInvalidParameter("SQS endpoint ARN")
 	}
 	if strings.HasSuffix(endpoint, ".fifo") {
-		return nil, errInvalidParameter("Invalid parameter: Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics")
+		return nil, errInvalidParameter("Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics")
 	}
 	attrs := f.stringMap("Attributes")
 	set, err := new(subscriptionSettings).with(attrs)

@@ -44,7 +44,7 @@ func (s *Server) answerJSON(c *call, target string, body []byte) response {
 	name, ok := strings.CutPrefix(target, sqsTarget)
 	o, known := sqsOperations[name]
 	if !ok || !known {
-		return c.jsonError(errUnknownOperation(target))
+		return c.jsonError(errUnknownOperation(name))
 	}
 	in := o.input()
 	if err := decodeJSON(body, in); err != nil {
