@@ -30,7 +30,9 @@ type actor struct {
 	log   *slog.Logger
 	lease store.Lease
 	meta  meta
-	m     *machine
+	// started is when the execution was; its first step may begin later.
+	started time.Time
+	m       *machine
 
 	status Status // as last committed
 	commit string // the last id of the chain
@@ -199,6 +201,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		a.absorbAll(r.Mailbox)
 		return false, nil
 	}
+	a.alert()
 	a.commit, a.status = c.CommitID, a.m.status()
 	if a.m.replaced != nil {
 		a.recent[a.m.frame.Entries] = a.m.replaced
@@ -219,11 +222,25 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	if a.status != Running {
 		a.c.waiters.tell(a.lease.ID, func() *Execution {
 			x := executionOf(a.lease.ID, a.status, a.meta, *a.m.frame)
-			x.Started, x.NextWake = a.m.start, wake
+			x.Started, x.NextWake = a.started, wake
 			return x
 		})
 	}
 	return true, nil
+}
+
+// alert logs what somebody has to look at, of what was committed just now.
+func (a *actor) alert() {
+	for _, e := range a.m.events {
+		switch e.Type {
+		case ExecutionBlocked:
+			a.log.Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
+		case ExecutionOverdue:
+			a.log.Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
+		case MailDiscarded:
+			a.log.Warn("mail for the saga was discarded", "error", e.Error)
+		}
+	}
 }
 
 // transition builds the commit of what the machine has collected.

@@ -33,8 +33,12 @@ func (a *actor) attempt(undo bool) (result, error) {
 	done := make(chan reply, 1)
 	a.c.busy.Store(&info, true)
 	a.c.running.Go(func() {
-		defer a.c.busy.Delete(&info)
-		done <- protect(ctx, call)
+		r := reply{err: errHandlerExited}
+		defer func() {
+			a.c.busy.Delete(&info)
+			done <- r
+		}()
+		r = protect(ctx, call)
 	})
 
 	// A handler that goes on after its time gets as long again as a lease, and

@@ -242,6 +242,9 @@ func (e *FailedError) Is(target error) bool {
 // answer.
 var errWorkerLost = errors.New("the worker was lost before it answered")
 
+// errHandlerExited is the failure of a handler that ended its goroutine.
+var errHandlerExited = Uncertain(errors.New("the handler called runtime.Goexit"))
+
 // maxMessage bounds an error's text in frames and history.
 const maxMessage = 2048
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/waybill-dev/waybill/saga"
 	"github.com/waybill-dev/waybill/store/memstore"
@@ -68,6 +70,9 @@ func coordinate(t *testing.T, cfg saga.CoordinatorConfig) *saga.Client {
 	if cfg.Store == nil {
 		cfg.Store = memstore.New(memstore.Config{})
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
 	c, err := saga.NewCoordinator(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +89,27 @@ func coordinate(t *testing.T, cfg saga.CoordinatorConfig) *saga.Client {
 	synctest.Wait()
 	return c.Client()
 }
+
+// logTo makes a logger that writes text.
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+// count counts events of a type in an execution's history.
+func count(t *testing.T, c *saga.Client, id string, of saga.EventType) (n int) {
+	t.Helper()
+	h, err := c.History(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range h {
+		if e.Type == of {
+			n++
+		}
+	}
+	return n
+}
+
+// goexit ends the goroutine.
+func goexit() { runtime.Goexit() }
 
 func TestCompletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -122,33 +148,5 @@ func TestUndoesInReverse(t *testing.T) {
 		if got := j.all(); !slices.Equal(got, want) {
 			t.Errorf("handlers ran\n%q, want\n%q", got, want)
 		}
-		h, err := c.History(t.Context(), "1")
-		for _, e := range h {
-			t.Logf("%+v", e)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestRetriesWithBackoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var at []time.Duration
-		begin := time.Now()
-		s := saga.New("trip",
-			saga.Do("A", func(ctx context.Context, s *trip) error {
-				at = append(at, time.Since(begin))
-				if len(at) < 4 {
-					return errors.New("not yet")
-				}
-				return nil
-			}).Retry(saga.Retry{Attempts: 4, Initial: 500 * time.Millisecond, Factor: 4, Jitter: -1}),
-		)
-		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
-		if _, err := s.Run(t.Context(), c, "1", trip{}); err != nil {
-			t.Fatal(err)
-		}
-		t.Log(at)
 	})
 }

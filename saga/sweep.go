@@ -93,6 +93,7 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 		c.release(o.Lease)
 		return
 	}
+	a.log = log
 	if err := a.run(o); err != nil {
 		log.Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
 	}
@@ -102,7 +103,7 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 // have the definition.
 func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 	a := &actor{
-		c: c, lease: o.Lease, status: Status(o.Status), commit: o.Commit,
+		c: c, lease: o.Lease, started: o.Started, status: Status(o.Status), commit: o.Commit,
 		recent: make(map[int][]byte),
 	}
 	a.held(sent, o.Now)
