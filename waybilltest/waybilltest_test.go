@@ -245,3 +245,21 @@ func TestClose(t *testing.T) {
 		t.Error("Redis still listens")
 	}
 }
+
+// Commands take no longer because there are many keys.
+func BenchmarkManyKeys(b *testing.B) {
+	stack := waybilltest.Start(b)
+	ctx := b.Context()
+	pipe := stack.Redis.Pipeline()
+	for i := range 5000 {
+		pipe.Set(ctx, fmt.Sprintf("key-%d", i), "v", time.Hour)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := stack.Redis.Get(ctx, "key-1").Err(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
