@@ -115,6 +115,9 @@ func (c *compiler) operator(name string, arg any) (r rule, reason string, known 
 	default:
 		return nil, "unknown operator", false
 	}
+	if name == "wildcard" && c.limits.sns {
+		return nil, "SNS does not have this operator", true
+	}
 	r, reason = compile(arg)
 	return r, reason, true
 }

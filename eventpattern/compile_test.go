@@ -84,6 +84,13 @@ func TestCompileErrors(t *testing.T) {
 		{dialect: eventpattern.SNSBody, pattern: `{"$or":[{"a":[` + many(100, `"%d"`) + `]},{"b":[` + many(51, `"%d"`) + `]}]}`, because: "more than 150 combinations"},
 		{dialect: eventpattern.SNSBody, pattern: `{"a":[{"numeric":["=",1000000001]}]}`, path: "a", rule: "numeric", because: "is not between -1e9 and 1e9"},
 		{dialect: eventpattern.SNSBody, pattern: `{"a":[{"numeric":["=",0.000001]}]}`, path: "a", rule: "numeric", because: "more than 5 digits"},
+		{dialect: eventpattern.SNSBody, pattern: `{"a":[{"wildcard":"x*"}]}`, path: "a", rule: "wildcard", because: "SNS does not have this operator"},
+		{dialect: eventpattern.SNSBody, pattern: `{"a":[{"prefix":{"equals-ignore-case":"x"}}]}`, path: "a", rule: "prefix", because: "a string is due here, not an object"},
+		{dialect: eventpattern.SNSBody, pattern: `{"a":[{"suffix":{"equals-ignore-case":"x"}}]}`, path: "a", rule: "suffix", because: "a string is due here, not an object"},
+		{dialect: eventpattern.SNSAttributes, pattern: `{"a":[{"anything-but":{"suffix":"x"}}]}`, path: "a", rule: "anything-but", because: "only prefix can in SNS"},
+		{dialect: eventpattern.SNSAttributes, pattern: `{"a":[{"anything-but":{"equals-ignore-case":"x"}}]}`, path: "a", rule: "anything-but", because: "only prefix can in SNS"},
+		{dialect: eventpattern.SNSAttributes, pattern: `{"a":[{"anything-but":{"wildcard":"x"}}]}`, path: "a", rule: "anything-but", because: "only prefix can in SNS"},
+		{dialect: eventpattern.SNSAttributes, pattern: `{"a":[{"anything-but":{"prefix":["x"]}}]}`, path: "a", rule: "anything-but", because: "prefix: a string is due here"},
 		{dialect: 99, pattern: `{"a":["x"]}`, because: "unknown dialect"},
 	} {
 		t.Run(clip(c.pattern), func(t *testing.T) {

@@ -49,7 +49,7 @@
 //
 // # Dialects
 //
-// The three dialects have the same operators, and differ in what they match and in their limits:
+// The three dialects differ in what they match and in their limits:
 //
 //	                EventBridge             SNSBody              SNSAttributes
 //	matches         a JSON event            a JSON body          message attributes
@@ -57,8 +57,11 @@
 //	pattern size    4,096 bytes             256 KiB              256 KiB
 //	keys            unlimited               5, at the top        5
 //	combinations    1,000, of $or           150                  150
-//	numbers         -5e9 to 5e9,            -1e9 to 1e9,         -1e9 to 1e9,
-//	                6 digits after the point, 5 digits after the point, 5 digits after the point
+//	numbers         -5e9 to 5e9             -1e9 to 1e9          -1e9 to 1e9
+//	  after the point  6 digits             5 digits             5 digits
+//
+// SNS does not have "wildcard", nor prefixes and suffixes that ignore case, and its "anything-but" takes no
+// rule but {"prefix"} of one string.
 //
 // The combinations of a filter policy are the product of the numbers of values of its fields, where a
 // value of a nested field counts once a level. Digits of an event's number that are beyond the precision

@@ -11,6 +11,7 @@ type limits struct {
 	combinations int // product of the numbers of values, 0 for no limit
 	number       string
 	decimals     int
+	sns          bool // the operators are those of SNS, which lack some
 }
 
 var dialects = map[Dialect]limits{
@@ -19,8 +20,8 @@ var dialects = map[Dialect]limits{
 	EventBridge: {size: 4096, alternatives: 1000, number: "5e9", decimals: 6},
 
 	// SNS developer guide, "Filter policy constraints in Amazon SNS".
-	SNSBody:       {size: 256 << 10, alternatives: 150, keys: 5, combinations: 150, number: "1e9", decimals: 5},
-	SNSAttributes: {size: 256 << 10, alternatives: 150, keys: 5, combinations: 150, number: "1e9", decimals: 5},
+	SNSBody:       {size: 256 << 10, alternatives: 150, keys: 5, combinations: 150, number: "1e9", decimals: 5, sns: true},
+	SNSAttributes: {size: 256 << 10, alternatives: 150, keys: 5, combinations: 150, number: "1e9", decimals: 5, sns: true},
 }
 
 // check holds a compiled pattern to the limits that concern it as a whole.

@@ -1,6 +1,7 @@
 package eventpattern_test
 
 import (
+	"regexp"
 	"testing"
 
 	"github.com/waybill-dev/waybill/eventpattern"
@@ -147,11 +148,15 @@ var matchCases = []matchCase{
 		[]string{`{"a":"x","d":{"f":"2"}}`}, []string{`{"a":"x"}`, `{"d":{"f":"2"}}`}},
 }
 
+// notOfSNS are the patterns that SNS refuses: with operators that it lacks, or with six digits after the
+// point. TestCompileErrors holds that it does.
+var notOfSNS = regexp.MustCompile(`"wildcard"|ix":\{"equals-ignore-case"|"anything-but":\{"[sew]|-0\.100001`)
+
 func TestMatch(t *testing.T) {
 	for _, dialect := range []eventpattern.Dialect{eventpattern.EventBridge, eventpattern.SNSBody} {
 		for _, c := range matchCases {
-			if dialect == eventpattern.SNSBody && c.pattern == `{"a":[{"numeric":["=",-0.100001]}]}` {
-				continue // six digits are one too many for SNS
+			if dialect == eventpattern.SNSBody && notOfSNS.MatchString(c.pattern) {
+				continue
 			}
 			t.Run(dialect.String()+"/"+c.rule, func(t *testing.T) {
 				p, err := eventpattern.Compile([]byte(c.pattern), dialect)

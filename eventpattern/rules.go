@@ -107,16 +107,16 @@ func (c *compiler) exact(v any) (rule, string) {
 }
 
 func (c *compiler) prefix(arg any) (rule, string) {
-	return affix(arg, func(s string) rule { return hasPrefix(s) }, func(s string) rule { return prefixFold(s) })
+	return c.affix(arg, func(s string) rule { return hasPrefix(s) }, func(s string) rule { return prefixFold(s) })
 }
 
 func (c *compiler) suffix(arg any) (rule, string) {
-	return affix(arg, func(s string) rule { return hasSuffix(s) }, func(s string) rule { return suffixFold(s) })
+	return c.affix(arg, func(s string) rule { return hasSuffix(s) }, func(s string) rule { return suffixFold(s) })
 }
 
-func affix(arg any, plain, fold func(string) rule) (rule, string) {
+func (c *compiler) affix(arg any, plain, fold func(string) rule) (rule, string) {
 	compile := plain
-	if fields, ok := arg.(map[string]any); ok && len(fields) == 1 {
+	if fields, ok := arg.(map[string]any); ok && len(fields) == 1 && !c.limits.sns {
 		if inner, ok := fields["equals-ignore-case"]; ok {
 			arg, compile = inner, fold
 		}
@@ -214,12 +214,16 @@ func (c *compiler) anythingButRule(fields map[string]any) (rule, string) {
 	}
 	for name, arg := range fields {
 		switch name {
-		case "prefix", "suffix", "equals-ignore-case", "wildcard":
+		case "prefix":
+		case "suffix", "equals-ignore-case", "wildcard":
+			if c.limits.sns {
+				return nil, fmt.Sprintf("%q cannot be negated: only prefix can in SNS", name)
+			}
 		default:
 			return nil, fmt.Sprintf("%q cannot be negated: only prefix, suffix, equals-ignore-case and wildcard can", clip(name))
 		}
 		list, ok := arg.([]any)
-		if !ok {
+		if !ok || c.limits.sns {
 			list = []any{arg}
 		}
 		if len(list) == 0 {

@@ -159,6 +159,7 @@ var filterRules = []rule{
 			topic, queue := p.topic(), p.arn(p.queue())
 			for _, bad := range []string{
 				`nonsense`, `[]`, `{"a":"x"}`, `{"a":[{"like":"x"}]}`, `{"a":[{"numeric":["<",5,">",1]}]}`, `{"a":{"b":["x"]}}`, `{"a":[]}`,
+				`{"a":[{"wildcard":"x*"}]}`, `{"a":[{"anything-but":{"suffix":"x"}}]}`,
 			} {
 				_, err := p.trySubscribe(topic, queue, "FilterPolicy", bad)
 				p.refused(err, "InvalidParameter", bad)

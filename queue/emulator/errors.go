@@ -147,6 +147,12 @@ func errMalformed(format string, args ...any) *Error {
 	}
 }
 
+func errTooLong(most int) *Error {
+	err := errMalformed("The request's body cannot be read, or is longer than %d bytes.", most)
+	err.Status = http.StatusRequestEntityTooLarge
+	return err
+}
+
 // clip shortens what a caller sent, so that an error never repeats more than a line of it.
 func clip(s string) string {
 	const limit = 256

@@ -120,6 +120,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 		contains                                string
 	}{
 		{"too long", "POST", "application/x-amz-json-1.0", "AmazonSQS.SendMessage", strings.Repeat(" ", 8<<20+1), 413, "SerializationException"},
+		{"a form too long", "POST", "application/x-www-form-urlencoded", "", "Action=Publish&Message=" + strings.Repeat("x", 1<<20), 413, "MalformedInput"},
 		{"another service", "POST", "application/x-amz-json-1.0", "DynamoDB_20120810.ListTables", "{}", 400, "UnknownOperationException"},
 		{"no action", "POST", "application/x-www-form-urlencoded", "", "Version=2010-03-31", 400, "MissingAction"},
 		{"no protocol", "POST", "text/plain", "", "hello", 400, "X-Amz-Target"},

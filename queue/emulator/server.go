@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -19,9 +20,12 @@ const (
 	DefaultAddr    = "127.0.0.1:4566"
 )
 
-// maxRequestBody bounds what is read of one request. A batch carries at most 1 MiB, which JSON escapes
-// or base64 may swell.
-const maxRequestBody = 8 << 20
+// Bounds on what is read of one request. A batch of SQS carries at most 1 MiB and one of SNS 256 KiB, which
+// escapes may swell sixfold in JSON and threefold in a form.
+const (
+	maxRequestBody = 8 << 20
+	maxForm        = 1 << 20
+)
 
 // Config says how a [Server] behaves. Its zero value is good.
 type Config struct {
@@ -147,13 +151,15 @@ func (s *Server) answer(r *http.Request, base string) response {
 }
 
 func readBody(r *http.Request) ([]byte, *Error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequestBody+1))
-	if err != nil || len(body) > maxRequestBody {
-		e := errMalformed("The request's body cannot be read, or is longer than %d bytes.", maxRequestBody)
-		e.Status = http.StatusRequestEntityTooLarge
-		return nil, e
+	var body bytes.Buffer
+	if n := r.ContentLength; n > 0 && n <= maxRequestBody {
+		body.Grow(int(n) + bytes.MinRead) // with room to find the end
 	}
-	return body, nil
+	n, err := body.ReadFrom(io.LimitReader(r.Body, maxRequestBody+1))
+	if err != nil || n > maxRequestBody {
+		return nil, errTooLong(maxRequestBody)
+	}
+	return body.Bytes(), nil
 }
 
 // regionOf returns the region of the credential scope that a request is signed for.

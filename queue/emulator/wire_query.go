@@ -66,6 +66,9 @@ func parseForm(r *http.Request, body []byte) (form, *Error) {
 		if err != nil || mediaType != "application/x-www-form-urlencoded" {
 			return form{}, errMalformed("A request is either AWS JSON 1.0 with an X-Amz-Target header, or a form (application/x-www-form-urlencoded) with an Action.")
 		}
+		if len(body) > maxForm {
+			return form{}, errTooLong(maxForm)
+		}
 		posted, err := url.ParseQuery(string(body))
 		if err != nil {
 			return form{}, errMalformed("The form cannot be parsed: %v.", err)
@@ -77,9 +80,15 @@ func parseForm(r *http.Request, body []byte) (form, *Error) {
 	return newForm(values), nil
 }
 
+// maxParameterName bounds the names that are taken apart, of which the longest has less than 100 bytes.
+const maxParameterName = 256
+
 func newForm(values url.Values) form {
 	f := form{Values: values, members: make(map[string]bool)}
 	for name := range values {
+		if len(name) > maxParameterName {
+			continue // no operation has such a parameter
+		}
 		for i := range len(name) + 1 {
 			if (i == len(name) || name[i] == '.') && i > 0 && isDigit(name[i-1]) {
 				f.members[name[:i]] = true
