@@ -14,7 +14,8 @@
 //	}
 //
 // All fields must match, each by one of its values. Fields that the pattern does not name are free.
-// [Compile] reads a pattern, and [Pattern.Match] asks it about an event.
+// [Compile] reads a pattern, and [Pattern.Match] asks it about an event; [ParseEvent] reads an event once
+// for many patterns.
 //
 // # Values
 //

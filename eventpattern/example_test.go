@@ -46,3 +46,27 @@ func ExamplePattern_MatchAttributes() {
 	// Output:
 	// true
 }
+
+// An event is read once for all the rules that may want it.
+func ExampleParseEvent() {
+	rules := map[string]string{
+		"expensive": `{"fare": [{"numeric": [">=", 50]}]}`,
+		"far":       `{"distance": [{"numeric": [">=", 20]}]}`,
+	}
+	event, err := eventpattern.ParseEvent([]byte(`{"fare": 64.5, "distance": 4}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for name, rule := range rules {
+		p, err := eventpattern.Compile([]byte(rule), eventpattern.EventBridge)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(name, p.MatchEvent(event))
+	}
+	// Unordered output:
+	// expensive true
+	// far false
+}

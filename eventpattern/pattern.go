@@ -3,6 +3,7 @@ package eventpattern
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -64,27 +65,46 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Match reports whether a JSON event matches. The error says that the event is not a JSON object; the
-// pattern matches no such thing.
+// Match reports whether a JSON event matches. The error says that the event is not a JSON object; no
+// pattern matches such a thing. To ask several patterns about one event, use [ParseEvent].
 func (p *Pattern) Match(event []byte) (bool, error) {
-	v, err := decode(event)
+	e, err := ParseEvent(event)
 	if err != nil {
-		return false, fmt.Errorf("eventpattern: the event is not valid JSON: %w", err)
+		return false, err
 	}
-	root, ok := v.(map[string]any)
-	if !ok {
-		return false, fmt.Errorf("eventpattern: the event is not a JSON object")
-	}
-	return p.match(root), nil
+	return p.MatchEvent(e), nil
 }
 
-func (p *Pattern) match(root map[string]any) bool {
+// MatchAttributes reports whether message attributes match.
+func (p *Pattern) MatchAttributes(attrs map[string]Attribute) bool {
+	return p.MatchEvent(AttributesEvent(attrs))
+}
+
+// MatchEvent reports whether an event matches.
+func (p *Pattern) MatchEvent(e *Event) bool {
 	for _, o := range p.alternatives {
-		if o.match(root, root) {
+		if o.match(e.root, e.root) {
 			return true
 		}
 	}
 	return false
+}
+
+// Event is what patterns are asked about, read once for all of them. It never changes, and may be used from
+// many goroutines at once.
+type Event struct{ root map[string]any }
+
+// ParseEvent reads a JSON event. It is an error if that is not a JSON object.
+func ParseEvent(src []byte) (*Event, error) {
+	v, err := decode(src)
+	if err != nil {
+		return nil, fmt.Errorf("eventpattern: the event is not valid JSON: %w", err)
+	}
+	root, ok := v.(map[string]any)
+	if !ok {
+		return nil, errors.New("eventpattern: the event is not a JSON object")
+	}
+	return &Event{root}, nil
 }
 
 // Attribute is a message attribute of SNS.
@@ -93,8 +113,8 @@ type Attribute struct {
 	Value string // for a String.Array, a JSON array
 }
 
-// MatchAttributes reports whether message attributes match a pattern of the dialect [SNSAttributes].
-func (p *Pattern) MatchAttributes(attrs map[string]Attribute) bool {
+// AttributesEvent makes an event of message attributes, for patterns of the dialect [SNSAttributes].
+func AttributesEvent(attrs map[string]Attribute) *Event {
 	root := make(map[string]any, len(attrs))
 	for name, a := range attrs {
 		switch a.Type {
@@ -109,7 +129,7 @@ func (p *Pattern) MatchAttributes(attrs map[string]Attribute) bool {
 			}
 		}
 	}
-	return p.match(root)
+	return &Event{root}
 }
 
 // decode reads one JSON value, with numbers as they are written.

@@ -13,16 +13,11 @@ import (
 // What cannot be delivered goes to the subscription's dead-letter queue, or is lost, as with SNS.
 func (s *Server) deliver(c *call, p *publication) {
 	now := s.clock.Now()
-	var attrs map[string]eventpattern.Attribute
+	seen := sight{publication: p}
 	for _, sub := range *p.topic.subs.Load() {
 		set := sub.set.Load()
-		if set.filter != nil {
-			if attrs == nil && !set.onBody {
-				attrs = patternAttributes(p.attrs)
-			}
-			if !set.wants(p, attrs) {
-				continue
-			}
+		if !seen.by(set) {
+			continue
 		}
 		body, attrs := p.message, p.attrs
 		if !set.raw {
@@ -42,12 +37,31 @@ func (s *Server) deliver(c *call, p *publication) {
 	}
 }
 
-func (set *subscriptionSettings) wants(p *publication, attrs map[string]eventpattern.Attribute) bool {
-	if set.onBody {
-		ok, err := set.filter.Match([]byte(p.message))
-		return ok && err == nil // a body that is no JSON matches no policy
+// sight is a publication as filter policies see it, read when the first asks.
+type sight struct {
+	*publication
+	attributes *eventpattern.Event
+	body       *eventpattern.Event
+	noBody     bool // the message is no JSON object, and matches no policy
+}
+
+// by reports whether a subscription's filter policy lets the publication through.
+func (s *sight) by(set *subscriptionSettings) bool {
+	if set.filter == nil {
+		return true
 	}
-	return set.filter.MatchAttributes(attrs)
+	if !set.onBody {
+		if s.attributes == nil {
+			s.attributes = eventpattern.AttributesEvent(patternAttributes(s.attrs))
+		}
+		return set.filter.MatchEvent(s.attributes)
+	}
+	if s.body == nil && !s.noBody {
+		var err error
+		s.body, err = eventpattern.ParseEvent([]byte(s.message))
+		s.noBody = err != nil
+	}
+	return !s.noBody && set.filter.MatchEvent(s.body)
 }
 
 func patternAttributes(in map[string]attribute) map[string]eventpattern.Attribute {
