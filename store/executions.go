@@ -60,9 +60,10 @@ type Executions interface {
 	// the execution that has.
 	Due(ctx context.Context, partitions []int, limit int, d time.Duration) ([]string, error)
 
-	// Purge deletes an execution that has ended, whose retention has run out
-	// and whose outbox is empty, and leaves a tombstone for d. It reports
-	// whether it did; an execution that is missing already is purged.
+	// Purge deletes an execution that has ended and was released, whose
+	// retention has run out and whose outbox is empty, and leaves a tombstone
+	// for d. It reports whether it did; an execution that is missing already is
+	// purged.
 	Purge(ctx context.Context, id string, d time.Duration) (bool, error)
 
 	// Get returns an execution's record.

@@ -87,8 +87,10 @@ func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, 
 	case x.until > now:
 		p.timers[r.ID] = x.until
 		return nil, &store.HeldError{ID: r.ID, Until: millis(x.until)}
-	case x.ended && len(x.outbox) == 0:
-		p.timers[r.ID] = x.wake
+	case x.ended && len(x.outbox) == 0 && x.wake != 0:
+		if x.wake > now {
+			p.timers[r.ID] = x.wake
+		}
 		return nil, fmt.Errorf("open %q: %w", r.ID, store.ErrEnded)
 	case x.wake > now && x.posted == x.absorbed:
 		p.timers[r.ID] = x.wake
@@ -254,7 +256,7 @@ func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, er
 		delete(p.timers, id)
 		return true, nil
 	}
-	if !x.ended || x.wake > now || x.until > now || len(x.outbox) > 0 {
+	if !x.ended || x.wake == 0 || x.wake > now || len(x.outbox) > 0 {
 		return false, nil
 	}
 	delete(p.executions, id)

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill-dev/waybill/store"
 	"github.com/waybill-dev/waybill/store/redisstore"
@@ -230,4 +233,105 @@ func trace(t *testing.T, tg target) string {
 	})
 	step("Forget", func() (any, error) { return nil, st.Forget(ctx, "k2", "t1") })
 	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// TestRepairs: timers are hints, and calls put right what they find wrong.
+func TestRepairs(t *testing.T) {
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			tg := server.new(t)
+			tg.partitions = 1
+			st := tg.open(t)
+			ctx := t.Context()
+			timers, tombstones := tg.namespace+":{p0}:t", tg.namespace+":{p0}:z"
+			ok := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			stray := func(id string) {
+				t.Helper()
+				ok(tg.client.ZAdd(ctx, timers, redis.Z{Member: id, Score: 1}).Err())
+			}
+			open := func(id string, want error) {
+				t.Helper()
+				var held *store.HeldError
+				var wait *store.NotDueError
+				_, err := st.Open(ctx, store.OpenRequest{ID: id, Nonce: "other", Lease: time.Hour})
+				if !errors.Is(err, want) && !(want == nil && (errors.As(err, &held) || errors.As(err, &wait))) {
+					t.Fatalf("open %q: %v", id, err)
+				}
+			}
+			timer := func(id, want string) {
+				t.Helper()
+				score, err := tg.client.ZScore(ctx, timers, id).Result()
+				got := "none"
+				if err == nil {
+					got = tg.showNumber(score)
+				}
+				if got != want {
+					t.Errorf("the timer of %q is %s, want %s", id, got, want)
+				}
+			}
+			start := func(id string, wake time.Duration, nonce string) {
+				t.Helper()
+				_, err := st.Start(ctx, store.StartRequest{
+					ID: id, Match: "m", Index: "i", Commit: "c0", Wake: wake, Nonce: nonce, Lease: time.Hour,
+				})
+				ok(err)
+			}
+			finish := func(id string, wake time.Time) {
+				t.Helper()
+				start(id, 0, "n")
+				_, err := st.Commit(ctx, &store.Commit{
+					Lease: store.Lease{ID: id, Epoch: 1, Nonce: "n"}, Previous: "c0", CommitID: "c1", Next: store.End, Wake: wake,
+				})
+				ok(err)
+			}
+
+			stray("missing")
+			open("missing", store.ErrNotFound)
+			timer("missing", "none")
+			stray("missing")
+			purged, err := st.Purge(ctx, "missing", time.Hour)
+			if ok(err); !purged {
+				t.Error("what is missing was not purged")
+			}
+			timer("missing", "none")
+
+			start("parked", 5*time.Hour, "")
+			stray("parked")
+			open("parked", nil)
+			timer("parked", "now+5h")
+
+			start("held", 0, "n")
+			stray("held")
+			open("held", nil)
+			timer("held", "now+1h")
+
+			finish("kept", tg.now().Add(7*time.Hour))
+			stray("kept")
+			open("kept", store.ErrEnded)
+			timer("kept", "now+7h")
+
+			// What Due has hidden while it waits to be purged stays hidden.
+			finish("old", tg.now().Add(-time.Hour))
+			_, err = st.Due(ctx, []int{0}, 9, 3*time.Hour)
+			ok(err)
+			open("old", store.ErrEnded)
+			timer("old", "now+3h")
+
+			// Tombstones that have served go with the next one that is set.
+			_, err = st.Purge(ctx, "old", time.Millisecond)
+			ok(err)
+			tg.advance(time.Millisecond)
+			finish("older", tg.now().Add(-time.Hour))
+			_, err = st.Purge(ctx, "older", time.Hour)
+			ok(err)
+			if got := tg.client.ZRange(ctx, tombstones, 0, -1).Val(); !slices.Equal(got, []string{"older"}) {
+				t.Errorf("the tombstones are %q, want the last one's", got)
+			}
+		})
+	}
 }

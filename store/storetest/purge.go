@@ -104,6 +104,29 @@ var purgeRules = []rule{
 			e.unchanged("a", func() { e.purge("a", false) })
 		},
 	},
+	{
+		name: "keeps an execution that was not released",
+		says: "an execution that ended and was not released is opened again, and its retention is not lost",
+		check: func(e *env) {
+			e.start("a")
+			o := e.open("a", brief)
+			c := follow(o, "c1")
+			c.Next, c.Outbox = store.End, []byte("send")
+			e.commit(c)
+			e.commit(then(c, "c2")) // has sent, and dies before it ends for good
+			e.unchanged("a", func() { e.purge("a", false) })
+			e.Advance(brief)
+			e.isDue("a")
+			e.unchanged("a", func() { e.purge("a", false) })
+			o = e.open("a", long)
+			e.same("ended", o.Ended, true)
+			c = follow(o, "c3")
+			c.Next, c.Wake = store.End, o.Now.Add(long)
+			e.commit(c)
+			e.is(e.refused("a"), store.ErrEnded)
+			e.unchanged("a", func() { e.purge("a", false) })
+		},
+	},
 }
 
 // purge purges, and checks whether it did.

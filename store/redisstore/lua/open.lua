@@ -1,4 +1,5 @@
--- open: take the lease on an execution that has something to do.
+-- open: take the lease on an execution that has something to do. Of one that it
+-- refuses it puts the timer right, which is but a hint.
 -- include now
 -- include gone
 -- include mail
@@ -35,8 +36,10 @@ else
     redis.call('ZADD', KEYS[3], held, ARGV[1])
     return {'HELD', held}
   end
-  if x[17] and not x[12] then
-    redis.call('ZADD', KEYS[3], wake, ARGV[1])
+  if x[17] and not x[12] and wake ~= 0 then
+    if wake > at then
+      redis.call('ZADD', KEYS[3], wake, ARGV[1])
+    end
     return {'ENDED', wake}
   end
   if wake > at and posted == trimmed then

@@ -7,10 +7,11 @@
 --       7 its index (zset)
 -- ARGV  1 id  2 format version  3 tombstone in ms  4 index name
 -- returns {'OK'}    purged, or missing already
---         {'KEPT'}  not ended, not due, held, with an outbox, or in another index
+--         {'KEPT'}  not ended, not released, its retention runs, with an
+--                   outbox, or in another index
 --         {'VERSION', version}      written in another format
 local at = now()
-local x = redis.call('HMGET', KEYS[1], 'v', 'z', 'w', 'l', 'o', 'ix')
+local x = redis.call('HMGET', KEYS[1], 'v', 'z', 'w', 'o', 'ix')
 if not x[1] then
   redis.call('ZREM', KEYS[5], ARGV[1])
   return {'OK'}
@@ -18,7 +19,8 @@ end
 if x[1] ~= ARGV[2] then
   return {'VERSION', x[1]}
 end
-if not x[2] or tonumber(x[3]) > at or tonumber(x[4]) > at or x[5] or x[6] ~= ARGV[4] then
+local wake = tonumber(x[3])
+if not x[2] or wake == 0 or wake > at or x[4] or x[5] ~= ARGV[4] then
   return {'KEPT'}
 end
 for i = 5, 7 do
