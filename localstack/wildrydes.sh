@@ -20,7 +20,7 @@ queue() {
 	awslocal sqs create-queue --queue-name "$1" --tags "{\"$managed\": \"true\"}" --attributes '{
 		"VisibilityTimeout": "5",
 		"MessageRetentionPeriod": "345600",
-		"RedrivePolicy": '"$(text "{\"deadLetterTargetArn\": \"$dead_letter\", \"maxReceiveCount\": \"5\"}")"',
+		"RedrivePolicy": '"$(text "{\"deadLetterTargetArn\": \"$dead_letter\", \"maxReceiveCount\": \"8\"}")"',
 		"Policy": '"$(text "${2-}")"'
 	}'
 }
