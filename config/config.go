@@ -12,6 +12,7 @@ import (
 	koanfmaps "github.com/knadh/koanf/maps"
 	"github.com/knadh/koanf/v2"
 
+	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/queue"
 )
 
@@ -42,6 +43,7 @@ type Config struct {
 	Redis Redis
 
 	endpoints map[string]queue.Endpoint
+	wiring    pipeline.Wiring
 	sources   map[string]Source
 	values    map[string]string // as they are shown: secrets masked
 	file      Source
@@ -140,6 +142,8 @@ func Load(opts ...Option) (*Config, error) {
 		sources:  map[string]Source{},
 		declared: map[string]Source{},
 		invented: map[string]Source{},
+
+		filterNames: map[string]bool{},
 	}
 	file := findFile(o)
 	if file.Name != "" {
@@ -173,7 +177,9 @@ type loader struct {
 	sources  map[string]Source // where each value comes from
 	declared map[string]Source // the endpoints that file and options name
 	invented map[string]Source // those that only the environment names
-	problems problems
+
+	filterNames map[string]bool // the filters that the file names
+	problems    problems
 }
 
 // merge returns how a layer is put over those below it: an address of Redis
@@ -246,6 +252,7 @@ func (l *loader) config(file Source) (*Config, error) {
 		AWS       AWS
 		Redis     Redis
 		Endpoints map[string]queue.Endpoint
+		Filters   pipeline.Wiring
 	}
 	err := l.k.UnmarshalWithConf("", &raw, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		ErrorUnused: true,
@@ -257,8 +264,8 @@ func (l *loader) config(file Source) (*Config, error) {
 	}
 	c := &Config{
 		Namespace: raw.Namespace, AWS: raw.AWS, Redis: raw.Redis,
-		endpoints: map[string]queue.Endpoint{},
-		sources:   l.sources, values: map[string]string{}, file: file,
+		endpoints: map[string]queue.Endpoint{}, wiring: raw.Filters,
+		sources: l.sources, values: map[string]string{}, file: file,
 	}
 	for key, value := range l.k.All() {
 		c.values[key] = formatValue(value)
@@ -275,6 +282,7 @@ func (l *loader) config(file Source) (*Config, error) {
 	if c.Namespace != "" && !namespaceRule.MatchString(c.Namespace) {
 		l.problems.add(l.sources["namespace"], "namespace", "is %q; want 1 to 40 letters, digits, - or _", c.Namespace)
 	}
+	l.checkWiring(c.wiring, slices.Sorted(maps.Keys(c.endpoints)))
 	l.checkAWS(c.AWS)
 	l.checkRedis(c.Redis)
 	if err := l.problems.err(); err != nil {

@@ -66,6 +66,12 @@
 //	        filter: {success: ["true"], fare: [{numeric: [">=", 50]}]}
 //	        filter_scope: MessageAttributes   # or MessageBody
 //
+//	filters:                         # the routes of a pipeline's filters, over those in the code
+//	  charge:
+//	    from: fares
+//	    to: [charged, audit]
+//	    outlets: {declined: [refused]}
+//
 // [queue.Endpoint] tells what each setting of an endpoint means, and its default
 // and bounds. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
 // may also be a text of JSON.
@@ -91,5 +97,8 @@
 // fits several settings is an error. Any other makes an endpoint, whose name is
 // in lower case with - for _, and whose setting is the longest that the
 // variable ends with; that endpoint needs its URL. So an endpoint whose name
-// has other characters must stand in the file.
+// has other characters must stand in the file. The route of a filter is set by
+// WAYBILL_FILTERS_<NAME>_FROM and WAYBILL_FILTERS_<NAME>_TO, likewise.
+//
+//	p, err := pipeline.New(pipeline.Config{Wiring: cfg.Wiring(), ...})
 package config

@@ -52,6 +52,9 @@ func (l *loader) variable(source Source, variables map[string]string, names map[
 	if strings.HasPrefix(source.Name, endpointPrefix) {
 		return l.endpointVariable(source, names)
 	}
+	if strings.HasPrefix(source.Name, filterPrefix) {
+		return l.filterVariable(source)
+	}
 	known := []string{fileVariable}
 	for section, fields := range sections {
 		for _, f := range fields {
@@ -94,8 +97,7 @@ func (l *loader) endpointVariables() map[string][]target {
 // endpointVariableName returns WAYBILL_ENDPOINTS_FARES_COMPLETED_URL for the
 // URL of fares-completed, fares.completed and fares_completed.
 func endpointVariableName(endpoint string, f field) string {
-	name := strings.NewReplacer("-", "_", ".", "_").Replace(endpoint)
-	return endpointPrefix + strings.ToUpper(name+"_"+f.name)
+	return endpointPrefix + variableName(endpoint) + "_" + strings.ToUpper(f.name)
 }
 
 // endpointVariable finds the setting that WAYBILL_ENDPOINTS_<NAME>_<FIELD>

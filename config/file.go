@@ -98,6 +98,8 @@ func (p *fileParser) top(root *yaml.Node) {
 		switch fields, ok := sections[key]; {
 		case key == endpointsSection:
 			p.endpoints(value)
+		case key == filtersSection:
+			p.filters(value)
 		case ok && key != "":
 			p.section(key, fields, value)
 		default:

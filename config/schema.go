@@ -107,6 +107,14 @@ func parseKey(key string) (internal string, f field, ok bool) {
 		f, ok := findField(endpointFields, rest[i+1:])
 		return join(section, rest[:i], f.name), f, ok && nameRule.MatchString(rest[:i])
 	}
+	if section == filtersSection {
+		i := strings.LastIndexByte(rest, '.')
+		if i < 0 {
+			return "", field{}, false
+		}
+		f, ok := findField(filterFields, rest[i+1:])
+		return join(section, rest[:i], f.name), f, ok && nameRule.MatchString(rest[:i])
+	}
 	f, ok = findField(sections[section], rest)
 	return join(section, f.name), f, ok
 }
@@ -131,7 +139,7 @@ func fieldNames(fields []field) []string {
 func topKeys() []string {
 	keys := fieldNames(sections[""])
 	keys = append(keys, sectionOrder[1:]...)
-	return append(keys, endpointsSection)
+	return append(keys, endpointsSection, filtersSection)
 }
 
 // settingKeys are all keys outside endpoints, as people write them.

@@ -54,7 +54,7 @@ func (c *Config) Values() []Value {
 			}
 		}
 	}
-	return list
+	return append(list, c.wiringValues()...)
 }
 
 func (c *Config) value(key string, fallback any) Value {

@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"dlq":           {"queue", "store"},
 	"bus":           {"eventpattern", "queue", "store", "saga"},
 
-	"config":      {"queue"},
+	"config":      {"pipeline", "queue"},
 	"waybilltest": {"queue", "queue/emulator", "queue/topology", "store", "store/redisstore"},
 
 	"cmd/...":      {"...", "cmd/..."},
