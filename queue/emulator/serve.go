@@ -104,8 +104,8 @@ func (s *Server) Client() *http.Client {
 type transport struct{ server *Server }
 
 // RoundTrip answers a request. A dropped request or answer is an error that wraps io.ErrUnexpectedEOF.
-// An answer is given even if the context has ended meanwhile, so that a client which cancels a receive
-// as a message arrives does not lose it until its visibility ends.
+// An answer that says something is given even if the context has ended meanwhile, so that a client which
+// cancels a receive as a message arrives does not lose it until its visibility ends.
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		closeBody(r)
@@ -118,10 +118,10 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp := t.server.answer(in, r.URL.Scheme+"://"+r.URL.Host)
 	closeBody(r)
+	if err := r.Context().Err(); err != nil && (resp.drop || len(resp.body) <= len("{}")) {
+		return nil, err
+	}
 	if resp.drop {
-		if err := r.Context().Err(); err != nil {
-			return nil, err
-		}
 		return nil, fmt.Errorf("emulator: connection closed: %w", io.ErrUnexpectedEOF)
 	}
 	return &http.Response{
