@@ -21,10 +21,11 @@ import (
 // and the suite closes fifty subscribers in turn.
 func TestUniversal(t *testing.T) {
 	on(t, func(t *testing.T, s *server) {
+		t.Parallel() // it mostly waits
 		ns := testserver.Namespace(t)
-		grace := time.Second
+		grace := 5 * time.Second
 		if s.emulator != nil {
-			grace = 20 * time.Millisecond
+			grace = time.Millisecond
 		}
 		tests.TestPubSub(t, tests.Features{
 			Persistent:        true,
