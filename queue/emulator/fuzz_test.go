@@ -94,6 +94,20 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
+func FuzzLoneSurrogate(f *testing.F) {
+	f.Add(`"\ud83d\ude00 \ud83d \\ud83d \u00e4"`)
+	f.Add(`"\ude00\ud83d"`)
+	f.Fuzz(func(t *testing.T, s string) {
+		var got string
+		if strings.ContainsRune(s, utf8.RuneError) || strings.Contains(strings.ToLower(s), `\ufffd`) || json.Unmarshal([]byte(s), &got) != nil {
+			return
+		}
+		if replaced := strings.ContainsRune(got, utf8.RuneError); replaced != hasLoneSurrogate([]byte(s)) {
+			t.Errorf("hasLoneSurrogate(%s) = %v, want %v", s, !replaced, replaced)
+		}
+	})
+}
+
 func FuzzForm(f *testing.F) {
 	f.Add("Attributes.entry.1.key=a&Attributes.entry.1.value=b&Tags.member.1.Key=x")
 	f.Add("a.1=x&a.2=y&a.4=z&a.1.1.1=w")

@@ -122,6 +122,12 @@ func TestRefusals(t *testing.T) {
 			_, err := queues.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageGroupId: aws.String("a b")})
 			return err
 		}, "InvalidParameterValue", "MessageGroupId"},
+		{"a list of values", func(ctx context.Context) error {
+			_, err := queues.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageAttributes: map[string]sqstypes.MessageAttributeValue{
+				"a": {DataType: aws.String("String"), StringListValues: []string{"x"}},
+			}})
+			return err
+		}, "UnsupportedOperation", "list values"},
 		{"an empty trace header", func(ctx context.Context) error {
 			_, err := queues.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String("x"), MessageSystemAttributes: map[string]sqstypes.MessageSystemAttributeValue{
 				"AWSTraceHeader": {DataType: aws.String("Number"), StringValue: aws.String("1")},

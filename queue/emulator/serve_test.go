@@ -129,6 +129,8 @@ func TestRequestsThatAreNone(t *testing.T) {
 		{"a browser", "GET", "", "", "", 400, "MissingAction"},
 		{"SQS by the Query protocol", "POST", "application/x-www-form-urlencoded", "", "Action=ListQueues&Version=2012-11-05", 400, "UnsupportedOperation"},
 		{"no UTF-8", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", "{\"QueueNamePrefix\":\"\xff\"}", 400, "UTF-8"},
+		{"half a character", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", `{"QueueNamePrefix":"\ud83d x"}`, 400, "UTF-8"},
+		{"a character of two halves", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", `{"QueueNamePrefix":"\\ud83d \ud83d\ude00"}`, 200, "{}"},
 		{"a wrong type", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", `{"MaxResults":"x"}`, 400, "MaxResults"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

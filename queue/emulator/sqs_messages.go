@@ -10,9 +10,11 @@ import (
 
 // wireAttribute is a message attribute as requests carry it.
 type wireAttribute struct {
-	DataType    string
-	StringValue *string
-	BinaryValue []byte
+	DataType         string
+	StringValue      *string
+	BinaryValue      []byte
+	StringListValues []string
+	BinaryListValues [][]byte
 }
 
 func (a wireAttribute) attribute() attribute {
@@ -48,7 +50,22 @@ type outgoing struct {
 
 // size is what the message counts for: body and attributes, as the SQS developer guide has it.
 func (o *outgoing) size() int {
-	return len(o.MessageBody) + attributesSize(fromWire(o.MessageAttributes))
+	size := len(o.MessageBody)
+	for name, a := range o.MessageAttributes {
+		size += len(name) + len(a.DataType) + len(a.attribute().value)
+	}
+	return size
+}
+
+// hasLists reports whether an attribute has the values that the API reserves for later (SQS API reference,
+// MessageAttributeValue).
+func (o *outgoing) hasLists() bool {
+	for _, a := range o.MessageAttributes {
+		if len(a.StringListValues) > 0 || len(a.BinaryListValues) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // message checks what is to be sent to a queue with these settings, and makes a message of it.
@@ -56,11 +73,14 @@ func (s *Server) message(o *outgoing, set settings, now time.Time) (arrival, *Er
 	if o.MessageBody == "" {
 		return arrival{}, errMissingParameter("MessageBody")
 	}
+	if o.hasLists() {
+		return arrival{}, errUnsupported("Message attribute list values in SendMessage operation are not supported.")
+	}
 	attrs := fromWire(o.MessageAttributes)
 	if fault := attributesFault(attrs); fault != "" {
 		return arrival{}, errInvalidParameterValue("%s", fault)
 	}
-	if len(o.MessageBody)+attributesSize(attrs) > set.maxSize {
+	if o.size() > set.maxSize {
 		return arrival{}, errInvalidParameterValue("One or more parameters are invalid. Reason: Message must be shorter than %d bytes.", set.maxSize)
 	}
 	if !validText(o.MessageBody) {

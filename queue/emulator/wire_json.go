@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -71,7 +72,7 @@ func decodeJSON(body []byte, in any) *Error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	if !utf8.Valid(body) {
+	if !utf8.Valid(body) || hasLoneSurrogate(body) {
 		return errMalformed("The request's body is not valid UTF-8.")
 	}
 	err := json.Unmarshal(body, in)
@@ -82,6 +83,38 @@ func decodeJSON(body []byte, in any) *Error {
 		return errMalformed("%s must be %s, not %s.", typed.Field, typed.Type, typed.Value)
 	}
 	return errMalformed("The request's body is not valid JSON: %v.", err)
+}
+
+// hasLoneSurrogate reports whether a JSON text has a \u escape of half a character. Package json would put
+// another character in its place.
+func hasLoneSurrogate(body []byte) bool {
+	for {
+		i := bytes.IndexByte(body, '\\')
+		if i < 0 || i+1 == len(body) {
+			return false
+		}
+		r := escaped(body[i:])
+		switch {
+		case !utf16.IsSurrogate(r):
+			body = body[i+2:]
+		case utf16.DecodeRune(r, escaped(body[i+6:])) == utf8.RuneError:
+			return true
+		default:
+			body = body[i+12:]
+		}
+	}
+}
+
+// escaped returns the code unit of the \u escape that s starts with, or 0 if it starts with none.
+func escaped(s []byte) rune {
+	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(s[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
 }
 
 func (c *call) header(contentType string, body []byte) http.Header {
