@@ -105,7 +105,9 @@ func (c *Client) wait(ctx context.Context, id string, told <-chan *Execution, pa
 		if err != nil {
 			return nil, err
 		}
-		if x.Status != Running {
+		// Where there is mail, an order that was given before is yet to be
+		// followed.
+		if x.Status != Running && x.UnreadMail == 0 {
 			return x, nil
 		}
 		timer.Reset(next)
