@@ -215,6 +215,28 @@ func TestOpenUnreachable(t *testing.T) {
 	}
 }
 
+// TestDialTimeouts: a dial that times out is tried again. Its error passes for
+// one of a context, and is none.
+func TestDialTimeouts(t *testing.T) {
+	tg := inProcess(t)
+	st := tg.open(t)
+	_, timeout := net.DialTimeout("tcp", tg.client.Options().Addr, time.Nanosecond)
+	if !errors.Is(timeout, context.DeadlineExceeded) {
+		t.Fatalf("got error %v, want one that looks like a context's", timeout)
+	}
+	calls := 0
+	tg.client.AddHook(answers{"hmget": func(cmd redis.Cmder) error {
+		if calls++; calls < 3 {
+			return timeout
+		}
+		cmd.(*redis.SliceCmd).SetVal([]any{nil})
+		return nil
+	}})
+	if _, err := st.Frames(t.Context(), "a", "f:"); err != nil || calls != 3 {
+		t.Errorf("got error %v after %d calls, want none after 3", err, calls)
+	}
+}
+
 // TestRepliesThatPass: a server that starts, fails over or moves slots is asked
 // again; any other error is returned at once.
 func TestRepliesThatPass(t *testing.T) {

@@ -20,7 +20,9 @@ const DefaultPartitions = 256
 
 // Config says where a Store keeps its data.
 type Config struct {
-	// Client reaches Redis. It stays the caller's to close.
+	// Client reaches Redis. It stays the caller's to close. One made with
+	// ContextTimeoutEnabled lets go of a call as soon as its context ends;
+	// others do after their ReadTimeout. Required.
 	Client redis.UniversalClient
 
 	// Namespace begins the name of every key. Letters, digits, - and _.

@@ -114,7 +114,7 @@ func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any)
 // comes at once: mostly it was one connection that went.
 func (s *Store) retry(ctx context.Context, f func() error) error {
 	last := f()
-	if last == nil || !unreachable(last) {
+	if last == nil || ctx.Err() != nil || !unreachable(last) {
 		return last
 	}
 	b := backoff.NewExponentialBackOff(
@@ -139,9 +139,10 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 	return err
 }
 
-// unreachable tells errors that pass by themselves from those that stay.
+// unreachable tells errors that pass by themselves from those that stay. It
+// does not ask for the context's errors: a dial that times out is one, too.
 func unreachable(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrClosed) {
+	if errors.Is(err, redis.ErrClosed) {
 		return false
 	}
 	var netErr net.Error
