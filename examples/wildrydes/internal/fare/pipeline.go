@@ -19,9 +19,10 @@ func Retry() pipeline.Retry {
 	return pipeline.Retry{
 		Attempts:   attemptsInPlace,
 		Interval:   firstPause,
-		Redelivery: func(int) time.Duration { return time.Second },
-		MaxElapsed: 10 * time.Second,
 		Multiplier: 2,
+		MaxElapsed: 10 * time.Second,
+		// Three times at once, then after a second: SQS counts whole ones.
+		Redelivery: func(receiveCount int) time.Duration { return time.Duration(receiveCount/4) * time.Second },
 	}
 }
 

@@ -40,7 +40,7 @@ type Assignment struct {
 	Payments   string `json:"payments"`
 	Accounting string `json:"accounting"`
 
-	Verbose bool `json:"verbose"` // log warnings too
+	Verbose bool `json:"verbose"` // log warnings and errors
 }
 
 // A Count is what a worker reports on its standard output: one a line, each
@@ -50,6 +50,11 @@ type Count struct {
 	Requests int64 `json:"requests"` // to queues and topics
 	Received int64 `json:"received"` // messages
 	Scripts  int64 `json:"scripts"`  // run in Redis for executions
+}
+
+// Plus adds two counts up.
+func (c Count) Plus(other Count) Count {
+	return Count{c.Requests + other.Requests, c.Received + other.Received, c.Scripts + other.Scripts}
 }
 
 // reports are how often a Count is written while it changes.
@@ -62,6 +67,11 @@ const (
 	sweep = 200 * time.Millisecond
 	drain = 5 * time.Second
 )
+
+// linger is how long a message waits for others to share its request: longer
+// than by default, since here the requests are counted, and nobody is in a
+// hurry.
+const linger = 20 * time.Millisecond
 
 // Run reads an Assignment and works until the input ends, as it does when the
 // parent dies, or the process is told to terminate. The first Count says that
@@ -78,11 +88,11 @@ func Run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 		_, _ = io.Copy(io.Discard, stdin) // until it ends
 		stop()
 	}()
-	level := slog.LevelError
+	log := slog.New(slog.DiscardHandler)
 	if a.Verbose {
-		level = slog.LevelWarn
+		log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	w, err := open(ctx, a, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})))
+	w, err := open(ctx, a, log)
 	if err != nil {
 		return err
 	}
@@ -107,7 +117,7 @@ func open(ctx context.Context, a Assignment, log *slog.Logger) (*worker, error) 
 	}
 	w := &worker{backend: b, services: fare.NewServices(a.Register, a.Payments, a.Accounting), stats: new(queue.Stats)}
 	w.publisher, err = queue.NewPublisher(queue.PublisherConfig{
-		AWS: b.AWS, Endpoints: b.Endpoints, Logger: log, Stats: w.stats,
+		AWS: b.AWS, Endpoints: b.Endpoints, Linger: linger, Logger: log, Stats: w.stats,
 	})
 	if err != nil {
 		return nil, err
@@ -133,6 +143,9 @@ func open(ctx context.Context, a Assignment, log *slog.Logger) (*worker, error) 
 	}
 	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
 		Store: b.Store, Sagas: []saga.Definer{fare.NewSaga(w.services, w.publisher)},
+		// A worker that starts after a crash has the name of the one that died,
+		// and so takes over its share of the work at once.
+		Name:  "worker",
 		Lease: lease, Sweep: sweep, Drain: drain, Logger: log,
 	})
 	if err != nil {

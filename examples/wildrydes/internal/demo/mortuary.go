@@ -1,0 +1,149 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/dlq"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/backend"
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A mortuary is all dead-letter queues.
+type mortuary struct {
+	client *dlq.Client
+	queues []*queue.Queue // of dead letters
+	all    []*queue.Queue
+}
+
+// A deadLetter is one message in a dead-letter queue.
+type deadLetter struct {
+	*dlq.Letter
+	queue string // that it lies in
+	ride  string
+}
+
+func newMortuary(ctx context.Context, b *backend.Backend) (*mortuary, error) {
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWS: b.AWS, Endpoints: b.Endpoints})
+	if err != nil {
+		return nil, err
+	}
+	m := &mortuary{}
+	if m.client, err = dlq.New(dlq.Config{Queues: admin}); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	find := func(url string) (*queue.Queue, error) {
+		if url == "" || seen[url] {
+			return nil, nil
+		}
+		seen[url] = true
+		q, err := admin.Queue(ctx, url)
+		if err == nil {
+			m.all = append(m.all, q)
+		}
+		return q, err
+	}
+	for e := range b.Endpoints.All() {
+		if !e.IsQueue() {
+			continue
+		}
+		if _, err := find(e.URL); err != nil {
+			return nil, err
+		}
+		q, err := find(e.DeadLetter)
+		if err != nil {
+			return nil, err
+		}
+		if q != nil {
+			m.queues = append(m.queues, q)
+		}
+	}
+	return m, nil
+}
+
+// count returns about how many dead letters there are.
+func (m *mortuary) count(ctx context.Context) (int, error) {
+	all := 0
+	for _, q := range m.queues {
+		n, err := depth(ctx, q)
+		if err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
+}
+
+// depth returns about how many messages a queue has.
+func depth(ctx context.Context, q *queue.Queue) (int, error) {
+	a, err := q.Attributes(ctx)
+	return a.Visible + a.InFlight, err
+}
+
+// list returns all dead letters, and leaves them where they are.
+func (m *mortuary) list(ctx context.Context) ([]deadLetter, error) {
+	var list []deadLetter
+	for _, q := range m.queues {
+		// To look into an empty queue means to wait for something to come.
+		n, err := depth(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			continue
+		}
+		letters, err := m.client.Peek(ctx, q.Name, n)
+		if err != nil {
+			return nil, err
+		}
+		for _, letter := range letters {
+			list = append(list, deadLetter{letter, q.Name, letter.Metadata.Get(queue.KeyCorrelation)})
+		}
+	}
+	return list, nil
+}
+
+// reason is why the message is here, in words that others of its kind have too.
+func (l deadLetter) reason() string {
+	f := l.Failure
+	switch {
+	case f == nil && l.Problem != nil:
+		return l.Problem.Error()
+	case f == nil:
+		return "no reason is recorded: SQS moved it, because its worker was killed too often"
+	case len(f.Chain) == 0:
+		return fmt.Sprintf("%s: %s", f.Filter, f.Message)
+	}
+	// The root cause, without its Go type, has no ids in it.
+	root := f.Chain[len(f.Chain)-1]
+	if _, text, ok := strings.Cut(root, ": "); ok {
+		root = text
+	}
+	return f.Filter + ": " + root
+}
+
+// clear empties all queues of what an earlier run has left in them, and returns
+// how much that was.
+func (m *mortuary) clear(ctx context.Context) (int, error) {
+	n := 0
+	for _, q := range m.all {
+		for {
+			batch, err := q.Receive(ctx, 10, 30*time.Second, 0)
+			if err != nil {
+				return n, err
+			}
+			if len(batch) == 0 {
+				break
+			}
+			if err := errors.Join(q.Delete(ctx, batch)...); err != nil {
+				return n, err
+			}
+			n += len(batch)
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,92 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/waybill-dev/waybill/dlq"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/fare"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/saga"
+)
+
+// rounds is how often the demo tries to repair everything. One should do; a
+// worker that was killed at a bad moment can make it two.
+const rounds = 3
+
+// repair mends the provider, retries blocked sagas, and repairs and redrives
+// dead letters, until nothing is left to repair.
+func (d *demo) repair(ctx context.Context, s *standing) (*standing, error) {
+	if err := d.stage.services.Payments.Mend(ctx, "fail_refund"); err != nil {
+		return nil, err
+	}
+	d.say("the payment provider is mended")
+	for round := 1; round <= rounds && !d.done(s); round++ {
+		d.say("retrying %d blocked sagas, repairing and redriving %d dead letters", len(s.blocked), len(s.letters))
+		for _, id := range s.blocked {
+			if err := d.sagas.Retry(ctx, id, saga.Order{By: "wildrydes", Note: "the payment provider is mended"}); err != nil {
+				return nil, err
+			}
+		}
+		if err := d.redrive(ctx, s, round); err != nil {
+			return nil, err
+		}
+		var err error
+		if s, err = d.await(ctx, d.cfg.Patience/3, d.done, nil); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// redrive sends the dead letters back to where they failed.
+func (d *demo) redrive(ctx context.Context, s *standing, round int) error {
+	riders, err := d.stage.backend.Endpoints.Resolve(fare.Rides)
+	if err != nil {
+		return err
+	}
+	byRide := map[string]*ticket{}
+	for _, t := range d.tickets {
+		byRide[t.RideID] = t
+	}
+	redriven := map[string]bool{}
+	for _, letter := range s.letters {
+		if redriven[letter.queue] {
+			continue
+		}
+		redriven[letter.queue] = true
+		opts := dlq.Options{From: letter.queue, Workers: 1}
+		if queue.SameQueue(queue.SchemeSQS+"://"+letter.queue, riders.DeadLetter) {
+			opts.Edit = func(_ context.Context, l *dlq.Letter) error {
+				ride := l.Metadata.Get(queue.KeyCorrelation)
+				t := byRide[ride]
+				if t == nil {
+					return fmt.Errorf("ride %q is not one of this run", ride)
+				}
+				return d.mend(l, t, s.fates[ride], round)
+			}
+		}
+		r, err := d.mortuary.client.Redrive(ctx, opts)
+		if err != nil {
+			return err
+		}
+		d.report.Redriven += r.Sent
+	}
+	return nil
+}
+
+// mend puts the right body into the message of a ride. A ride whose fare id is
+// taken by another gets an id of its own.
+func (d *demo) mend(l *dlq.Letter, t *ticket, fate rides.Fate, round int) error {
+	refused := l.Failure != nil && l.Failure.Reason == queue.ReasonPermanent
+	if fate == rides.DeadLettered && (t.Reused || round > 1 && refused) {
+		t.FareID, t.Reused = t.FareID+"-"+t.RideID, false
+	}
+	body, err := t.body(d.cfg.Mode, t.amount().String())
+	if err != nil {
+		return err
+	}
+	l.Body = body
+	return nil
+}
