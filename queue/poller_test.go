@@ -1,0 +1,102 @@
+package queue_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
+)
+
+// TestPollers holds that receives are open side by side under backlog only, and
+// what an idle subscription costs.
+func TestPollers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		var open, most atomic.Int64
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			if r.Operation != "ReceiveMessage" {
+				return emulator.Fault{}
+			}
+			n := open.Add(1)
+			time.AfterFunc(10*time.Millisecond, func() { open.Add(-1) })
+			most.Store(max(most.Load(), n))
+			return emulator.Fault{Delay: 10 * time.Millisecond}
+		})
+		q := testQueue{s, "q", url}
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Endpoints: q.endpoints(t, queue.Endpoint{Pollers: 3})}), "q")
+		receives := func() int64 { return s.emulator.Requests()["sqs.ReceiveMessage"] }
+
+		time.Sleep(10 * time.Minute)
+		if n := receives(); n > 31 || most.Load() != 1 {
+			t.Errorf("idle for ten minutes: %d receives, up to %d at once; want one in 20 s", n, most.Load())
+		}
+		for i := range 500 {
+			s.send(t, url, fmt.Sprint(i))
+		}
+		for range 500 {
+			next(t, ch).Ack()
+		}
+		if most.Load() != 3 {
+			t.Errorf("under backlog up to %d receives at once, want 3", most.Load())
+		}
+		time.Sleep(time.Minute)
+		most.Store(0)
+		before := receives()
+		time.Sleep(10 * time.Minute)
+		if n := receives() - before; n > 31 || most.Load() != 1 {
+			t.Errorf("idle again for ten minutes: %d receives, up to %d at once; want one in 20 s", n, most.Load())
+		}
+	})
+}
+
+// TestDeleteLinger holds how long an acked message waits to be deleted.
+func TestDeleteLinger(t *testing.T) {
+	tests := []struct {
+		name     string
+		messages int
+		linger   time.Duration
+		want     time.Duration
+		requests int64
+	}{
+		{"one", 1, 0, 50 * time.Millisecond, 1},
+		{"ten", 10, 0, 0, 1},
+		{"no linger", 1, -1, 0, 1},
+		{"five with a longer linger", 5, time.Second, time.Second, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := embedded(t)
+				url := s.createQueue(t, "q")
+				for i := range tt.messages {
+					s.send(t, url, fmt.Sprint(i))
+				}
+				var deleted atomic.Pointer[time.Time]
+				s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+					if r.Operation == "DeleteMessageBatch" {
+						now := time.Now()
+						deleted.Store(&now)
+					}
+					return emulator.Fault{}
+				})
+				ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, DeleteLinger: tt.linger}), "sqs://q")
+				var acked time.Time
+				for range tt.messages {
+					msg := next(t, ch)
+					acked = time.Now()
+					msg.Ack()
+				}
+				time.Sleep(2 * time.Second)
+				at := deleted.Load()
+				if n := s.emulator.Requests()["sqs.DeleteMessageBatch"]; n != tt.requests || at == nil || at.Sub(acked) != tt.want {
+					t.Errorf("%d requests, at %v; want %d, %v after %v", n, at, tt.requests, tt.want, acked)
+				}
+			})
+		})
+	}
+}
