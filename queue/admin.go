@@ -127,6 +127,19 @@ func (a *Admin) candidates(name string) ([]Endpoint, error) {
 	return candidates, nil
 }
 
+// QueueName returns the name of the queue that an sqs:// URL, a URL of SQS's
+// own or an ARN names, or empty if it is none of them.
+func QueueName(url string) string {
+	if rawURL, _, ok := parseServiceName(url); ok {
+		url = rawURL
+	}
+	if !strings.HasPrefix(url, SchemeSQS+"://") {
+		return ""
+	}
+	name, _, _ := ParseURL(url)
+	return name
+}
+
 // parseServiceName reads SQS's own URL or the ARN of a queue. The region is
 // empty where the name does not tell.
 func parseServiceName(name string) (rawURL, region string, ok bool) {

@@ -291,3 +291,18 @@ func TestAdminListsManyQueues(t *testing.T) {
 		}
 	})
 }
+
+func TestQueueName(t *testing.T) {
+	for url, want := range map[string]string{
+		"sqs://fares":              "fares",
+		"sqs://123456789012/fares": "fares",
+		"https://sqs.eu-west-1.amazonaws.com/123456789012/fares": "fares",
+		"arn:aws:sqs:eu-west-1:123456789012:fares.fifo":          "fares.fifo",
+		"arn:aws:sns:eu-west-1:123456789012:fares":               "",
+		"sns://fares": "", "fares": "", "": "", "https://example.com/": "", "sqs://a b": "",
+	} {
+		if got := queue.QueueName(url); got != want {
+			t.Errorf("%q: %q, want %q", url, got, want)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A Config configures a [Client].
+type Config struct {
+	// Queues finds the queues, and has the endpoints of configuration.
+	// Required.
+	Queues *queue.Admin
+
+	// Logger receives what is not part of a result, such as a message that
+	// could not be returned to its queue. Defaults to none.
+	Logger *slog.Logger
+}
+
+// A Client looks into dead-letter queues and redrives them. It is safe for
+// concurrent use.
+type Client struct {
+	queues *queue.Admin
+	log    *slog.Logger
+}
+
+// New returns a client. It makes no calls.
+func New(config Config) (*Client, error) {
+	if config.Queues == nil {
+		return nil, errors.New("dlq: Config has no Queues")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Client{config.Queues, config.Logger}, nil
+}
+
+// A Queue is a dead-letter queue as [Client.List] finds it.
+type Queue struct {
+	// Name is the queue's name, and URL what SQS knows it by.
+	Name string `json:"name"`
+	URL  string `json:"url"`
+
+	// Messages, InFlight and Delayed count the messages that can be received,
+	// that some receiver holds, and that are delayed. SQS calls its counts
+	// approximate.
+	Messages int `json:"messages"`
+	InFlight int `json:"in_flight"`
+	Delayed  int `json:"delayed"`
+
+	// Retention is how long the queue keeps a message, counted from when it was
+	// first sent on a standard queue. 0 where the service does not tell.
+	Retention time.Duration `json:"retention"`
+
+	// Missing says that configuration names the queue, and it does not exist.
+	Missing bool `json:"missing,omitempty"`
+
+	// Sources are the queues whose dead letters it takes.
+	Sources []Source `json:"sources"`
+}
+
+// A Source is a queue that a dead-letter queue belongs to.
+type Source struct {
+	// Name is the queue's name, and Endpoint the name that configuration has
+	// for it, if any.
+	Name     string `json:"name"`
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// MaxReceiveCount is the number of receives after which the queue's
+	// redrive policy moves a message; 0 if it has none.
+	MaxReceiveCount int `json:"max_receive_count"`
+}
+
+// listCalls is how many queues List asks about at once.
+const listCalls = 16
+
+// List returns the dead-letter queues: the queues that a redrive policy names,
+// and those that configuration does. It looks at all queues of the account and
+// region, or of the namespace if the endpoints have one, with a request for
+// each.
+func (c *Client) List(ctx context.Context) ([]Queue, error) {
+	prefix := c.queues.Endpoints().Namespace()
+	if prefix != "" {
+		prefix += "-"
+	}
+	var all []*queue.Queue
+	for q, err := range c.queues.Queues(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("dlq: %w", err)
+		}
+		all = append(all, q)
+	}
+	attributes := make([]queue.QueueAttributes, len(all))
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(listCalls)
+	for i, q := range all {
+		group.Go(func() error {
+			var err error
+			attributes[i], err = q.Attributes(gctx)
+			if errors.Is(err, queue.ErrNotFound) {
+				return nil // deleted meanwhile
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	return c.assemble(all, attributes), nil
+}
+
+// assemble finds the dead-letter queues among all queues.
+func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes) []Queue {
+	found := map[string]*Queue{}
+	at := func(name string) *Queue {
+		q, ok := found[name]
+		if !ok {
+			q = &Queue{Name: name, Missing: true, Sources: []Source{}}
+			found[name] = q
+		}
+		return q
+	}
+	for i, q := range all {
+		if target := attributes[i].DeadLetter; target != "" {
+			dead := at(target[strings.LastIndexByte(target, ':')+1:])
+			dead.Sources = append(dead.Sources, Source{Name: q.Name, Endpoint: configuredName(q), MaxReceiveCount: attributes[i].MaxReceiveCount})
+		}
+	}
+	for e := range c.queues.Endpoints().All() {
+		if e.DeadLetter == "" {
+			continue
+		}
+		name, _, _ := queue.ParseURL(e.DeadLetter)
+		dead, source := at(name), Source{Endpoint: e.Name}
+		source.Name, _ = e.Queue()
+		if !slices.ContainsFunc(dead.Sources, func(s Source) bool { return s.Name == source.Name }) {
+			dead.Sources = append(dead.Sources, source)
+		}
+	}
+	for i, q := range all {
+		if dead, ok := found[q.Name]; ok {
+			a := attributes[i]
+			dead.URL, dead.Missing = q.URL, a.ARN == ""
+			dead.Messages, dead.InFlight, dead.Delayed, dead.Retention = a.Visible, a.InFlight, a.Delayed, a.Retention
+		}
+	}
+	var list []Queue
+	for _, q := range found {
+		slices.SortFunc(q.Sources, func(a, b Source) int { return strings.Compare(a.Name, b.Name) })
+		list = append(list, *q)
+	}
+	slices.SortFunc(list, func(a, b Queue) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// configuredName returns the name that configuration has for the queue.
+func configuredName(q *queue.Queue) string {
+	if q.Endpoint.Name == q.Name {
+		return ""
+	}
+	return q.Endpoint.Name
+}

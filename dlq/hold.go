@@ -1,0 +1,154 @@
+package dlq
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A hold is the messages that a job has received and not yet settled. It keeps
+// them hidden, so that the job receives no message twice, and returns in the end
+// what is left.
+type hold struct {
+	queue      *queue.Queue
+	visibility time.Duration
+	log        *slog.Logger
+
+	mu   sync.Mutex
+	held map[string]*heldMessage // by SQS's id
+}
+
+type heldMessage struct {
+	raw   queue.RawMessage
+	until time.Time // hidden at least until then
+}
+
+const (
+	// releaseTimeout bounds what is done after the job's context ended:
+	// returning messages, and deleting those that were sent.
+	releaseTimeout = 20 * time.Second
+
+	// batchSize is how many messages a request receives at most.
+	batchSize = 10
+
+	// receiveWait is how long a receive waits for messages. It also has SQS
+	// ask all its servers, where a receive that does not wait asks a few.
+	receiveWait = time.Second
+)
+
+func newHold(q *queue.Queue, visibility time.Duration, log *slog.Logger) *hold {
+	return &hold{queue: q, visibility: visibility, log: log, held: map[string]*heldMessage{}}
+}
+
+// receive receives up to n messages. It does not end with ctx: the messages of
+// an answer that nobody waits for would stay hidden.
+func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
+	until := time.Now().Add(h.visibility)
+	messages, err := h.queue.Receive(context.WithoutCancel(ctx), n, h.visibility, receiveWait)
+	if err != nil {
+		return nil, err
+	}
+	letters := make([]*Letter, len(messages))
+	for i, raw := range messages {
+		letters[i] = read(raw)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, l := range letters {
+		_, l.again = h.held[l.MessageID]
+		h.held[l.MessageID] = &heldMessage{l.raw, until} // with the new receipt
+	}
+	return letters, nil
+}
+
+// safe reports whether the message stays hidden long enough to be sent and
+// deleted. Otherwise another receiver may have it, and it is given up.
+func (h *hold) safe(l *Letter) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, ok := h.held[l.MessageID]
+	if !ok || time.Until(m.until) < h.visibility/4 {
+		delete(h.held, l.MessageID)
+		return false
+	}
+	return true
+}
+
+// drop forgets a message that is deleted, or that is to stay hidden for what is
+// left of its time.
+func (h *hold) drop(l *Letter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.held, l.MessageID)
+}
+
+// run extends the visibility of what is held, at half its time, until ctx ends.
+func (h *hold) run(ctx context.Context) {
+	tick := time.NewTicker(h.visibility / 8)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			h.extend(ctx)
+		}
+	}
+}
+
+func (h *hold) extend(ctx context.Context) {
+	now := time.Now()
+	due := h.list(func(m *heldMessage) bool { return m.until.Sub(now) <= h.visibility/2 })
+	for i, err := range h.queue.SetVisibility(ctx, h.visibility, due) {
+		if h.extended(due[i], now, err) && ctx.Err() == nil {
+			h.log.Warn("cannot keep a message hidden; other receivers get it when its time is over", "message_id", due[i].ID, "error", err)
+		}
+	}
+}
+
+// extended notes the outcome of an extension, and reports whether one failed
+// that is still needed.
+func (h *hold) extended(raw queue.RawMessage, at time.Time, err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.held[raw.ID]
+	if m == nil || m.raw.Receipt != raw.Receipt {
+		return false // settled or received again meanwhile
+	}
+	if err == nil {
+		m.until = at.Add(h.visibility)
+	}
+	return err != nil
+}
+
+// list returns the held messages that pass the test.
+func (h *hold) list(test func(*heldMessage) bool) []queue.RawMessage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []queue.RawMessage
+	for _, m := range h.held {
+		if test(m) {
+			all = append(all, m.raw)
+		}
+	}
+	return all
+}
+
+// release returns everything that is held to the queue, at once, also after ctx
+// ended.
+func (h *hold) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	all := h.list(func(m *heldMessage) bool { return time.Now().Before(m.until) })
+	for i, err := range h.queue.SetVisibility(ctx, 0, all) {
+		if err != nil {
+			h.log.Warn("cannot return a message; it comes back when its visibility timeout ends", "message_id", all[i].ID, "error", err)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.held)
+}

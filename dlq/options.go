@@ -1,0 +1,95 @@
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// Defaults of the fields of [Options] that are zero.
+const (
+	DefaultWorkers    = 4
+	DefaultVisibility = 2 * time.Minute
+)
+
+// Options say what [Client.Redrive] is to do.
+type Options struct {
+	// From is the dead-letter queue, named as for queue.Admin: a queue's name
+	// or URL, or an endpoint. Required.
+	From string
+
+	// To is the queue to send to. Defaults to each message's own source.
+	To string
+
+	// Filter chooses the messages. Defaults to all.
+	Filter *Filter
+
+	// Limit is how many messages are sent at most. Defaults to no limit.
+	Limit int
+
+	// DryRun chooses messages and finds their destinations, and sends none.
+	// Their receive counts rise by it.
+	DryRun bool
+
+	// Edit may change Body and Metadata of a letter before it is sent. It is
+	// called from Workers goroutines, and not in a dry run. With [ErrSkip] the
+	// letter stays where it is; any other error is a failure of the letter.
+	Edit func(ctx context.Context, l *Letter) error
+
+	// Rate is how many messages are sent in a second, at most. Defaults to no
+	// limit.
+	Rate float64
+
+	// Workers is how many batches of ten are under way at once. A FIFO queue
+	// has one, to keep the order. Defaults to 4.
+	Workers int
+
+	// Visibility is how long a message stays hidden if this process dies. It
+	// is extended while the job runs. Whole seconds. Defaults to 2 minutes.
+	Visibility time.Duration
+
+	// ID names the job. What it sends carries the ID, by which the job knows
+	// a message that failed again. Defaults to a new ULID.
+	ID string
+
+	// Progress is called with the report so far after each batch, by one
+	// goroutine at a time. Defaults to none.
+	Progress func(Report)
+}
+
+// ErrSkip is what Options.Edit returns for a letter that is to stay where it is.
+var ErrSkip = errors.New("skip this message")
+
+func (o *Options) validate() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("dlq: Options: %w", fmt.Errorf(format, args...))
+	}
+	switch {
+	case o.From == "":
+		return bad("From is empty; want the name of a dead-letter queue")
+	case o.Limit < 0:
+		return bad("Limit is %d; want 1 or more, or 0 for none", o.Limit)
+	case o.Rate < 0:
+		return bad("Rate is %v; want more than 0, or 0 for no limit", o.Rate)
+	case o.Workers < 0 || o.Workers > 1000:
+		return bad("Workers is %d; want 1 to 1000, or 0 for the default", o.Workers)
+	case o.Visibility < 0 || o.Visibility > 12*time.Hour || o.Visibility%time.Second != 0:
+		return bad("Visibility is %v; want whole seconds up to 12h, or 0 for the default", o.Visibility)
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Workers == 0 {
+		o.Workers = DefaultWorkers
+	}
+	if o.Visibility == 0 {
+		o.Visibility = DefaultVisibility
+	}
+	if o.ID == "" {
+		o.ID = ulid.Make().String()
+	}
+}

@@ -1,0 +1,60 @@
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// peekVisibility is how long a peek hides messages at most, if it cannot return
+// them.
+const peekVisibility = 30 * time.Second
+
+// ErrCounts is the error of [Client.Peek] on a queue with a redrive policy.
+var ErrCounts = errors.New("looking at messages counts as receiving them")
+
+// Peek returns up to n messages of a queue, oldest first, and returns them to
+// the queue at once. The queue is named as for queue.Admin.
+//
+// SQS has no way to look at a message without receiving it. A peek hides the
+// messages for a moment from other receivers, and raises their receive counts
+// by one. In a dead-letter queue that does no harm. A queue that itself has a
+// redrive policy would lose attempts by it, so Peek refuses one with
+// [ErrCounts].
+func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error) {
+	q, err := c.queues.Queue(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	a, err := q.Attributes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	if a.MaxReceiveCount > 0 {
+		return nil, fmt.Errorf("dlq: peek into %q: %w, and its redrive policy moves a message after %d receives; peek into its dead-letter queue %s", q.Name, ErrCounts, a.MaxReceiveCount, a.DeadLetter)
+	}
+	h := newHold(q, peekVisibility, c.log)
+	defer h.release(ctx)
+	var letters []*Letter
+	for len(letters) < min(n, max(a.Visible, 1)) && ctx.Err() == nil {
+		received, err := h.receive(ctx, min(n-len(letters), batchSize))
+		if err != nil {
+			return nil, fmt.Errorf("dlq: %w", err)
+		}
+		if len(received) == 0 {
+			break
+		}
+		for _, l := range received {
+			if !l.again {
+				letters = append(letters, l)
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, context.Cause(ctx))
+	}
+	slices.SortStableFunc(letters, func(a, b *Letter) int { return a.SentAt.Compare(b.SentAt) })
+	return letters, nil
+}

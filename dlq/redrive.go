@@ -1,0 +1,329 @@
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// Redrive sends the messages of a dead-letter queue back to where they came
+// from, or to another queue.
+//
+// Each message is sent as it is, without the record of its failure, and with
+// its own id, so that a receiver can tell a message that it has handled
+// already. It is deleted when its destination has accepted it, and only then.
+// So nothing is lost, whatever fails and whenever the process dies; a message
+// can be sent twice.
+//
+// Redrive ends when it has looked at as many messages as the queue said it held
+// when Redrive began. What failed again meanwhile, and what failed first, stays.
+//
+// When ctx ends, Redrive returns the messages that it holds to the queue, at
+// once, and the report so far, with an error that wraps the cause of the
+// context. Messages that could not be redriven are in a [*PartialError]; the
+// same redrive, run again, takes them up. Other errors are of the queues as
+// such; the report says how far it came.
+func (c *Client) Redrive(ctx context.Context, opts Options) (Report, error) {
+	if err := opts.validate(); err != nil {
+		return Report{}, err
+	}
+	opts.setDefaults()
+	j, err := c.newJob(ctx, opts)
+	if err != nil {
+		return Report{}, err
+	}
+	return j.run(ctx)
+}
+
+// A job is one redrive.
+type job struct {
+	Options
+	from   *queue.Queue
+	to     *destinations
+	hold   *hold
+	limit  *rate.Limiter
+	cutoff time.Time
+
+	mu       sync.Mutex
+	report   Report
+	reserved int                // messages that receives under way may bring
+	resent   map[string]bool    // SQS's ids of unmarked messages that were sent
+	pending  map[string]*Letter // sent, and not deleted yet, by SQS's id
+	closed   map[string]error   // destinations that take nothing, by name
+	streak   int                // batches in a row of which nothing was sent
+	fatal    error              // ends the job
+}
+
+// maxStreak is how many batches in a row may fail as a whole before the job
+// gives up.
+const maxStreak = 5
+
+func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
+	from, err := c.queues.Queue(ctx, opts.From)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	to, err := c.newDestinations(ctx, from, opts.To)
+	if err != nil {
+		return nil, err
+	}
+	a, err := from.Attributes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	if from.Endpoint.FIFO() {
+		opts.Workers = 1
+	}
+	j := &job{
+		Options: opts,
+		from:    from,
+		to:      to,
+		hold:    newHold(from, opts.Visibility, c.log),
+		limit:   rate.NewLimiter(rate.Inf, batchSize),
+		cutoff:  a.At.Add(time.Second), // the service's time is in whole seconds
+		report: Report{
+			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
+			Snapshot: a.Visible + a.InFlight + a.Delayed, Destinations: map[string]int{}, Started: time.Now(),
+		},
+		resent:  map[string]bool{},
+		pending: map[string]*Letter{},
+		closed:  map[string]error{},
+	}
+	if opts.Rate > 0 {
+		j.limit = rate.NewLimiter(rate.Limit(opts.Rate), batchSize)
+	}
+	return j, nil
+}
+
+// run works until there is nothing more to do.
+func (j *job) run(ctx context.Context) (Report, error) {
+	holding, stopHolding := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { j.hold.run(holding) })
+
+	var workers sync.WaitGroup
+	for range j.Workers {
+		workers.Go(func() { j.work(ctx) })
+	}
+	workers.Wait()
+	j.finishDeletes(ctx)
+	stopHolding()
+	keeper.Wait()
+	j.hold.release(ctx)
+
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if a, err := j.from.Attributes(last); err == nil {
+		j.report.Remaining = a.Visible + a.InFlight + a.Delayed
+	}
+	j.report.Ended = time.Now()
+	return j.report, j.err(ctx)
+}
+
+// err returns the error of a job that has ended.
+func (j *job) err(ctx context.Context) error {
+	switch {
+	case j.fatal != nil:
+		return fmt.Errorf("dlq: redrive %s of %q: %w", j.ID, j.from.Name, j.fatal)
+	case ctx.Err() != nil:
+		return fmt.Errorf("dlq: redrive %s of %q was stopped, and has returned what it held: %w", j.ID, j.from.Name, context.Cause(ctx))
+	case j.report.Failed > 0:
+		return &PartialError{j.report}
+	}
+	return nil
+}
+
+// work handles batch after batch.
+func (j *job) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		n := j.reserve()
+		if n == 0 {
+			return
+		}
+		letters, err := j.receive(ctx, n)
+		j.received(letters, n, err)
+		if err != nil || len(letters) == 0 {
+			return
+		}
+		j.handle(ctx, letters)
+		j.progress()
+	}
+}
+
+// reserve returns how many messages to receive next: none when the job has
+// looked at all, or has sent as many as it may.
+func (j *job) reserve() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.fatal != nil {
+		return 0
+	}
+	n := min(batchSize, j.report.Snapshot-j.report.Seen-j.reserved)
+	if j.Limit > 0 {
+		left := j.Limit - j.report.Matched
+		if j.Filter == nil {
+			left -= j.reserved
+		}
+		if left <= 0 {
+			return 0
+		}
+		if j.Filter == nil {
+			n = min(n, left)
+		}
+	}
+	n = max(n, 0)
+	j.reserved += n
+	return n
+}
+
+// Retries of receives, beyond the SDK's own.
+const (
+	receiveAttempts = 3
+	receiveBackoff  = time.Second
+)
+
+// receive receives up to n letters.
+func (j *job) receive(ctx context.Context, n int) ([]*Letter, error) {
+	for attempt := 1; ; attempt++ {
+		letters, err := j.hold.receive(ctx, n)
+		passing := errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrThrottled)
+		if !passing || attempt == receiveAttempts || !sleep(ctx, receiveBackoff<<(attempt-1)) {
+			return letters, err
+		}
+	}
+}
+
+// received notes what a receive has brought.
+func (j *job) received(letters []*Letter, reserved int, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.reserved -= reserved
+	if err != nil && j.fatal == nil {
+		j.fatal = err
+	}
+	for _, l := range letters {
+		if !l.again && j.pending[l.MessageID] == nil {
+			j.report.Seen++
+		}
+	}
+}
+
+func (j *job) progress() {
+	if j.Progress == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.Progress(j.report.clone())
+}
+
+// handle redrives what is chosen of a batch.
+func (j *job) handle(ctx context.Context, letters []*Letter) {
+	var sent []*Letter
+	batches := map[string][]*outgoing{}
+	var order []*queue.Queue
+	for _, l := range letters {
+		if old := j.pendingLetter(l); old != nil {
+			sent = append(sent, l) // sent before, and only to be deleted
+			continue
+		}
+		if l.again || !j.choose(ctx, l) {
+			continue
+		}
+		q, err := j.to.of(ctx, l)
+		if err != nil {
+			j.fail(ctx, l, StageSource, err)
+			continue
+		}
+		if j.DryRun {
+			j.countSent(q)
+			continue
+		}
+		out, err := j.prepare(ctx, l, q)
+		if err != nil {
+			if !errors.Is(err, ErrSkip) {
+				j.fail(ctx, l, StageEdit, err)
+			}
+			continue
+		}
+		if batches[q.Name] == nil {
+			order = append(order, q)
+		}
+		batches[q.Name] = append(batches[q.Name], out)
+	}
+	for _, q := range order {
+		sent = append(sent, j.send(ctx, q, batches[q.Name])...)
+	}
+	j.delete(ctx, sent)
+}
+
+// pendingLetter returns the letter that was sent and could not be deleted
+// before, if this is it again.
+func (j *job) pendingLetter(l *Letter) *Letter {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pending[l.MessageID]
+}
+
+// choose reports whether the letter is to be redriven, and counts it.
+func (j *job) choose(ctx context.Context, l *Letter) bool {
+	j.mu.Lock()
+	switch {
+	case l.RedriveID == j.ID || j.resent[l.MessageID]:
+		j.report.CameBack++
+		j.mu.Unlock()
+		return false
+	case l.SentAt.After(j.cutoff):
+		j.report.Newer++
+		j.mu.Unlock()
+		return false
+	}
+	j.mu.Unlock()
+	match, err := true, error(nil)
+	if j.Filter != nil {
+		match, err = j.Filter.Match(ctx, l)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	r := &j.report
+	switch {
+	case err != nil:
+		r.Filtered++
+		if r.FilterErrors++; r.FilterErrors == 1 {
+			r.FilterError = err.Error()
+		}
+	case !match:
+		r.Filtered++
+	case j.Limit > 0 && r.Matched >= j.Limit:
+		r.Beyond++
+	default:
+		r.Matched++
+		return true
+	}
+	return false
+}
+
+func (j *job) countSent(q *queue.Queue) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.report.Sent++
+	j.report.Destinations[q.Name]++
+}
+
+// fail notes that a letter could not be redriven. What fails because the job is
+// stopped is no failure: it is taken up like what the job did not reach.
+func (j *job) fail(ctx context.Context, l *Letter, stage Stage, err error) {
+	unknown := stage == StageSend && maybeSent(err)
+	if ctx.Err() != nil && !unknown && stage != StageDelete {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.report.fail(Failure{ID: l.ID, MessageID: l.MessageID, Stage: stage, Unknown: unknown, Err: err})
+}

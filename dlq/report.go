@@ -1,0 +1,156 @@
+package dlq
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A Report is what became of a redrive.
+type Report struct {
+	// ID is the job's id, Queue the name of the dead-letter queue.
+	ID    string `json:"id"`
+	Queue string `json:"queue"`
+
+	// DryRun says that nothing was sent. Sent and Destinations are then what
+	// would have been.
+	DryRun bool `json:"dry_run"`
+
+	// Snapshot is how many messages the queue said it held at the start.
+	// Remaining is what it says at the end. SQS calls both approximate.
+	Snapshot  int `json:"snapshot"`
+	Remaining int `json:"remaining"`
+
+	// Seen counts the messages that were looked at, and Matched those that
+	// the filter chose and the limit allowed.
+	Seen    int `json:"seen"`
+	Matched int `json:"matched"`
+
+	// Sent counts the messages that a destination accepted, by destination in
+	// Destinations. Deleted counts those that were then deleted from the
+	// dead-letter queue.
+	Sent         int            `json:"sent"`
+	Deleted      int            `json:"deleted"`
+	Destinations map[string]int `json:"destinations"`
+
+	// Filtered counts the messages that the filter did not choose, and
+	// FilterErrors those among them that it did not fit; FilterError is the
+	// first such error. Skipped counts those that Edit skipped, and Beyond
+	// those beyond the limit.
+	Filtered     int    `json:"filtered"`
+	FilterErrors int    `json:"filter_errors"`
+	FilterError  string `json:"filter_error,omitempty"`
+	Skipped      int    `json:"skipped"`
+	Beyond       int    `json:"beyond"`
+
+	// CameBack counts the messages that this job had sent and that failed
+	// again while it ran, Newer those that failed first after it began. Both
+	// stay where they are.
+	CameBack int `json:"came_back"`
+	Newer    int `json:"newer"`
+
+	// Unmarked counts the messages among Sent whose ten attributes left no
+	// room for the marks of the redrive.
+	Unmarked int `json:"unmarked"`
+
+	// Failed counts the messages that could not be redriven, and Failures
+	// says why, for the first 1,000 of them.
+	Failed   int       `json:"failed"`
+	Failures []Failure `json:"failures,omitempty"`
+
+	// Started and Ended are local times.
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+}
+
+// maxFailures bounds the failures that a report lists.
+const maxFailures = 1000
+
+func (r *Report) fail(f Failure) {
+	r.Failed++
+	if len(r.Failures) < maxFailures {
+		f.Error = f.Err.Error()
+		r.Failures = append(r.Failures, f)
+	}
+}
+
+func (r *Report) clone() Report {
+	c := *r
+	c.Destinations = maps.Clone(r.Destinations)
+	c.Failures = slices.Clone(r.Failures)
+	return c
+}
+
+// A Stage is where the redrive of a message failed.
+type Stage string
+
+const (
+	// StageSource: where to send it is not known, or not to be trusted.
+	StageSource Stage = "source"
+
+	// StageEdit: Options.Edit failed.
+	StageEdit Stage = "edit"
+
+	// StageSend: it was not sent, or, if Unknown, may have been. It is still
+	// in the dead-letter queue.
+	StageSend Stage = "send"
+
+	// StageDelete: it was sent, and is still in the dead-letter queue. The
+	// next redrive sends it again, with the same id.
+	StageDelete Stage = "delete"
+
+	// StageHold: it could not be kept hidden until it was its turn. It is
+	// still in the dead-letter queue.
+	StageHold Stage = "hold"
+)
+
+// A Failure is a message that was not redriven, or not entirely.
+type Failure struct {
+	// ID is the message's own id, MessageID SQS's in the dead-letter queue.
+	ID        string `json:"id"`
+	MessageID string `json:"message_id"`
+
+	Stage Stage `json:"stage"`
+
+	// Unknown says that the message may have been sent: the answer was lost.
+	Unknown bool `json:"unknown,omitempty"`
+
+	// Err is the reason, and Error its text.
+	Err   error  `json:"-"`
+	Error string `json:"error"`
+}
+
+// ErrNoSource: a message does not tell where it came from, or names a queue that
+// the dead-letter queue does not belong to.
+var ErrNoSource = errors.New("no source to go back to")
+
+// A PartialError says that some messages could not be redriven. They are still
+// in the dead-letter queue: the same redrive, run again, takes them up. It
+// matches the errors of the messages that its Report lists.
+type PartialError struct {
+	Report Report
+}
+
+func (e *PartialError) Error() string {
+	r := e.Report
+	text := fmt.Sprintf("dlq: redrive %s of %q: %d of %d messages failed", r.ID, r.Queue, r.Failed, r.Matched)
+	if len(r.Failures) > 0 {
+		f := r.Failures[0]
+		text += fmt.Sprintf("; message %s (%s): %s", f.ID, f.Stage, f.Error)
+	}
+	if r.Failed > 1 {
+		text += fmt.Sprintf("; and %d more", r.Failed-1)
+	}
+	return text
+}
+
+// Unwrap returns the errors of the messages.
+func (e *PartialError) Unwrap() []error {
+	errs := make([]error, len(e.Report.Failures))
+	for i, f := range e.Report.Failures {
+		errs[i] = f.Err
+	}
+	return errs
+}
