@@ -9,7 +9,8 @@ func (a *app) configCommand() *cobra.Command {
 		Use:   "show",
 		Short: "Show each setting, its value and where it came from",
 		Long: `Show each setting, its value, and where it came from: a flag, a variable of the
-environment, a line of the file, or the default. Passwords are shown as ***.`,
+environment, a line of the file, or the default. Passwords are shown as ***. The
+table shortens long values.`,
 		Args: takes(),
 		RunE: a.does(func(*cobra.Command, []string) error {
 			cfg, err := a.configuration()
@@ -23,7 +24,7 @@ environment, a line of the file, or the default. Passwords are shown as ***.`,
 				if value == "" {
 					value = "-"
 				}
-				t.add(v.Key, value, v.Source)
+				t.add(v.Key, shorten(value, 60), v.Source)
 			}
 			if err := a.print(values, t); err != nil {
 				return err

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/waybill-dev/waybill/waybilltest"
 )
 
@@ -16,6 +18,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("WAYBILL_RUN_AS_COMMAND") == "1" {
 		main()
 	}
+	logging.Disable() // as main does
 	os.Exit(m.Run())
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"reflect"
 	"strings"
@@ -202,6 +203,11 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// logger logs to stderr what is no result.
+func (a *app) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // note tells people something on stderr.

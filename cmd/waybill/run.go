@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/topology"
 	"github.com/waybill-dev/waybill/store"
@@ -64,22 +65,38 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
+// A partialError says that what was to be done was done in part, and that the
+// same command goes on.
+type partialError struct{ err error }
+
+func (e *partialError) Error() string { return e.err.Error() }
+func (e *partialError) Unwrap() error { return e.err }
+
+// A notFoundError says that what the command line names is not there.
+type notFoundError struct{ text string }
+
+func (e *notFoundError) Error() string { return e.text }
+
 // exitCode tells which exit code an error is.
 func exitCode(ctx context.Context, err error) int {
 	var (
 		usage    *usageError
+		missing  *notFoundError
+		partial  *partialError
+		letters  *dlq.PartialError
 		settings *config.Error
 		apply    *topology.ApplyError
 		held     *store.HeldError
 	)
 	switch {
-	case errors.As(err, &apply) && apply.Done > 0:
-		return exitPartial
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
+	case errors.As(err, &apply) && apply.Done > 0, errors.As(err, &partial), errors.As(err, &letters):
+		return exitPartial
 	case errors.As(err, &usage), errors.As(err, &settings):
 		return exitUsage
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone), errors.Is(err, queue.ErrNotFound):
+	case errors.As(err, &missing), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone),
+		errors.Is(err, queue.ErrNotFound), errors.Is(err, queue.ErrUnknownEndpoint):
 		return exitNotFound
 	case errors.As(err, &held):
 		return exitHeld

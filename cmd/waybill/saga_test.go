@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,7 +35,9 @@ func (c *cli) sagas() (client *saga.Client, def *saga.Saga[fare], mended *atomic
 			return nil
 		}).ReadOnly(),
 	)
-	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond})
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -131,7 +134,9 @@ func TestSagaCancel(t *testing.T) {
 			Undo(func(context.Context, *fare, saga.Outcome) error { return nil }),
 		saga.Do("Two", func(context.Context, *fare) error { return nil }).ReadOnly(),
 	)
-	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond})
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

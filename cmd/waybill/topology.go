@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/topology"
 )
 
@@ -83,25 +85,37 @@ func number(text string) string {
 	return text
 }
 
-// plan compares the configured endpoints with what is there.
-func (a *app) plan(ctx context.Context) (*topology.Plan, error) {
+// endpoints returns the configuration and its endpoints.
+func (a *app) endpoints() (*config.Config, *queue.Endpoints, error) {
 	cfg, err := a.configuration()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	endpoints, err := cfg.Endpoints()
+	return cfg, endpoints, err
+}
+
+// awsConfig returns what clients of SQS and SNS are made from.
+func awsConfig(ctx context.Context, cfg *config.Config) (aws.Config, error) {
+	awsConfig, err := cfg.AWS.Load(ctx)
+	if err == nil && awsConfig.Region == "" {
+		err = usagef("no AWS region is set; give --region, AWS_REGION or aws.region in the file")
+	}
+	return awsConfig, err
+}
+
+// plan compares the configured endpoints with what is there.
+func (a *app) plan(ctx context.Context) (*topology.Plan, error) {
+	cfg, endpoints, err := a.endpoints()
 	if err != nil {
 		return nil, err
 	}
 	if len(endpoints.Names()) == 0 {
 		return nil, usagef("no endpoint is configured; name them under endpoints in %s, or set WAYBILL_ENDPOINTS_<NAME>_URL", config.DefaultFile)
 	}
-	awsConfig, err := cfg.AWS.Load(ctx)
+	awsConfig, err := awsConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
-	}
-	if awsConfig.Region == "" {
-		return nil, usagef("no AWS region is set; give --region, AWS_REGION or aws.region in the file")
 	}
 	return topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints)
 }

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/dlq"
+	"github.com/waybill-dev/waybill/queue"
+)
+
+const queueHelp = `
+
+QUEUE is an endpoint, whose dead-letter queue is meant, or the dead-letter queue
+itself: its name, with or without the namespace, its URL or its ARN.`
+
+func (a *app) dlqCommand() *cobra.Command {
+	return group("dlq", "Look into dead-letter queues and redrive them",
+		"Look into dead-letter queues, and send what is in them back to where it failed."+queueHelp,
+		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqRedriveCommand())
+}
+
+// A graveyard finds dead-letter queues as the command line names them.
+type graveyard struct {
+	*dlq.Client
+	queues *queue.Admin
+}
+
+func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
+	cfg, endpoints, err := a.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	awsConfig, err := awsConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWS: awsConfig, Endpoints: endpoints})
+	if err != nil {
+		return nil, err
+	}
+	client, err := dlq.New(dlq.Config{Queues: admin, Logger: a.logger()})
+	if err != nil {
+		return nil, err
+	}
+	return &graveyard{client, admin}, nil
+}
+
+// deadLetters returns the dead-letter queue that a QUEUE of the command line
+// means: that of the endpoint, if it has one.
+func (g *graveyard) deadLetters(name string) string {
+	if e, err := g.queues.Endpoints().Resolve(name); err == nil && e.Name == name && e.DeadLetter != "" {
+		return e.DeadLetter
+	}
+	return name
+}
+
+func (a *app) dlqListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls [QUEUE]",
+		Short: "List dead-letter queues and how many messages they hold",
+		Long: `List the dead-letter queues of the namespace, or one of them, with how many
+messages they hold and the queues that they belong to.` + queueHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return takes("QUEUE")(cmd, args)
+			}
+			return nil
+		},
+		RunE: a.does(func(cmd *cobra.Command, args []string) error {
+			g, err := a.graveyard(cmd.Context())
+			if err != nil {
+				return err
+			}
+			list, err := g.list(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			t := table{header: []string{"QUEUE", "MESSAGES", "IN FLIGHT", "DELAYED", "KEPT FOR", "DEAD LETTERS OF"}}
+			for _, q := range list {
+				if q.Missing {
+					t.addStyled(red, q.Name, "missing", "-", "-", "-", sources(q))
+					continue
+				}
+				s := plain
+				if q.Messages+q.InFlight+q.Delayed > 0 {
+					s = yellow
+				}
+				t.addStyled(s, q.Name, strconv.Itoa(q.Messages), strconv.Itoa(q.InFlight), strconv.Itoa(q.Delayed), days(q.Retention), sources(q))
+			}
+			return a.print(list, t)
+		}),
+	}
+}
+
+// list returns all dead-letter queues, or the one that is named.
+func (g *graveyard) list(ctx context.Context, names []string) ([]dlq.Queue, error) {
+	var only *queue.Queue
+	if len(names) > 0 {
+		var err error
+		if only, err = g.queues.Queue(ctx, g.deadLetters(names[0])); err != nil {
+			return nil, err
+		}
+	}
+	list, err := g.List(ctx)
+	if list == nil {
+		list = []dlq.Queue{} // in JSON a list, not null
+	}
+	if err != nil || only == nil {
+		return list, err
+	}
+	i := slices.IndexFunc(list, func(q dlq.Queue) bool { return q.Name == only.Name })
+	if i < 0 {
+		return nil, &notFoundError{fmt.Sprintf("%s is the dead-letter queue of no queue", only.Name)}
+	}
+	return list[i : i+1], nil
+}
+
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d == 0:
+		return "-"
+	case d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	default:
+		return d.String()
+	}
+}
+
+func sources(q dlq.Queue) string {
+	var names []string
+	for _, s := range q.Sources {
+		names = append(names, s.Name)
+	}
+	return orDash(strings.Join(names, ", "))
+}
+
+func (a *app) dlqPeekCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "peek QUEUE",
+		Short: "Show messages of a dead-letter queue, and why they are there",
+		Long: `Show messages of a dead-letter queue, oldest first, and why they are there. They
+stay there; their receive counts rise by one.` + queueHelp,
+		Args: takes("QUEUE"),
+	}
+	limit := cmd.Flags().Int("limit", 10, "look at `N` messages at most")
+	filter := cmd.Flags().String("filter", "", filterUsage)
+	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+		if *limit < 1 {
+			return usagef("--limit is %d; want 1 or more", *limit)
+		}
+		f, err := parseFilter(*filter)
+		if err != nil {
+			return err
+		}
+		g, err := a.graveyard(cmd.Context())
+		if err != nil {
+			return err
+		}
+		letters, err := g.Peek(cmd.Context(), g.deadLetters(args[0]), *limit)
+		if err != nil {
+			return err
+		}
+		if letters, err = chosen(cmd.Context(), f, letters); err != nil {
+			return err
+		}
+		return a.print(letters, letterTable(letters))
+	})
+	return cmd
+}
+
+const filterUsage = "only messages for which this expression of `jq` is true, as in '.failure.reason == \"permanent\" and .body.amount > 100'"
+
+func parseFilter(text string) (*dlq.Filter, error) {
+	if text == "" {
+		return nil, nil
+	}
+	f, err := dlq.ParseFilter(text)
+	if err != nil {
+		return nil, usagef("--filter: %w", err)
+	}
+	return f, nil
+}
+
+// chosen returns the letters that the filter chooses. One that it does not fit
+// is not chosen.
+func chosen(ctx context.Context, f *dlq.Filter, letters []*dlq.Letter) ([]*dlq.Letter, error) {
+	list := []*dlq.Letter{}
+	for _, l := range letters {
+		if f != nil {
+			if ok, err := f.Match(ctx, l); ctx.Err() != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
+		}
+		list = append(list, l)
+	}
+	return list, nil
+}
+
+func letterTable(letters []*dlq.Letter) table {
+	t := table{header: []string{"ID", "REASON", "ATTEMPTS", "FAILED", "FROM", "MESSAGE", "BODY"}}
+	for _, l := range letters {
+		reason, attempts, failed, text := "unrecorded", strconv.Itoa(l.ReceiveCount), "-", "-"
+		if l.Problem != nil {
+			text = l.Problem.Error()
+		}
+		if f := l.Failure; f != nil {
+			reason, failed, text = string(f.Reason), timestamp(f.LastFailure), f.Message
+			if f.Attempts > 0 {
+				attempts = strconv.Itoa(f.Attempts)
+			}
+			if f.Filter != "" {
+				text = f.Filter + ": " + text
+			}
+		}
+		t.add(l.ID, reason, attempts, failed, orDash(queueName(l.Source)), shorten(text, 80), shorten(string(l.Body), 60))
+	}
+	return t
+}
+
+// queueName returns the name that a source has, whatever way it is written.
+func queueName(source string) string {
+	if name := queue.QueueName(source); name != "" {
+		return name
+	}
+	return source
+}
+
+// shorten cuts a text to n characters.
+func shorten(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	return string(runes[:n-3]) + "..."
+}
+
+func (a *app) dlqRedriveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "redrive QUEUE",
+		Short: "Send the messages of a dead-letter queue back to where they failed",
+		Long: `Send the messages of a dead-letter queue back to where they failed, by the source
+that each has on record, or to another queue. A message is deleted only when its
+destination has accepted it, and keeps its id.
+
+Without --yes nothing is sent, and the report says what would be. If some
+messages cannot be sent the exit code is 3, and the same command takes them up.` + queueHelp,
+		Args: takes("QUEUE"),
+	}
+	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
+	filter := cmd.Flags().String("filter", "", filterUsage)
+	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
+	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
+	yes := cmd.Flags().Bool("yes", false, "do it")
+	reason := cmd.Flags().String("reason", "", "`why`, for the report")
+	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+		if *limit < 0 || *limit == 0 && cmd.Flags().Changed("limit") {
+			return usagef("--limit is %d; want 1 or more", *limit)
+		}
+		if *rate < 0 || *rate == 0 && cmd.Flags().Changed("rate") {
+			return usagef("--rate is %v; want more than 0", *rate)
+		}
+		if cmd.Flags().Changed("to") && *to == "" {
+			return usagef("--to is empty; want a queue")
+		}
+		f, err := parseFilter(*filter)
+		if err != nil {
+			return err
+		}
+		g, err := a.graveyard(cmd.Context())
+		if err != nil {
+			return err
+		}
+		report, err := g.Redrive(cmd.Context(), dlq.Options{
+			From: g.deadLetters(args[0]), To: *to, Filter: f, Limit: *limit, Rate: *rate, DryRun: !*yes,
+			Progress: a.progress(),
+		})
+		if report.ID == "" {
+			return err // it did not begin
+		}
+		if err != nil && report.Sent > 0 && !report.DryRun {
+			err = &partialError{err}
+		}
+		if report.DryRun && err == nil {
+			a.note("dry run: nothing was sent; give --yes to redrive")
+		}
+		return errors.Join(a.printRedrive(redriven{report, operator(), *reason}), err)
+	})
+	return cmd
+}
+
+// progress returns what shows how far a redrive has come, on a terminal.
+func (a *app) progress() func(dlq.Report) {
+	if !terminal(a.stderr) {
+		return nil
+	}
+	last := time.Now()
+	return func(r dlq.Report) {
+		if time.Since(last) >= time.Second {
+			last = time.Now()
+			a.note("%d of %d looked at, %d sent, %d failed", r.Seen, r.Snapshot, r.Sent, r.Failed)
+		}
+	}
+}
+
+// A redriven queue is a report with who asked for it and why.
+type redriven struct {
+	dlq.Report
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (a *app) printRedrive(r redriven) error {
+	t := table{}
+	count := func(name string, n int) {
+		if n > 0 {
+			t.add(name, strconv.Itoa(n))
+		}
+	}
+	t.add("job", r.ID)
+	t.add("queue", r.Queue)
+	verb := "sent"
+	if r.DryRun {
+		verb = "would be sent"
+	}
+	t.add("looked at", fmt.Sprintf("%d of %d", r.Seen, r.Snapshot))
+	t.add(verb, strconv.Itoa(r.Sent))
+	for _, name := range slices.Sorted(maps.Keys(r.Destinations)) {
+		t.add("  to "+name, strconv.Itoa(r.Destinations[name]))
+	}
+	count("not chosen by the filter", r.Filtered)
+	count("that the filter does not fit", r.FilterErrors)
+	count("beyond the limit", r.Beyond)
+	count("came back", r.CameBack)
+	count("newer than the redrive", r.Newer)
+	count("without marks", r.Unmarked)
+	count("failed", r.Failed)
+	for _, f := range r.Failures {
+		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
+	}
+	t.add("left in the queue", strconv.Itoa(r.Remaining))
+	if r.FilterError != "" {
+		a.note("the filter does not fit %d messages; the first: %s", r.FilterErrors, r.FilterError)
+	}
+	return a.print(r, t)
+}
