@@ -114,7 +114,8 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 	if r.Root, err = encodeJSON(c.cfg.Codec, m.frame); err != nil {
 		return r, err
 	}
-	r.History, err = encodeEntry(c.cfg.Codec, time.Now(), m.events, nil)
+	// The time is the start's, on the store's clock, which is not known yet.
+	r.History, err = encodeEntry(c.cfg.Codec, time.Time{}, m.events, nil)
 	return r, err
 }
 

@@ -85,5 +85,10 @@ func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("execution %q: %w", id, err)
 	}
+	for i := range events {
+		if events[i].Time.IsZero() {
+			events[i].Time = x.Started
+		}
+	}
 	return events, nil
 }

@@ -77,7 +77,7 @@ type Event struct {
 
 // entry is what one commit appends to the history.
 type entry struct {
-	Time   int64         `json:"t"`
+	Time   int64         `json:"t"` // 0: when the execution was started
 	Events []storedEvent `json:"e"`
 	// Replaced is the state that the commit replaced, unless it was the input.
 	Replaced json.RawMessage `json:"d,omitempty"`
@@ -125,7 +125,7 @@ func equalEvents(a, b Event) bool {
 }
 
 func encodeEntry(codec Codec, at time.Time, events []Event, replaced []byte) ([]byte, error) {
-	e := entry{Time: at.UnixMilli(), Events: make([]storedEvent, 0, len(events)), Replaced: replaced}
+	e := entry{Time: toMillis(at), Events: make([]storedEvent, 0, len(events)), Replaced: replaced}
 	for i := 0; i < len(events); i++ {
 		ev := events[i]
 		stored := storedEvent{
@@ -169,7 +169,7 @@ func decodeEntries(codec Codec, entries [][]byte, input, present json.RawMessage
 		}
 		for _, stored := range e.Events {
 			for _, ev := range stored.events() {
-				ev.ID, ev.Time = len(events)+1, time.UnixMilli(e.Time)
+				ev.ID, ev.Time = len(events)+1, fromMillis(e.Time)
 				switch {
 				case ev.Type == ExecutionStarted:
 					ev.State = input
