@@ -53,6 +53,7 @@ type job struct {
 	mu       sync.Mutex
 	report   Report
 	reserved int                // messages that receives under way may bring
+	claimed  int                // and that may be matched of what is in hand
 	resent   map[string]bool    // SQS's ids of unmarked messages that were sent
 	pending  map[string]*Letter // sent, and not deleted yet, by SQS's id
 	closed   map[string]error   // destinations that take nothing, by name
@@ -149,9 +150,11 @@ func (j *job) work(ctx context.Context) {
 		letters, err := j.receive(ctx, n)
 		j.received(letters, n, err)
 		if err != nil || len(letters) == 0 {
+			j.handled(n)
 			return
 		}
 		j.handle(ctx, letters)
+		j.handled(n)
 		j.progress()
 	}
 }
@@ -168,7 +171,7 @@ func (j *job) reserve() int {
 	if j.Limit > 0 {
 		left := j.Limit - j.report.Matched
 		if j.Filter == nil {
-			left -= j.reserved
+			left -= j.claimed
 		}
 		if left <= 0 {
 			return 0
@@ -179,6 +182,7 @@ func (j *job) reserve() int {
 	}
 	n = max(n, 0)
 	j.reserved += n
+	j.claimed += n
 	return n
 }
 
@@ -212,6 +216,14 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 			j.report.Seen++
 		}
 	}
+}
+
+// handled gives back the claim on the limit that reserve made. Until then what
+// was matched counts twice, which at most ends another worker early.
+func (j *job) handled(claimed int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.claimed -= claimed
 }
 
 func (j *job) progress() {
