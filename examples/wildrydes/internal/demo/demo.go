@@ -43,6 +43,10 @@ type Config struct {
 	// Patience is how long nothing may happen before the run is given up.
 	Patience time.Duration
 
+	// tap, if it is set, returns the address to use in place of an embedded
+	// server's, host:port. Tests listen there.
+	tap func(addr string) string
+
 	Verbose  bool      // show the workers' warnings
 	Progress io.Writer // tells what happens
 	Logs     io.Writer // of the workers

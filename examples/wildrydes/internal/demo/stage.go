@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/accounting"
@@ -25,7 +26,6 @@ type stage struct {
 	assignment worker.Assignment
 	backend    *backend.Backend
 	services   *fare.Services
-	embedded   *waybilltest.Stack // nil: they are elsewhere
 
 	closers []func() error
 }
@@ -82,13 +82,16 @@ func (s *stage) address(ctx context.Context, cfg Config) (backend.Address, error
 	if err != nil {
 		return a, err
 	}
-	s.embedded = stack
 	s.onClose(stack.Close)
+	tap := cfg.tap
+	if tap == nil {
+		tap = func(addr string) string { return addr }
+	}
 	if cfg.Endpoint == "" {
-		a.Endpoint = stack.AWSURL
+		a.Endpoint = "http://" + tap(strings.TrimPrefix(stack.AWSURL, "http://"))
 	}
 	if cfg.Redis == "" {
-		a.Redis, a.Embedded = stack.RedisAddr, true
+		a.Redis, a.Embedded = tap(stack.RedisAddr), true
 	}
 	return a, nil
 }
