@@ -281,7 +281,7 @@ func TestPollerErrors(t *testing.T) {
 		log := &recorder{}
 		sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Logger: log.logger()})
 		ch := subscribe(t, sub, "sqs://q")
-		receives := func(body string) {
+		receives := func(body string) *queue.Delivery {
 			t.Helper()
 			s.send(t, url, body)
 			msg := next(t, ch)
@@ -293,6 +293,7 @@ func TestPollerErrors(t *testing.T) {
 			if err := sub.Err(); err != nil {
 				t.Errorf("Err while it works: %v", err)
 			}
+			return queue.FromContext(msg.Context())
 		}
 		receives("before")
 
@@ -326,8 +327,11 @@ func TestPollerErrors(t *testing.T) {
 		if err := sub.Err(); !errors.Is(err, queue.ErrNotFound) {
 			t.Errorf("Err without the queue: %v", err)
 		}
-		url = s.createQueue(t, "q")
-		receives("from the new queue")
+		dlq := s.createQueue(t, "dlq")
+		url = s.createQueue(t, "q", "RedrivePolicy", s.redrivePolicy(t, dlq, 7))
+		if n := receives("from the new queue").MaxReceiveCount; n != 7 {
+			t.Errorf("MaxReceiveCount %d, want that of the new queue", n)
+		}
 
 		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
 			return emulator.Fault{DropRequest: r.Operation == "ReceiveMessage"}

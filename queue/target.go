@@ -17,7 +17,7 @@ import (
 )
 
 // An address is the URL of a queue or the ARN of a topic, looked up when it is
-// first needed and again when it turned out to be gone.
+// first needed. Neither changes when the queue or topic is made again.
 type address struct {
 	mu    sync.Mutex
 	value string
@@ -34,12 +34,6 @@ func (a *address) get(lookup func() (string, error)) (string, error) {
 		a.value = value
 	}
 	return a.value, nil
-}
-
-func (a *address) forget() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.value = ""
 }
 
 // errNoResult is for an entry that the service did not mention.
@@ -72,7 +66,7 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	out, err := t.client.SendMessageBatch(ctx, in, t.opt)
 	if err != nil {
-		return nil, t.failed(newError(op, t.endpoint, err))
+		return nil, newError(op, t.endpoint, err)
 	}
 	r := newResults(len(batch), &Error{Op: op, Endpoint: t.endpoint.Name, URL: t.endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
 	for _, s := range out.Successful {
@@ -82,17 +76,10 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	for _, f := range out.Failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = t.failed(entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault))
+			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
 		}
 	}
 	return r.errs, nil
-}
-
-func (t *queueTarget) failed(err *Error) error {
-	if err.Kind == ErrNotFound {
-		t.url.forget()
-	}
-	return err
 }
 
 // checkSent compares the service's MD5 of a body with ours.
@@ -162,7 +149,7 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	out, err := t.client.PublishBatch(ctx, in, t.opt)
 	if err != nil {
-		return nil, t.failed(newError(op, t.endpoint, err))
+		return nil, newError(op, t.endpoint, err)
 	}
 	r := newResults(len(batch), &Error{Op: op, Endpoint: t.endpoint.Name, URL: t.endpoint.URL, Kind: ErrUnavailable, Err: errNoResult})
 	for _, s := range out.Successful {
@@ -172,17 +159,10 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	for _, f := range out.Failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = t.failed(entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault))
+			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
 		}
 	}
 	return r.errs, nil
-}
-
-func (t *topicTarget) failed(err *Error) error {
-	if err.Kind == ErrNotFound {
-		t.arn.forget()
-	}
-	return err
 }
 
 func snsAttributes(attributes map[string]attribute) map[string]snstypes.MessageAttributeValue {
