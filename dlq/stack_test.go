@@ -254,16 +254,6 @@ func bodies(all []found) []string {
 	return b
 }
 
-// distinct returns the UUIDs of messages, each once.
-func distinct(all []found) []string {
-	var ids []string
-	for _, f := range all {
-		ids = append(ids, f.uuid())
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
 func asJSON(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

@@ -129,7 +129,7 @@ func (p *Pipeline) Handle(name string, h Handler, opts ...Option) {
 	}
 	switch {
 	case !nameRule.MatchString(name):
-		p.errs = append(p.errs, fmt.Errorf("pipeline: %q cannot name a filter; want 1 to 80 letters, digits, -, _ or .", name))
+		p.errs = append(p.errs, fmt.Errorf("pipeline: %q cannot name a filter; want 1 to 80 of letters, digits, '.', - and _", name))
 	case p.filters[name] != nil:
 		p.errs = append(p.errs, fmt.Errorf("pipeline: filter %q is there twice", name))
 	default:

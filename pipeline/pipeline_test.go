@@ -360,7 +360,7 @@ func TestMistakesOfConfigurationAreNamed(t *testing.T) {
 			}, `filters "a" and "b" both receive from endpoint "in"`},
 			{"retries", func(p *pipeline.Pipeline) {
 				p.Handle("a", f, pipeline.From("in"), pipeline.To("out"), pipeline.Retries(pipeline.Retry{Attempts: -1}))
-			}, `filter "a": Retries: Attempts is -1`},
+			}, `filter "a": Retries: field Attempts is -1`},
 			{"timeout", func(p *pipeline.Pipeline) {
 				p.Handle("a", f, pipeline.From("in"), pipeline.To("out"), pipeline.Timeout(-1))
 			}, `Timeout is -1ns`},
@@ -375,11 +375,11 @@ func TestMistakesOfConfigurationAreNamed(t *testing.T) {
 
 		good := s.process().config()
 		for name, edit := range map[string]func(*pipeline.Config){
-			"no Publisher":       func(c *pipeline.Config) { c.Publisher = nil },
-			"no Subscriber":      func(c *pipeline.Config) { c.Subscriber = nil },
-			"DrainTimeout is":    func(c *pipeline.Config) { c.DrainTimeout = -1 },
-			"Retry: Multiplier":  func(c *pipeline.Config) { c.Retry.Multiplier = 0.5 },
-			`endpoint "no-such"`: func(c *pipeline.Config) { c.DeadLetter = "no-such" },
+			"no Publisher":            func(c *pipeline.Config) { c.Publisher = nil },
+			"no Subscriber":           func(c *pipeline.Config) { c.Subscriber = nil },
+			"DrainTimeout is":         func(c *pipeline.Config) { c.DrainTimeout = -1 },
+			"Retry: field Multiplier": func(c *pipeline.Config) { c.Retry.Multiplier = 0.5 },
+			`endpoint "no-such"`:      func(c *pipeline.Config) { c.DeadLetter = "no-such" },
 		} {
 			bad := good
 			edit(&bad)

@@ -66,13 +66,13 @@ var defaultRetry = Retry{
 func (r Retry) validate() error {
 	switch {
 	case r.Attempts < 0:
-		return fmt.Errorf("Attempts is %d; want 1 or more, or 0 for the default", r.Attempts)
+		return fmt.Errorf("field Attempts is %d; want 1 or more, or 0 for the default", r.Attempts)
 	case r.Interval < 0:
-		return fmt.Errorf("Interval is %v; want more than 0, or 0 for the default", r.Interval)
+		return fmt.Errorf("field Interval is %v; want more than 0, or 0 for the default", r.Interval)
 	case r.Multiplier != 0 && r.Multiplier < 1:
-		return fmt.Errorf("Multiplier is %v; want 1 or more, or 0 for the default", r.Multiplier)
+		return fmt.Errorf("field Multiplier is %v; want 1 or more, or 0 for the default", r.Multiplier)
 	case r.MaxElapsed < 0:
-		return fmt.Errorf("MaxElapsed is %v; want more than 0, or 0 for the default", r.MaxElapsed)
+		return fmt.Errorf("field MaxElapsed is %v; want more than 0, or 0 for the default", r.MaxElapsed)
 	}
 	return nil
 }
