@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"examples/...": {"public", "examples/..."},
 
 	"internal/archtest":   {},
+	"internal/killtest":   {},
 	"internal/testserver": {},
 }
 
