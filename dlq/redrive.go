@@ -65,6 +65,10 @@ type job struct {
 // gives up.
 const maxStreak = 5
 
+// clockMargin is how much older than its queue's messages the service's time
+// may be: it is told in whole seconds, and some servers tell a cached one.
+const clockMargin = 5 * time.Second
+
 func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 	from, err := c.queues.Queue(ctx, opts.From)
 	if err != nil {
@@ -87,7 +91,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		to:      to,
 		hold:    newHold(from, opts.Visibility, c.log),
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
-		cutoff:  a.At.Add(time.Second), // the service's time is in whole seconds
+		cutoff:  a.At.Add(clockMargin),
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
 			Snapshot: a.Visible + a.InFlight + a.Delayed, Destinations: map[string]int{}, Started: time.Now(),

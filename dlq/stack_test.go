@@ -153,21 +153,19 @@ func (s *server) bury(name, uuid, body, source string, edit ...func(*queue.Failu
 }
 
 // die has every message of a queue received as often as its redrive policy
-// allows, so that SQS itself moves it.
-func (s *server) die(name string, receives int) {
+// allows, so that SQS itself moves it, and waits until it has.
+func (s *server) die(name string) {
 	s.Helper()
-	for range receives + 1 {
-		for {
-			out, err := s.sqs.ReceiveMessage(s.Context(), &sqs.ReceiveMessageInput{QueueUrl: s.url(name), MaxNumberOfMessages: 10, VisibilityTimeout: 1})
-			if err != nil {
-				s.Fatal(err)
-			}
-			if len(out.Messages) == 0 {
-				break
-			}
+	for range 30 {
+		if _, err := s.sqs.ReceiveMessage(s.Context(), &sqs.ReceiveMessageInput{QueueUrl: s.url(name), MaxNumberOfMessages: 10, VisibilityTimeout: 1}); err != nil {
+			s.Fatal(err)
+		}
+		if s.left(name) == 0 {
+			return
 		}
 		sleepSecond()
 	}
+	s.Fatalf("%s still holds %d messages", name, s.left(name))
 }
 
 // A found is a message as it is in a queue.
