@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -134,6 +135,23 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
+// A farReceiver is an SQS client whose received messages take a while to
+// arrive, and are lost if the receive is cancelled meanwhile.
+type farReceiver struct {
+	*sqs.Client
+	distance time.Duration
+}
+
+func (r farReceiver) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, opts ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
+	out, err := r.Client.ReceiveMessage(ctx, in, opts...)
+	select {
+	case <-time.After(r.distance):
+		return out, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // TestDrainUnderBacklog holds that a receive which is about to bring messages
 // when the subscription ends is not cancelled, since they would be lost to all
 // until their visibility ends.
@@ -141,16 +159,13 @@ func TestDrainUnderBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
 		url := s.createQueue(t, "q")
-		sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws})
-		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
-			if r.Operation != "ReceiveMessage" {
-				return emulator.Fault{}
-			}
-			return emulator.Fault{Delay: 200 * time.Millisecond} // a slow network
-		})
 		s.send(t, url, "x")
+		sub := newSubscriber(t, queue.SubscriberConfig{SQS: farReceiver{s.sqs, 200 * time.Millisecond}})
 		ch := subscribe(t, sub, "sqs://q")
-		time.Sleep(199 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		if got := s.depth(t, url); got != "0 visible, 1 in flight" {
+			t.Fatalf("%s, want the message on its way", got)
+		}
 		began := time.Now()
 		if err := sub.Close(); err != nil {
 			t.Fatal(err)
