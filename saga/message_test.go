@@ -402,7 +402,8 @@ func TestNotifyToWaitsForAPublisher(t *testing.T) {
 		}
 		b := &bell{}
 		c, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Publisher: b, Retention: time.Minute})
-		time.Sleep(30 * time.Second)
+		// The mute one left it alone for up to two leases.
+		time.Sleep(65 * time.Second)
 		if b.count() != 1 {
 			t.Errorf("%d notices from the coordinator that can send, want one", b.count())
 		}
