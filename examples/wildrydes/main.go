@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	_ "embed"
@@ -89,6 +90,7 @@ func play(ctx context.Context, o *options, progress io.Writer) (_ *report.Report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.remove()) }()
+	progress = &lockedWriter{w: progress} // the workers write there, too
 	var reports []*report.Report
 	for _, mode := range o.modes {
 		r, err := demo.Run(ctx, demo.Config{
@@ -103,4 +105,16 @@ func play(ctx context.Context, o *options, progress io.Writer) (_ *report.Report
 		reports = append(reports, r)
 	}
 	return report.Combine(reports...), nil
+}
+
+// A lockedWriter is a writer for several goroutines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
