@@ -5,10 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/accounting"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/money"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/payments"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/register"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/service"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
 	"github.com/waybill-dev/waybill/saga"
 )
@@ -66,6 +69,30 @@ func TestAccount(t *testing.T) {
 	undone := account{authorized: sum(500), charged: sum(500), refunded: sum(500), cancelled: true}
 	if p := undone.check(rides.Compensated, 0); p != "" {
 		t.Errorf("a ride that was undone: %s", p)
+	}
+}
+
+// TestBalance: an entry that nobody took a ride for is found, and so is a cent.
+func TestBalance(t *testing.T) {
+	d := &demo{tickets: []*ticket{{Ride: rides.Ride{RideID: "r", FareAmount: "$5.00"}}}}
+	s := &standing{fates: map[string]rides.Fate{"r": rides.Completed}}
+	ledger := func(ride string, charged money.Amount) *ledgers {
+		l := &ledgers{byRide: map[string]*account{}}
+		for kind, amount := range map[string]money.Amount{
+			payments.Authorization: charged, payments.Charge: charged, accounting.Credit: 500, register.Completion: 0,
+		} {
+			l.enter(service.Entry{Kind: kind, Request: service.Request{Ride: ride, Amount: amount}})
+		}
+		return l
+	}
+	if wrong := d.balance(ledger("r", 500), s); len(wrong) > 0 {
+		t.Errorf("what balances is wrong: %q", wrong)
+	}
+	if wrong := d.balance(ledger("r", 499), s); len(wrong) == 0 {
+		t.Error("a missing cent is not found")
+	}
+	if wrong := d.balance(ledger("other", 500), s); len(wrong) == 0 {
+		t.Error("entries of an unknown ride are not found")
 	}
 }
 

@@ -65,7 +65,10 @@ func openStage(ctx context.Context, cfg Config) (_ *stage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, plan.Apply(ctx)
+	if err := plan.Apply(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // address is where queues and Redis are. What the configuration leaves out is
