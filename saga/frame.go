@@ -80,12 +80,6 @@ func (r undoRecord) outcome() Outcome {
 	return Done
 }
 
-func (f *frame) clone() *frame {
-	c := *f
-	c.Undo = append([]undoRecord(nil), f.Undo...)
-	return &c
-}
-
 // decodeFrame decodes a frame and checks that it belongs to the definition, so
 // that a damaged one is refused and takes nobody down.
 func decodeFrame(codec Codec, stored []byte, def *Definition) (*frame, error) {

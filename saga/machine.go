@@ -366,5 +366,3 @@ func (m *machine) rebase(epoch int64) {
 		m.dirty = true
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

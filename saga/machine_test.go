@@ -58,18 +58,16 @@ func (b *bench) crash() {
 // settle goes on until there is something to do for a handler, or the execution
 // is parked. It does what actor.run does around its commits.
 func (b *bench) settle() directive {
-	for {
-		b.m.deadline(b.now)
-		todo, at := b.m.next(b.now)
-		park := todo == stop || todo == wait
-		if b.m.dirty || park {
-			b.commit(park)
-		}
-		if park {
-			b.parked, b.wake = true, at
-		}
-		return todo
+	b.m.deadline(b.now)
+	todo, at := b.m.next(b.now)
+	park := todo == stop || todo == wait
+	if b.m.dirty || park {
+		b.commit(park)
 	}
+	if park {
+		b.parked, b.wake = true, at
+	}
+	return todo
 }
 
 func (b *bench) commit(park bool) {

@@ -332,7 +332,18 @@ func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event,
 			did[c.step] = true
 		}
 	}
-	for _, s := range def.States() {
+	// What the provider saw undone is in the reverse of the definition's order,
+	// whatever the history says.
+	states := def.States()
+	position := func(name string) int {
+		return slices.IndexFunc(states, func(s saga.State) bool { return s.Name == name })
+	}
+	for i := 1; i < len(undos); i++ {
+		if position(undos[i]) >= position(undos[i-1]) {
+			problem("%s is undone after %s", undos[i], undos[i-1])
+		}
+	}
+	for _, s := range states {
 		switch {
 		case status == saga.Completed && !did[s.Name]:
 			problem("the saga completed without %s", s.Name)

@@ -1,0 +1,146 @@
+package saga_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store/memstore"
+)
+
+// Run lets running handlers finish, commits what they did, and gives the lease
+// back: another coordinator goes on at once.
+func TestDrainFinishesHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var j journal
+		s := saga.New("trip",
+			saga.Do("A", func(ctx context.Context, s *trip) error {
+				time.Sleep(10 * time.Second)
+				j.add("A, context ended: %t", ctx.Err() != nil)
+				return nil
+			}).Undo(undoNothing),
+			saga.Do("B", j.do("B")),
+		)
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 20 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := j.all(), []string{"A, context ended: false"}; !slices.Equal(got, want) {
+			t.Fatalf("handlers ran %q, want %q", got, want)
+		}
+		x, err := one.Client().Get(t.Context(), "1")
+		if err != nil || !x.HeldUntil.IsZero() || x.NextWake.After(time.Now()) || x.Step != "B" {
+			t.Errorf("left as %+v (%v)", x, err)
+		}
+
+		begin := time.Now()
+		two, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
+		if _, err := two.Client().Wait(t.Context(), "1"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("it went on after %s, want at once", took)
+		}
+		// The step that was dispatched and not begun is no lost attempt.
+		h, err := two.Client().History(t.Context(), "1")
+		if err != nil || slices.ContainsFunc(h, func(e saga.Event) bool { return e.Type == saga.TaskTimedOut }) {
+			t.Errorf("history %+v (%v)", h, err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// After CoordinatorConfig.Drain the handlers' contexts end.
+func TestDrainEndsContexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		begin := time.Now()
+		var ended time.Duration
+		s := saga.New("trip", saga.Do("A", func(ctx context.Context, s *trip) error {
+			<-ctx.Done()
+			ended = time.Since(begin)
+			return ctx.Err()
+		}).Timeout(time.Hour))
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 7 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if ended != 7*time.Second {
+			t.Errorf("the handler's context ended after %s, want 7s", ended)
+		}
+		x, err := one.Client().Get(t.Context(), "1")
+		if err != nil || !x.HeldUntil.IsZero() {
+			t.Errorf("the lease was not given back: %+v (%v)", x, err)
+		}
+	})
+}
+
+// A handler that heeds nothing is left behind, and named.
+func TestDrainNamesWhatItLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		release := make(chan struct{})
+		s := saga.New("trip", saga.Do("Deaf", func(ctx context.Context, s *trip) error {
+			<-release
+			return nil
+		}).Timeout(time.Hour))
+		one, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Drain: 7 * time.Second, Lease: 9 * time.Second})
+		if _, err := s.Start(t.Context(), one.Client(), "ride-1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		begin := time.Now()
+		err := stop()
+		if err == nil || !strings.Contains(err.Error(), "Deaf") || !strings.Contains(err.Error(), "ride-1") {
+			t.Errorf("Run: %v, want the step and the execution named", err)
+		}
+		if took := time.Since(begin); took != 16*time.Second {
+			t.Errorf("Run returned after %s, want Drain and Lease, 16s", took)
+		}
+		close(release)
+	})
+}
+
+// Waits end when the coordinator does: of an attempt that waits in place, and
+// of a long one.
+func TestDrainDoesNotWaitForDelays(t *testing.T) {
+	for _, delay := range []time.Duration{900 * time.Millisecond, time.Hour} {
+		t.Run(delay.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := saga.New("trip", saga.Do("A", func(context.Context, *trip) error { return errors.New("flaky") }).
+					Retry(saga.Retry{Initial: delay, Max: delay, Jitter: -1}))
+				one, stop := run(t, saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
+				if _, err := s.Start(t.Context(), one.Client(), "1", trip{}); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				begin := time.Now()
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took > 0 {
+					t.Errorf("Run returned after %s, want at once", took)
+				}
+				if x, err := one.Client().Get(t.Context(), "1"); err != nil || !x.HeldUntil.IsZero() || x.NextWake.IsZero() {
+					t.Errorf("left as %+v (%v)", x, err)
+				}
+			})
+		})
+	}
+}
