@@ -5,9 +5,9 @@
 GO = go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# How long each fuzz target runs, and how often soak kills each worker.
+# How long each fuzz target runs, and how often soak kills workers.
 FUZZTIME = 30s
-CRASHES = 50
+KILLS = 50
 
 .PHONY: help build demo demo-localstack test race bench fuzz soak lint servers clean
 
@@ -40,9 +40,8 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
-soak: ## run fare processing, both ways, while its worker is killed CRASHES times
-	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --mode saga --crash $(CRASHES)
-	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --mode pipeline --crash $(CRASHES)
+soak: ## run sagas, pipelines and the demo while their workers are killed KILLS times
+	CGO_ENABLED=0 WAYBILL_SOAK=$(KILLS) $(GO) test -count 1 -timeout 60m -v -run 'Killed$$' ./saga ./examples/wildrydes
 
 lint: ## check the format, vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }
