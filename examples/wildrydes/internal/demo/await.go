@@ -71,16 +71,21 @@ func (d *demo) await(ctx context.Context, patience time.Duration, enough func(*s
 		if n := len(s.fates); n != seen {
 			seen, moved = n, now
 		}
-		if acted && enough(s) || now.Sub(moved) > patience {
+		if acted && quiet && enough(s) || now.Sub(moved) > patience {
 			return s, nil
 		}
 	}
 }
 
-// quiet reports whether, by the counts, every ride may be at an end.
+// quiet reports whether, by the counts, every ride may be at an end, and no
+// message is under way.
 func (d *demo) quiet(ctx context.Context) (bool, error) {
 	ended, err := d.mortuary.count(ctx)
 	if err != nil {
+		return false, err
+	}
+	left, err := d.mortuary.backlog(ctx)
+	if err != nil || left > 0 {
 		return false, err
 	}
 	ended += d.audience.rides()

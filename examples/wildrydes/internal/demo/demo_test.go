@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/accounting"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/money"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/payments"
@@ -13,6 +14,7 @@ import (
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/service"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
+	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/saga"
 )
 
@@ -97,7 +99,7 @@ func TestBalance(t *testing.T) {
 }
 
 func TestBody(t *testing.T) {
-	ticket := &ticket{rides.Ride{RideID: "r", FareID: "f", CustomerID: "ann", FareAmount: "$5.00", Card: payments.Card{}}, "tok_1"}
+	ticket := &ticket{Ride: rides.Ride{RideID: "r", FareID: "f", CustomerID: "ann", FareAmount: "$5.00"}, token: "tok_1"}
 	data, err := ticket.body(worker.Saga, "-$5.00")
 	if err != nil {
 		t.Fatal(err)
@@ -116,5 +118,22 @@ func TestBody(t *testing.T) {
 	ticket.FareAmount, ticket.Distance = "none", 10
 	if got := ticket.amount(); got != rides.Tariff(10) {
 		t.Errorf("the right amount is %s, want the tariff's", got)
+	}
+}
+
+// TestMendTwice: the copies of a dead letter become the same message.
+func TestMendTwice(t *testing.T) {
+	d := &demo{cfg: Config{Mode: worker.Saga}}
+	ticket := &ticket{Ride: rides.Ride{RideID: "r", FareID: "f", CustomerID: "ann", FareAmount: "$5.00", Reused: true}, token: "tok_1"}
+	var bodies []string
+	for round := range 3 {
+		l := &dlq.Letter{Failure: &queue.Failure{Reason: queue.ReasonPermanent}}
+		if err := d.mend(l, ticket, rides.DeadLettered, round+1); err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, string(l.Body))
+	}
+	if bodies[0] != bodies[1] || bodies[0] != bodies[2] || !strings.Contains(bodies[0], `"f-r"`) {
+		t.Errorf("repaired as %q, want all alike, with an id of their own", bodies)
 	}
 }

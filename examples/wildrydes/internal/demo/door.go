@@ -40,7 +40,17 @@ func newDoor(mode worker.Mode, b *backend.Backend, p *payments.Client) (*door, e
 // A ticket is a ride on its way: the ride, and the card's token.
 type ticket struct {
 	rides.Ride
-	token string
+	token   string
+	renamed bool // its fare has an id of its own by now
+}
+
+// rename gives the fare an id that no other ride has. It does so once: all
+// copies of the ride's message become the same.
+func (t *ticket) rename() {
+	if !t.renamed {
+		t.FareID += "-" + t.RideID
+		t.renamed = true
+	}
 }
 
 // admit trades the cards of rides for tokens.
@@ -55,7 +65,7 @@ func (d *door) admit(ctx context.Context, list []rides.Ride) ([]*ticket, error) 
 				return fmt.Errorf("ride %s: %w", ride.RideID, err)
 			}
 			ride.Card = payments.Card{}
-			tickets[i] = &ticket{ride, token}
+			tickets[i] = &ticket{Ride: ride, token: token}
 			return nil
 		})
 	}

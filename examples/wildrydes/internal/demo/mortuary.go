@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 type mortuary struct {
 	client *dlq.Client
 	queues []*queue.Queue // of dead letters
-	all    []*queue.Queue
+	others []*queue.Queue
 }
 
 // A deadLetter is one message in a dead-letter queue.
@@ -36,39 +37,36 @@ func newMortuary(ctx context.Context, b *backend.Backend) (*mortuary, error) {
 		return nil, err
 	}
 	seen := map[string]bool{}
-	find := func(url string) (*queue.Queue, error) {
+	find := func(list *[]*queue.Queue, url string) error {
 		if url == "" || seen[url] {
-			return nil, nil
+			return nil
 		}
 		seen[url] = true
 		q, err := admin.Queue(ctx, url)
-		if err == nil {
-			m.all = append(m.all, q)
-		}
-		return q, err
+		*list = append(*list, q)
+		return err
 	}
 	for e := range b.Endpoints.All() {
 		if !e.IsQueue() {
 			continue
 		}
-		if _, err := find(e.URL); err != nil {
+		if err := errors.Join(find(&m.others, e.URL), find(&m.queues, e.DeadLetter)); err != nil {
 			return nil, err
-		}
-		q, err := find(e.DeadLetter)
-		if err != nil {
-			return nil, err
-		}
-		if q != nil {
-			m.queues = append(m.queues, q)
 		}
 	}
 	return m, nil
 }
 
 // count returns about how many dead letters there are.
-func (m *mortuary) count(ctx context.Context) (int, error) {
+func (m *mortuary) count(ctx context.Context) (int, error) { return count(ctx, m.queues) }
+
+// backlog returns about how many messages there are that are not dead. One that
+// a worker held when it was killed is among them until it comes again.
+func (m *mortuary) backlog(ctx context.Context) (int, error) { return count(ctx, m.others) }
+
+func count(ctx context.Context, queues []*queue.Queue) (int, error) {
 	all := 0
-	for _, q := range m.queues {
+	for _, q := range queues {
 		n, err := depth(ctx, q)
 		if err != nil {
 			return 0, err
@@ -81,7 +79,7 @@ func (m *mortuary) count(ctx context.Context) (int, error) {
 // depth returns about how many messages a queue has.
 func depth(ctx context.Context, q *queue.Queue) (int, error) {
 	a, err := q.Attributes(ctx)
-	return a.Visible + a.InFlight, err
+	return a.Visible + a.InFlight + a.Delayed, err
 }
 
 // list returns all dead letters, and leaves them where they are.
@@ -130,7 +128,7 @@ func (l deadLetter) reason() string {
 // how much that was.
 func (m *mortuary) clear(ctx context.Context) (int, error) {
 	n := 0
-	for _, q := range m.all {
+	for _, q := range slices.Concat(m.others, m.queues) {
 		for {
 			batch, err := q.Receive(ctx, 10, 30*time.Second, 0)
 			if err != nil {

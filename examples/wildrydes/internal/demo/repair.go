@@ -33,7 +33,7 @@ func (d *demo) repair(ctx context.Context, s *standing) (*standing, error) {
 			return nil, err
 		}
 		var err error
-		if s, err = d.await(ctx, d.cfg.Patience/3, d.done, nil); err != nil {
+		if s, err = d.await(ctx, d.cfg.Patience/3, d.unblocked, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -77,11 +77,12 @@ func (d *demo) redrive(ctx context.Context, s *standing, round int) error {
 }
 
 // mend puts the right body into the message of a ride. A ride whose fare id is
-// taken by another gets an id of its own.
+// taken by another gets an id of its own. A message can lie there twice, when its
+// worker was killed after it had moved it: both become the same.
 func (d *demo) mend(l *dlq.Letter, t *ticket, fate rides.Fate, round int) error {
 	refused := l.Failure != nil && l.Failure.Reason == queue.ReasonPermanent
 	if fate == rides.DeadLettered && (t.Reused || round > 1 && refused) {
-		t.FareID, t.Reused = t.FareID+"-"+t.RideID, false
+		t.rename()
 	}
 	body, err := t.body(d.cfg.Mode, t.amount().String())
 	if err != nil {

@@ -100,9 +100,13 @@ func (d *demo) settled(s *standing) bool {
 	return len(s.missing) == 0 && len(s.waiting) == 0 && len(s.fates) == len(d.tickets)
 }
 
+// unblocked reports whether nothing moves any more and nothing waits for an
+// operator; dead letters may be left.
+func (d *demo) unblocked(s *standing) bool { return d.settled(s) && len(s.blocked) == 0 }
+
 // done reports whether nothing is left to do.
 func (d *demo) done(s *standing) bool {
-	return d.settled(s) && len(s.blocked) == 0 && len(s.letters) == 0
+	return d.unblocked(s) && len(s.letters) == 0
 }
 
 // tally counts the rides. What is missing is lost when there is no more time

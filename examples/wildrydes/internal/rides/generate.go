@@ -30,8 +30,12 @@ func Generate(n int, seed uint64, mix Mix) []Ride {
 	next := rng.Perm(n)
 	for _, k := range kinds {
 		count := int(math.Ceil(mix[k.name] * float64(n) / 100))
-		for range min(count, len(next)) {
-			list[next[0]].happen(k, list, rng)
+		for count > 0 && len(next) > 0 {
+			// A ride whose id another has used stays as it is.
+			if r := &list[next[0]]; r.Expect == "" {
+				r.happen(k, list, rng)
+				count--
+			}
 			next = next[1:]
 		}
 	}

@@ -95,6 +95,23 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// TestReusedHasHolder: the id of a ride that is reused is that of an earlier one
+// to which nothing else happens.
+func TestReusedHasHolder(t *testing.T) {
+	for seed := range uint64(50) {
+		holders := map[string]rides.Ride{}
+		for _, r := range rides.Generate(12, seed, rides.Mix{"reused": 50, "twice": 20}) {
+			first, ok := holders[r.FareID]
+			if ok != r.Reused || ok && first.Expect != rides.Completed {
+				t.Fatalf("seed %d: %+v, and before it %+v", seed, r, first)
+			}
+			if !ok {
+				holders[r.FareID] = r
+			}
+		}
+	}
+}
+
 func TestGenerateFew(t *testing.T) {
 	for n := range 30 {
 		if got := len(rides.Generate(n, 1, rides.DefaultMix())); got != n {
