@@ -65,7 +65,7 @@ func TestPeek(t *testing.T) {
 		s.send("fares-dlq", "plain text")
 		sleepSecond()
 		s.send("fares", `[1]`)
-		s.die("fares")
+		s.die("fares", "fares-dlq", 3)
 
 		c := s.client(fares())
 		for range 2 { // each returns the messages

@@ -28,7 +28,7 @@ func TestRedriveToTheSource(t *testing.T) {
 		s.queue("fares", "fares-dlq", 1)
 		s.bury("fares-dlq", "m1", `{"amount":7}`, "fares")
 		s.send("fares", `native`)
-		s.die("fares")
+		s.die("fares", "fares-dlq", 2)
 		s.send("fares-dlq", `of unknown origin`)
 
 		report, err := s.client(fares()).Redrive(s.Context(), dlq.Options{From: "fares-dlq"})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -153,19 +154,21 @@ func (s *server) bury(name, uuid, body, source string, edit ...func(*queue.Failu
 }
 
 // die has every message of a queue received as often as its redrive policy
-// allows, so that SQS itself moves it, and waits until it has.
-func (s *server) die(name string) {
+// allows, so that SQS itself moves it, and waits until the dead-letter queue
+// holds that many: some servers take a message off one queue before they put it
+// into the other.
+func (s *server) die(name, deadLetters string, want int) {
 	s.Helper()
 	for range 30 {
 		if _, err := s.sqs.ReceiveMessage(s.Context(), &sqs.ReceiveMessageInput{QueueUrl: s.url(name), MaxNumberOfMessages: 10, VisibilityTimeout: 1}); err != nil {
 			s.Fatal(err)
 		}
-		if s.left(name) == 0 {
+		if s.left(name) == 0 && s.visible(deadLetters) == strconv.Itoa(want) {
 			return
 		}
 		sleepSecond()
 	}
-	s.Fatalf("%s still holds %d messages", name, s.left(name))
+	s.Fatalf("%s still holds %d messages, and %s shows %s, want %d", name, s.left(name), deadLetters, s.visible(deadLetters), want)
 }
 
 // A found is a message as it is in a queue.
