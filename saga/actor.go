@@ -163,7 +163,7 @@ func (a *actor) keep() error {
 // renew extends the lease and absorbs the mail that came meanwhile. No attempt
 // may be running.
 func (a *actor) renew() error {
-	box, err := a.extend()
+	box, err := a.extend(a.valid)
 	if err != nil {
 		return err
 	}
@@ -171,9 +171,9 @@ func (a *actor) renew() error {
 	return nil
 }
 
-// extend extends the lease.
-func (a *actor) extend() (store.Mailbox, error) {
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
+// extend extends the lease, or gives up at a time before it runs out.
+func (a *actor) extend(until time.Time) (store.Mailbox, error) {
+	ctx, cancel := context.WithDeadline(a.c.background, until)
 	defer cancel()
 	sent := time.Now()
 	r, err := a.c.store.Renew(ctx, a.lease, a.c.cfg.Lease, a.read)

@@ -9,6 +9,10 @@ import (
 	"github.com/waybill-dev/waybill/store"
 )
 
+// leaseMargin is the part of a lease, one in so many, that is left when a
+// handler's context ends because the lease could not be renewed.
+const leaseMargin = 10
+
 // reply is what a handler gave back.
 type reply struct {
 	state []byte
@@ -58,7 +62,9 @@ func (a *actor) attempt(undo bool) (result, error) {
 			}, nil
 		case <-renewal.C:
 			// The mail that a renewal brings waits for the commit that follows.
-			if _, err := a.extend(); err != nil {
+			// A handler is stopped while the lease still holds, so that it is
+			// not at work beside the next worker's.
+			if _, err := a.extend(a.valid.Add(-a.c.cfg.Lease / leaseMargin)); err != nil {
 				cancel()
 				select {
 				case <-done:

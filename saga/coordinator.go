@@ -65,9 +65,9 @@ type CoordinatorConfig struct {
 	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB.
 	MaxState int
 
-	// MaxOpenings is how many openings in a row may end without a commit
-	// before the execution is blocked, because it kills its workers. Defaults
-	// to 5.
+	// MaxOpenings is how many openings in a row may end without a commit, and
+	// how many attempts in a row of one step without an answer, before the
+	// execution is blocked, because it kills its workers. Defaults to 5.
 	MaxOpenings int
 
 	// Publisher sends the notices of executions that were started with

@@ -29,6 +29,8 @@ type frame struct {
 	// to the retry policy.
 	Attempt int `json:"a,omitempty"`
 	Tries   int `json:"n,omitempty"`
+	// Lost counts the attempts in a row whose worker died.
+	Lost int `json:"l,omitempty"`
 	// Epoch is the opening that may run the attempt. A later one that finds it
 	// has lost the answer.
 	Epoch int64 `json:"e"`

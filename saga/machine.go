@@ -3,6 +3,7 @@ package saga
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type machine struct {
 	epoch int64         // of this opening
 	start time.Time     // of the execution
 	lease time.Duration // how long a lost worker's handler may still be at work
+	// maxLost is how many attempts in a row may be lost with their workers.
+	maxLost int
 
 	events   []Event
 	replaced []byte // the state that this commit replaces, if that is to be kept
@@ -36,14 +39,14 @@ func begin(def *Definition, input []byte) *machine {
 }
 
 // resume takes up an execution as an opening found it.
-func resume(def *Definition, f *frame, epoch int64, start time.Time, lease time.Duration) *machine {
+func resume(def *Definition, f *frame, epoch int64, start time.Time, lease time.Duration, maxLost int) *machine {
 	if f.Entered == 0 {
 		f.Entered = toMillis(start)
 	}
 	if f.At == 0 {
 		f.At = toMillis(start)
 	}
-	return &machine{def: def, frame: f, epoch: epoch, start: start, lease: lease}
+	return &machine{def: def, frame: f, epoch: epoch, start: start, lease: lease, maxLost: maxLost}
 }
 
 // due returns the saga's own deadline, or zero.
@@ -71,7 +74,7 @@ func (m *machine) step() *State { return m.def.byName[m.frame.Step] }
 func (m *machine) enter(s *State, now time.Time) {
 	f := m.frame
 	f.Step, f.Entered = s.Name, toMillis(now)
-	f.Attempt, f.Tries, f.Unknown, f.StillRunning = 0, 0, false, 0
+	f.Attempt, f.Tries, f.Lost, f.Unknown, f.StillRunning = 0, 0, 0, false, 0
 	m.record(Event{Type: TaskStateEntered, Step: s.Name})
 	m.dispatch(now)
 }
@@ -159,11 +162,17 @@ func (m *machine) lost(now time.Time) {
 			r.running = latest
 		}
 	}
-	m.answer(r, now)
+	f.Lost++
+	m.take(r, now)
 }
 
 // answer takes the result of the dispatched attempt.
 func (m *machine) answer(r result, now time.Time) {
+	m.frame.Lost = 0
+	m.take(r, now)
+}
+
+func (m *machine) take(r result, now time.Time) {
 	if m.frame.Undoing {
 		m.undoAnswer(r, now)
 		return
@@ -230,7 +239,7 @@ func (m *machine) failed(r result, now time.Time) {
 	again := now.Add(delay)
 	if !isPermanent(r.err) && !s.Retry.exhausted(f.Tries) &&
 		(s.Within == 0 || again.Before(fromMillis(f.Entered).Add(s.Within))) {
-		m.dispatch(again)
+		m.again(again)
 		return
 	}
 	cause := &Cause{Kind: CauseFailed, Step: s.Name, Error: errorText(r.err)}
@@ -271,7 +280,7 @@ func (m *machine) undoNext(now time.Time) {
 		return
 	}
 	r := f.Undo[len(f.Undo)-1]
-	f.Step, f.Entered, f.Attempt, f.Tries = r.Step, now.UnixMilli(), 0, 0
+	f.Step, f.Entered, f.Attempt, f.Tries, f.Lost = r.Step, now.UnixMilli(), 0, 0, 0
 	m.record(Event{Type: CompensationEntered, Step: r.Step, Outcome: r.outcome()})
 	at := now
 	if notUntil := fromMillis(r.NotUntil); notUntil.After(now) {
@@ -293,7 +302,19 @@ func (m *machine) undoAnswer(r result, now time.Time) {
 		m.block(&Cause{Kind: CauseFailed, Step: f.Step, Undo: true, Error: errorText(r.err)})
 		return
 	}
-	m.dispatch(now.Add(s.UndoRetry.delay(f.Tries)))
+	m.again(now.Add(s.UndoRetry.delay(f.Tries)))
+}
+
+// again dispatches the next attempt, unless the attempts keep killing their
+// workers: that is an operator's business, however patient the policy is.
+func (m *machine) again(at time.Time) {
+	f := m.frame
+	if f.Lost >= m.maxLost {
+		m.block(&Cause{Kind: CauseCrashes, Step: f.Step, Undo: f.Undoing,
+			Error: fmt.Sprintf("%d attempts in a row ended with their worker", f.Lost)})
+		return
+	}
+	m.dispatch(at)
 }
 
 func (m *machine) block(why *Cause) {
@@ -346,7 +367,7 @@ func (m *machine) retry(by, note string, now time.Time) {
 	if f.Attempt > 0 && f.At > now.UnixMilli() {
 		f.Attempt-- // the one that waits becomes the one at once
 	}
-	f.Tries = 0
+	f.Tries, f.Lost = 0, 0
 	f.Entered = now.UnixMilli()
 	m.record(Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
 	at := now

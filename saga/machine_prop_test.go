@@ -269,7 +269,7 @@ func (m *model) checkFork(f *frame, s *State) {
 		m.Fatal(err)
 	}
 	now := m.now.Add(benchLease)
-	k := resume(m.def, fork, m.epoch+1, m.start, benchLease)
+	k := resume(m.def, fork, m.epoch+1, m.start, benchLease, benchMaxLost)
 	k.lost(now)
 	k.cancel("ann", "", now)
 	if n := len(k.frame.Undo); n == 0 || k.frame.Undo[n-1].Step != s.Name || !k.frame.Undo[n-1].Unknown {

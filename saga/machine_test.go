@@ -25,7 +25,10 @@ type bench struct {
 	wake      time.Time
 }
 
-const benchLease = 30 * time.Second
+const (
+	benchLease   = 30 * time.Second
+	benchMaxLost = 3
+)
 
 func newBench(def *Definition) *bench {
 	at := time.UnixMilli(1_000_000)
@@ -43,7 +46,7 @@ func (b *bench) resume() {
 	if err := json.Unmarshal(b.committed, f); err != nil {
 		panic(err)
 	}
-	b.m = resume(b.def, f, b.epoch, b.start, benchLease)
+	b.m = resume(b.def, f, b.epoch, b.start, benchLease, benchMaxLost)
 	b.m.lost(b.now)
 	b.parked = false
 }
@@ -205,6 +208,8 @@ func compensable(name string) *Step[int] {
 	return Do(name, nothing).Undo(undoNothing).Retry(twice).UndoRetry(twice)
 }
 
+var endless = Retry{Attempts: Forever, Initial: time.Second, Factor: 1, Jitter: -1}
+
 var twice = Retry{Attempts: 2, Initial: time.Second, Jitter: -1}
 
 func TestMachine(t *testing.T) {
@@ -215,6 +220,7 @@ func TestMachine(t *testing.T) {
 	pivot := New("pivot", compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(twice)).def
 	timed := NewWithin("timed", time.Minute, compensable("A"), compensable("B")).def
 	timedPivot := NewWithin("timed", time.Minute, compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(Retry{Attempts: Forever, Initial: time.Second, Jitter: -1})).def
+	forever := New("forever", compensable("A"), compensable("B").Retry(endless).UndoRetry(endless), Do("C", nothing)).def
 	within := New("within", compensable("A").Within(1500*time.Millisecond).Retry(Retry{Attempts: 9, Initial: time.Second, Factor: 1, Jitter: -1})).def
 
 	tests := []struct {
@@ -250,6 +256,19 @@ func TestMachine(t *testing.T) {
 			"A.1 ok B.1 failed Failed (done) undo-A.1 failed undo-A.2 undone Compensated"},
 		{"a worker lost while parked loses no attempt", plain, "flaky +0s wake done done done",
 			"A.1 failed A.2 ok B.1 ok C.1 ok Succeeded"},
+
+		{"a step that kills its workers blocks, however patient it is", forever, "done crash wake crash wake crash",
+			"A.1 ok B.1 unknown B.2 unknown B.3 unknown Blocked"},
+		{"an answer in between tells that it does not", forever, "done crash wake crash wake flaky wake crash wake crash wake done done",
+			"A.1 ok B.1 unknown B.2 unknown B.3 failed B.4 unknown B.5 unknown B.6 ok C.1 ok Succeeded"},
+		{"a retry lets it kill as many again", forever, "done crash wake crash wake crash retry crash wake crash wake crash",
+			"A.1 ok B.1 unknown B.2 unknown B.3 unknown Blocked Redriven B.4 unknown B.5 unknown B.6 unknown Blocked"},
+		{"what it may have done is undone by a cancel", forever, "done crash wake crash wake crash cancel wake done done",
+			"A.1 ok B.1 unknown B.2 unknown B.3 unknown Blocked Aborted (unknown) undo-B.1 undone (done) undo-A.1 undone Compensated"},
+		{"a compensation that kills its workers blocks", forever, "done done declined crash wake crash wake crash",
+			"A.1 ok B.1 ok C.1 failed Failed (done) undo-B.1 failed undo-B.2 failed undo-B.3 failed Blocked"},
+		{"a policy that gives up first undoes", plain, "done crash wake crash wake done done",
+			"A.1 ok B.1 unknown B.2 unknown Failed (unknown) undo-B.1 undone (done) undo-A.1 undone Compensated"},
 
 		{"blocks at a compensation, and skips none", plain, "done done declined flaky wake flaky",
 			"A.1 ok B.1 ok C.1 failed Failed (done) undo-B.1 failed undo-B.2 failed Blocked"},

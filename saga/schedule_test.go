@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,6 +128,81 @@ func TestLeaseLostWhileAHandlerRuns(t *testing.T) {
 		}
 		if len(keys) != 1 || !slices.Equal(keys["1/1//A/1/do"], []int{1, 2}) {
 			t.Errorf("keys and attempts %v", keys)
+		}
+		if err := errors.Join(stopOne(), stopTwo()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A worker that cannot renew its lease stops its handler while the lease still
+// holds, so that the next worker's does not run beside it.
+func TestHandlerIsStoppedBeforeItsLeaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		hangs := storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+			if c.Op == "Renew" {
+				return storetest.Fault{Delay: time.Hour}
+			}
+			return storetest.Fault{}
+		})
+		var ended time.Duration
+		begin := time.Now()
+		s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
+			<-ctx.Done()
+			if ended == 0 {
+				ended = time.Since(begin)
+			}
+			return ctx.Err()
+		}).Timeout(time.Hour))
+		c, stop := run(t, saga.CoordinatorConfig{Store: hangs, Sagas: []saga.Definer{s}, Lease: 30 * time.Second})
+		if _, err := s.Start(t.Context(), c.Client(), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if ended != 27*time.Second {
+			t.Errorf("the handler's context ended after %s, want a tenth of the lease of 30s before its end", ended)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// With short leases a dead coordinator's share of the partitions is taken over
+// as soon as its executions are.
+func TestShareOfADeadCoordinatorIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var dead atomic.Bool
+		split := storetest.NewFaulty(st, func(storetest.Call) storetest.Fault {
+			if dead.Load() {
+				return storetest.Fault{Before: storetest.ErrInjected}
+			}
+			return storetest.Fault{}
+		})
+		s := saga.New("trip", saga.Do("A", nothing))
+		cfg := saga.CoordinatorConfig{Sagas: []saga.Definer{s}, Lease: 2 * time.Second, Sweep: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+		cfg.Store, cfg.Name = split, "dies"
+		_, stopOne := run(t, cfg)
+		cfg.Store, cfg.Name = st, "lives"
+		_, stopTwo := run(t, cfg)
+		time.Sleep(5 * time.Second)
+		dead.Store(true)
+		died := time.Now()
+		client := outsider(t, st)
+		for i := range 64 {
+			if _, err := s.Start(t.Context(), client, strconv.Itoa(i), trip{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 64 {
+			if _, err := s.Wait(t.Context(), client, strconv.Itoa(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(died); took > 4*time.Second {
+			t.Errorf("the last execution was done %s after the coordinator died, want it within two leases of 2s", took)
 		}
 		if err := errors.Join(stopOne(), stopTwo()); err != nil {
 			t.Error(err)

@@ -124,7 +124,7 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 		return nil, err
 	}
 	begins := o.Started.Add(time.Duration(a.meta.Delay) * time.Millisecond)
-	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease)
+	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease, c.cfg.MaxOpenings)
 	return a, nil
 }
 
@@ -157,11 +157,17 @@ func (c *Coordinator) group() string {
 	return digest([]byte(strings.Join(keys, " ")))[:12]
 }
 
-// A coordinator is taken to be dead when it has missed some heartbeats.
+// A coordinator is taken to be dead when it has missed missedBeats heartbeats.
+// With short leases its executions are free soon, and so is its share.
 const (
-	heartbeat = 2 * time.Second
-	lifetime  = 5 * heartbeat
+	shortestBeat = 200 * time.Millisecond
+	longestBeat  = 2 * time.Second
+	missedBeats  = 5
 )
+
+func (cfg *CoordinatorConfig) heartbeat() time.Duration {
+	return min(max(cfg.Lease/missedBeats, shortestBeat), longestBeat)
+}
 
 func newMembers(ctx context.Context, c *Coordinator) (*members, error) {
 	m := &members{c: c, group: c.group() + "/"}
@@ -170,12 +176,12 @@ func newMembers(ctx context.Context, c *Coordinator) (*members, error) {
 }
 
 func (m *members) run(ctx context.Context) {
-	ticker := time.NewTicker(heartbeat)
+	ticker := time.NewTicker(m.c.cfg.heartbeat())
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			leave, cancel := context.WithTimeout(m.c.background, heartbeat)
+			leave, cancel := context.WithTimeout(m.c.background, longestBeat)
 			defer cancel()
 			if err := m.c.store.Leave(leave, m.name); err != nil {
 				m.c.log.Warn("leave", "error", err)
@@ -192,7 +198,7 @@ func (m *members) run(ctx context.Context) {
 }
 
 func (m *members) beat(ctx context.Context) error {
-	live, err := m.c.store.Heartbeat(ctx, m.name, lifetime)
+	live, err := m.c.store.Heartbeat(ctx, m.name, missedBeats*m.c.cfg.heartbeat())
 	if err != nil {
 		return err
 	}
