@@ -35,9 +35,12 @@ func (a *app) withSagas(ctx context.Context, f func(*saga.Client) error) (err er
 	client := redis.NewUniversalClient(cfg.Redis.Options())
 	defer func() { err = errors.Join(err, client.Close()) }()
 	st, err := redisstore.Open(ctx, redisstore.Config{
-		Client: client, Namespace: cfg.StoreNamespace(), GiveUp: 3 * time.Second,
+		Client: client, Namespace: cfg.StoreNamespace(), GiveUp: 3 * time.Second, Existing: true,
 		AcceptUnknownEviction: true, // whoever runs the sagas has checked
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("%w; check --namespace and --redis", err)
+	}
 	if err != nil {
 		return err
 	}

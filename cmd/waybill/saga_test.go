@@ -174,6 +174,14 @@ func TestSagaNotFound(t *testing.T) {
 	}
 }
 
+// A namespace that was mistyped is said to be missing, and not made.
+func TestSagaNamespaceNotFound(t *testing.T) {
+	c := newStackCLI(t, "")
+	for _, args := range [][]string{{"ls"}, {"show", "x"}, {"cancel", "x", "--yes"}} {
+		c.fails(exitNotFound, `namespace "typo" is not in use on this Redis`, append([]string{"saga", "--namespace", "typo"}, args...)...)
+	}
+}
+
 func TestSagaWithoutRedis(t *testing.T) {
 	c := newCLI(t, "")
 	c.fails(exitFailed, "nothing answers there: check --endpoint-url and --redis", "saga", "ls", "--redis", "127.0.0.1:1")

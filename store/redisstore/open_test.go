@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,31 @@ func TestSettings(t *testing.T) {
 			}
 			st, err = open(tg, 16)
 			refused(t, st, err, "the format of namespace", "not recorded", "1")
+		})
+	}
+}
+
+// TestExisting: who only looks makes no namespace.
+func TestExisting(t *testing.T) {
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			tg := server.new(t)
+			cfg := redisstore.Config{Client: tg.client, Namespace: tg.namespace, Existing: true, AcceptUnknownEviction: true}
+			_, err := redisstore.Open(t.Context(), cfg)
+			if !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), strconv.Quote(tg.namespace)) {
+				t.Errorf("got %v, want ErrNotFound with the namespace's name", err)
+			}
+			if n := tg.client.Exists(t.Context(), tg.namespace+":settings").Val(); n != 0 {
+				t.Error("the namespace was made")
+			}
+			made := cfg
+			made.Existing, made.Partitions = false, 16
+			if _, err := redisstore.Open(t.Context(), made); err != nil {
+				t.Fatal(err)
+			}
+			if st, err := redisstore.Open(t.Context(), cfg); err != nil || st.Partitions() != 16 {
+				t.Errorf("the namespace in use: %v, %v", st, err)
+			}
 		})
 	}
 }

@@ -35,6 +35,11 @@ type Config struct {
 	// over whatever the namespace was made with.
 	Partitions int
 
+	// Existing opens only a namespace that is in use, and answers
+	// [store.ErrNotFound] for another instead of making it: for those who only
+	// look, whose namespace may be a typing error.
+	Existing bool
+
 	// GiveUp is for how long a call tries again while Redis cannot be reached,
 	// if its context allows. Defaults to 15 s.
 	GiveUp time.Duration
@@ -109,19 +114,26 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := s.checkEviction(ctx, cfg.AcceptUnknownEviction); err != nil {
 		return nil, err
 	}
-	if err := s.adopt(ctx, cfg.Partitions); err != nil {
+	if err := s.adopt(ctx, cfg.Partitions, cfg.Existing); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // adopt compares the namespace's settings with ours, or records ours.
-func (s *Store) adopt(ctx context.Context, partitions int) error {
-	reply, err := s.run(ctx, s.scripts.adopt, []string{s.keys.settings()}, store.FormatVersion, s.keys.partitions)
+func (s *Store) adopt(ctx context.Context, partitions int, existing bool) error {
+	record := strconv.Itoa(s.keys.partitions)
+	if existing {
+		record = ""
+	}
+	reply, err := s.run(ctx, s.scripts.adopt, []string{s.keys.settings()}, store.FormatVersion, record)
 	if err != nil {
 		return err
 	}
 	r := answer(reply)
+	if existing && r.str(0) == "" && r.str(1) == "" {
+		return fmt.Errorf("redisstore: namespace %q is not in use on this Redis: %w", s.keys.namespace, store.ErrNotFound)
+	}
 	if format := r.str(0); format != strconv.Itoa(store.FormatVersion) {
 		return &store.FormatError{
 			What: fmt.Sprintf("the format of namespace %q", s.keys.namespace),
