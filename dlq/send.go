@@ -28,8 +28,8 @@ func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue) (*outgoin
 	if err != nil {
 		return nil, err
 	}
+	raw = raw.Restored(to)
 	changes := map[string]string{
-		queue.KeyFailure:           "",
 		queue.KeyRedriveID:         j.ID,
 		queue.KeyRedriveGeneration: strconv.Itoa(l.Generation + 1),
 	}
@@ -42,8 +42,7 @@ func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue) (*outgoin
 	out.unmarked = len(left) > 0
 	if limit := to.Endpoint.MaxMessageSize; out.raw.Size() > limit {
 		// The marks may be what makes it too large.
-		out.raw, _ = raw.WithMetadata(map[string]string{queue.KeyFailure: ""})
-		out.unmarked = true
+		out.raw, out.unmarked = raw, true
 	}
 	out.raw.Deduplication = ""
 	if to.Endpoint.FIFO() {

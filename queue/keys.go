@@ -69,7 +69,7 @@ const (
 
 // Metadata keys of a message that could not be decoded. Its payload is the
 // body as it arrived, and these are the attributes that could not be applied
-// to it. See [Delivery].
+// to it. A redrive gives them their names back. See [Delivery].
 const (
 	KeyRawEncoding = "Waybill-Raw-Encoding"
 	KeyRawMetadata = "Waybill-Raw-Metadata"

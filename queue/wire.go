@@ -128,7 +128,7 @@ func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string
 		if baseType(dataType) == typeNumber && !isNumber(value) {
 			return fmt.Errorf("%w: metadata %s is declared a Number in %s, and %q is none", ErrInvalid, key, KeyTypes, value)
 		}
-		if nativeName(key) && value != "" && (a.binary() || allowedText(value)) {
+		if nativeValue(key, a) {
 			native[key] = a
 		} else {
 			rest = append(rest, key)
@@ -199,6 +199,15 @@ func setIn(m *map[string]string, key, value string) {
 
 func encode64(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
+// decode64 reverses encode64, for text that is known to come from it.
+func decode64(text string) string {
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return text
+	}
+	return string(b)
+}
+
 // decode reverses encode. It always returns a message: where the wire form is
 // broken, or is known to be by damage, the message has the body as it arrived,
 // the attributes that could not be applied under [KeyRawEncoding] and
@@ -224,8 +233,8 @@ func decode(w wireMessage, id string, damage error) (*message.Message, error) {
 	err := errors.Join(damage, bodyErr, packErr)
 	if err != nil {
 		payload = []byte(w.body)
-		setRaw(metadata, KeyRawEncoding, w.attributes[AttrEncoding])
-		setRaw(metadata, KeyRawMetadata, w.attributes[AttrMetadata])
+		setRaw(metadata, types, KeyRawEncoding, w.attributes[AttrEncoding])
+		setRaw(metadata, types, KeyRawMetadata, w.attributes[AttrMetadata])
 	} else {
 		p.apply(metadata, types)
 	}
@@ -240,9 +249,13 @@ func decode(w wireMessage, id string, damage error) (*message.Message, error) {
 	return msg, nil
 }
 
-func setRaw(metadata message.Metadata, key string, a attribute) {
-	if a.value != "" {
-		metadata[key] = a.value
+func setRaw(metadata message.Metadata, types map[string]string, key string, a attribute) {
+	if a.value == "" {
+		return
+	}
+	metadata[key] = a.value
+	if a.dataType != typeString && a.dataType != "" {
+		types[key] = a.dataType
 	}
 }
 
@@ -320,6 +333,11 @@ func parameter(key string) bool {
 		return true
 	}
 	return false
+}
+
+// nativeValue reports whether metadata can be an attribute of its own.
+func nativeValue(key string, a attribute) bool {
+	return nativeName(key) && a.value != "" && (a.binary() || allowedText(a.value))
 }
 
 // nativeName reports whether metadata of this key can be an attribute of its
