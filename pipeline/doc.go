@@ -53,8 +53,10 @@
 //     received, when it failed first and last, and where it came from. The
 //     record is shortened to what the size limit of the queue leaves.
 //
-// An error that is [Permanent], and a body that cannot be decoded, skip the
-// retries. [RetryAfter] skips those in place. Where the move to the dead-letter
+// An error that is [Permanent], and a message that cannot be decoded, skip the
+// retries. [RetryAfter] skips those in place, and so does a message whose form
+// only a later release knows: a process of that release may receive it next.
+// Where the move to the dead-letter
 // queue fails, the message stays in its own. The queue's redrive policy remains
 // the safety net for processes that die; what it moves has no record. Counts and
 // times in a record are those of the process that wrote it: what another process

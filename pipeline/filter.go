@@ -227,7 +227,8 @@ func (f *filter) fail(ctx context.Context, msg *message.Message, err error, call
 // one whose context had ended, which no error of it can be trusted after.
 func verdict(err error, interrupted bool, d *queue.Delivery) (queue.Reason, bool) {
 	switch {
-	case isUndecodable(err):
+	case isUndecodable(err) && (!errors.Is(err, queue.ErrNewer) || d.Last()):
+		// What a later release wrote, one of its receivers may read yet.
 		return queue.ReasonUndecodable, true
 	case IsPermanent(err) && !interrupted:
 		return queue.ReasonPermanent, true

@@ -91,13 +91,17 @@
 // A received message that does not keep to this form, or whose body does not
 // have the MD5 that the queue says, is undecodable. It goes back to the queue,
 // and so to the dead-letter queue by the queue's redrive policy, unless
-// SubscriberConfig.DeliverUndecodable has it delivered as it arrived.
+// SubscriberConfig.DeliverUndecodable has it delivered as it arrived. One whose
+// form only a later release knows is [ErrNewer] as well: another receiver may
+// be able to read it.
 //
 // # Failures
 //
 // A [Failure] in a message's metadata says why it is in a dead-letter queue.
 // Package pipeline writes it when it moves a message there, and package dlq
-// reads it. [Failure.Attach] cuts it so that the message still fits.
+// reads it. [Failure.Attach] cuts it so that the message still fits. The record
+// takes one of the ten attributes, so the move may have to pack others;
+// [RawMessage.Restored] is the message as it was before.
 //
 // # Requests
 //

@@ -49,6 +49,11 @@ var (
 	// ErrUndecodable: a received message does not have the form that its
 	// markers promise.
 	ErrUndecodable = errors.New("undecodable message")
+
+	// ErrNewer: a received message has a form that this program does not know,
+	// as a later release may write it. It is also [ErrUndecodable]. While
+	// releases run side by side, another receiver can read the message.
+	ErrNewer = errors.New("form of a later release")
 )
 
 // An Error is a failed call to SQS or SNS. It matches its Kind and its Err.

@@ -275,7 +275,7 @@ func decodeBody(w wireMessage) ([]byte, error) {
 		}
 		return payload, nil
 	default:
-		return nil, fmt.Errorf("%s is %q; want %s or %s", AttrEncoding, a.value, encodingBase64, encodingEmpty)
+		return nil, fmt.Errorf("%w: %s is %q; want %s or %s", ErrNewer, AttrEncoding, a.value, encodingBase64, encodingEmpty)
 	}
 }
 
@@ -286,11 +286,21 @@ func unpack(w wireMessage) (packed, error) {
 	if !ok {
 		return p, nil
 	}
-	if err := json.Unmarshal([]byte(a.value), &p); err != nil {
+	// The version comes first: a later one may have other fields.
+	var format struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal([]byte(a.value), &format); err != nil {
 		return packed{}, fmt.Errorf("%s: %w", AttrMetadata, err)
 	}
-	if p.Version < 1 || p.Version > packedVersion {
-		return packed{}, fmt.Errorf("%s: its version is %d, and this program reads 1 to %d", AttrMetadata, p.Version, packedVersion)
+	switch v := format.Version; {
+	case v > packedVersion:
+		return packed{}, fmt.Errorf("%w: %s: its version is %d, and this program reads 1 to %d", ErrNewer, AttrMetadata, v, packedVersion)
+	case v < 1:
+		return packed{}, fmt.Errorf("%s: its version is %d, and this program reads 1 to %d", AttrMetadata, v, packedVersion)
+	}
+	if err := json.Unmarshal([]byte(a.value), &p); err != nil {
+		return packed{}, fmt.Errorf("%s: %w", AttrMetadata, err)
 	}
 	binary := make(map[string]string, len(p.Binary))
 	for key, value := range p.Binary {
