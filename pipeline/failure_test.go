@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -326,82 +325,6 @@ func TestGoexit(t *testing.T) {
 		s.send("in", `{"id":"f1"}`)
 		settle(time.Minute)
 		s.one("out")
-	})
-}
-
-// An output that is too large never fits; one that cannot be sent now is sent
-// later, without running the filter again.
-func TestOutputsThatCannotBePublished(t *testing.T) {
-	t.Run("too large", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStack(t, endpoint("in"), endpoint("out"))
-			p := s.process().pipeline()
-			p.Handle("grow", pipeline.Func(func(_ context.Context, f fare) (string, error) { return strings.Repeat("x", 2<<20), nil }),
-				pipeline.From("in"), pipeline.To("out"))
-			s.start(p)
-			s.send("in", `{}`)
-			settle(time.Second)
-			got := s.one("in-dlq").failure(t)
-			if got.Reason != queue.ReasonPermanent || !strings.Contains(got.Message, "message too large") {
-				t.Errorf("got %s", asJSON(t, got))
-			}
-		})
-	})
-	t.Run("for a moment", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStack(t, endpoint("in"), endpoint("out"), endpoint("copy"))
-			p := s.process().pipeline()
-			charge := newScript(always(nil))
-			p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("copy", "out"),
-				pipeline.Retries(pipeline.Retry{Interval: 5 * time.Second}))
-			mend := s.faulty("SendMessageBatch", "out", emulator.Fault{Err: errInternal})
-			s.start(p)
-			s.send("in", `{}`)
-			time.AfterFunc(4*time.Second, mend)
-			settle(20 * time.Second)
-			s.one("out")
-			s.one("copy")
-			if n := len(charge.ran()); n != 1 {
-				t.Errorf("the filter ran %d times", n)
-			}
-		})
-	})
-	t.Run("one of two", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStack(t, endpoint("in"), endpoint("out"))
-			p := s.process().pipeline()
-			p.Handle("split", pipeline.Split(func(context.Context, fare) ([]int, error) { return []int{1, 2}, nil }),
-				pipeline.From("in"), pipeline.To("out"), pipeline.Retries(pipeline.Retry{Interval: 5 * time.Second}))
-			mend := s.faulty("SendMessageBatch", "out", emulator.Fault{FailEntry: func(e emulator.Entry) *emulator.Error {
-				if e.Body == "2" {
-					return errInternal
-				}
-				return nil
-			}})
-			s.start(p)
-			s.send("in", `{}`)
-			time.AfterFunc(4*time.Second, mend)
-			settle(20 * time.Second)
-			if got := bodies(s.take("out")); !slices.Equal(got, []string{"1", "2"}) {
-				t.Errorf("out holds %v", got)
-			}
-		})
-	})
-	t.Run("outlet that is not connected", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s := newStack(t, endpoint("in"), endpoint("out"))
-			p := s.process().pipeline()
-			p.Handle("charge", pipeline.Func(func(ctx context.Context, f fare) (fare, error) {
-				pipeline.FromContext(ctx).SetOutlet("declined")
-				return f, nil
-			}), pipeline.From("in"), pipeline.To("out"))
-			s.start(p)
-			s.send("in", `{}`)
-			settle(5 * time.Minute)
-			if got := s.one("in-dlq").failure(t); got.Reason != queue.ReasonExhausted || !strings.Contains(got.Message, "set filters.charge.outlets.declined") {
-				t.Errorf("got %s", asJSON(t, got))
-			}
-		})
 	})
 }
 

@@ -138,7 +138,7 @@ func (f *filter) send(ctx context.Context, endpoint string, messages []*message.
 			return nil
 		}
 		messages = failed(messages, err)
-		if errors.Is(err, queue.ErrTooLarge) || errors.Is(err, queue.ErrInvalid) {
+		if unfit(err) {
 			err = Permanent(err)
 			return backoff.Permanent(err)
 		}
@@ -150,6 +150,24 @@ func (f *filter) send(ctx context.Context, endpoint string, messages []*message.
 		return fmt.Errorf("publish outputs: %w", err)
 	}
 	return nil
+}
+
+// unfit reports whether an output can never be published, for what it is. What
+// is refused for what the endpoint is, or with the whole request, may be taken
+// when somebody has mended it, and takes its inputs to no dead-letter queue
+// before their last receive.
+func unfit(err error) bool {
+	if errors.Is(err, queue.ErrTooLarge) {
+		return true
+	}
+	var p *queue.PublishError
+	if !errors.As(err, &p) {
+		return false
+	}
+	return slices.ContainsFunc(p.Failed, func(f queue.FailedMessage) bool {
+		var e *queue.Error // none: the publisher itself refused the message
+		return errors.Is(f.Err, queue.ErrInvalid) && (!errors.As(f.Err, &e) || e.Entry)
+	})
 }
 
 // failed returns the messages that an error of Publish is about.

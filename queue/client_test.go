@@ -149,23 +149,32 @@ func TestLookupTopic(t *testing.T) {
 func TestKinds(t *testing.T) {
 	tests := []struct {
 		code, message string
-		client        bool
 		want          error
 	}{
-		{"AWS.SimpleQueueService.NonExistentQueue", "", true, ErrNotFound},
-		{"QueueDoesNotExist", "", true, ErrNotFound},
-		{"SignatureDoesNotMatch", "", true, ErrAccess},
-		{"AWS.SimpleQueueService.BatchRequestTooLong", "", true, ErrTooLarge},
-		{"InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes.", true, ErrTooLarge},
-		{"InvalidParameter", "Invalid parameter: Message too long", true, ErrTooLarge},
-		{"InvalidParameterValue", "Value x for parameter Y is invalid.", true, ErrInvalid},
-		{"RequestThrottled", "", true, ErrThrottled},
-		{"InternalError", "", false, ErrUnavailable},
-		{"SomethingNew", "", true, ErrInvalid},
-		{"SomethingNew", "", false, ErrUnavailable},
+		{"AWS.SimpleQueueService.NonExistentQueue", "", ErrNotFound},
+		{"QueueDoesNotExist", "", ErrNotFound},
+		{"SignatureDoesNotMatch", "", ErrAccess},
+		{"AWS.SimpleQueueService.BatchRequestTooLong", "", ErrTooLarge},
+		{"InvalidParameterValue", "One or more parameters are invalid. Reason: Message must be shorter than 262144 bytes.", ErrTooLarge},
+		{"InvalidParameter", "Invalid parameter: Message too long", ErrTooLarge},
+		{"InvalidParameterValue", "Value x for parameter Y is invalid.", ErrInvalid},
+		{"RequestThrottled", "", ErrThrottled},
+		{"InternalError", "", ErrUnavailable},
+		{"KmsDisabled", "", ErrAccess},
+		{"KMSDisabledException", "", ErrAccess},
+		{"KmsInvalidState", "", ErrAccess},
+		{"KmsInvalidKeyUsage", "", ErrAccess},
+		{"KMS.NotFoundException", "", ErrAccess},
+		{"KmsOptInRequired", "", ErrAccess},
+		{"KMSAccessDenied", "", ErrAccess},
+		{"KmsThrottled", "", ErrThrottled},
+		{"KMSThrottling", "", ErrThrottled},
+		{"InvalidAddress", "", ErrUnavailable},
+		{"UnsupportedOperation", "", ErrUnavailable},
+		{"SomethingNew", "", ErrUnavailable},
 	}
 	for _, tt := range tests {
-		if got := kindOf(tt.code, tt.message, tt.client); got != tt.want {
+		if got := kindOf(tt.code, tt.message); got != tt.want {
 			t.Errorf("kind of %s (%q): %v, want %v", tt.code, tt.message, got, tt.want)
 		}
 	}

@@ -20,22 +20,25 @@ var (
 	ErrNotFound = errors.New("queue or topic does not exist")
 
 	// ErrAccess: the credentials are missing, wrong or expired, or do not
-	// permit the call.
+	// permit the call, or the key of an encrypted queue or topic cannot be
+	// used.
 	ErrAccess = errors.New("access denied")
 
 	// ErrTooLarge: the message exceeds the size limit. It was not sent.
 	ErrTooLarge = errors.New("message too large")
 
 	// ErrInvalid: the service refuses, or would refuse, what it is given; to
-	// try again is useless.
+	// try again with the same is useless. Of an error of the service, Entry
+	// tells whether it is the message that is refused, or the request.
 	ErrInvalid = errors.New("invalid request")
 
 	// ErrThrottled: the service asks for fewer requests, still after the
 	// SDK's retries.
 	ErrThrottled = errors.New("throttled")
 
-	// ErrUnavailable: the service failed or could not be reached. What it was
-	// told to do may have been done.
+	// ErrUnavailable: the service failed, could not be reached, or refused for
+	// a reason that is not known to be any other of these. What it was told to
+	// do may have been done.
 	ErrUnavailable = errors.New("service unavailable")
 
 	// ErrClosed: the publisher or subscriber was closed. It is also the cause
@@ -74,9 +77,9 @@ type Error struct {
 	// Err is the cause.
 	Err error
 
-	// entry says that the error is one entry's of a batch, which the SDK does
-	// not retry.
-	entry bool
+	// Entry says that the error is one message's of a batch, and not the
+	// request's. The SDK does not retry it.
+	Entry bool
 }
 
 func (e *Error) Error() string {
@@ -92,7 +95,7 @@ func (e *Error) Error() string {
 	case ErrNotFound:
 		b.WriteString("; `waybill topology apply` creates what the configuration names")
 	case ErrAccess:
-		b.WriteString("; check the credentials, the region and the permissions")
+		b.WriteString("; check the credentials, the region, the permissions, and the key if it is encrypted")
 	}
 	return b.String()
 }
@@ -115,7 +118,7 @@ func retryable(kind error) bool { return kind == ErrThrottled || kind == ErrUnav
 func newError(op string, e Endpoint, err error) *Error {
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		kind := kindOf(api.ErrorCode(), api.ErrorMessage(), api.ErrorFault() == smithy.FaultClient)
+		kind := kindOf(api.ErrorCode(), api.ErrorMessage())
 		return &Error{Op: op, Endpoint: e.Name, URL: e.URL, Kind: kind, Code: api.ErrorCode(), Err: err}
 	}
 	kind := ErrUnavailable
@@ -129,17 +132,19 @@ func newError(op string, e Endpoint, err error) *Error {
 }
 
 // entryError classifies the failure of one entry of a batch.
-func entryError(op string, e Endpoint, code, message string, senderFault bool) *Error {
+func entryError(op string, e Endpoint, code, message string) *Error {
 	return &Error{
-		Op: op, Endpoint: e.Name, URL: e.URL, Code: code, entry: true,
-		Kind: kindOf(code, message, senderFault),
+		Op: op, Endpoint: e.Name, URL: e.URL, Code: code, Entry: true,
+		Kind: kindOf(code, message),
 		Err:  fmt.Errorf("%s: %s", code, message),
 	}
 }
 
 // kindOf maps an error code of SQS or SNS to a kind. It is the only place that
-// knows the codes.
-func kindOf(code, message string, clientFault bool) error {
+// knows the codes. A code that is not known says nothing of the message, whoever
+// the service blames: a queue that does not work now may work later, and the
+// message must not be given up for it.
+func kindOf(code, message string) error {
 	// The Query protocol and x-amzn-query-error qualify some codes.
 	code = strings.TrimPrefix(code, "AWS.SimpleQueueService.")
 	code = strings.TrimPrefix(code, "com.amazonaws.sqs#")
@@ -149,8 +154,8 @@ func kindOf(code, message string, clientFault bool) error {
 		}
 		return kind
 	}
-	if clientFault {
-		return ErrInvalid
+	if strings.HasPrefix(strings.ToLower(code), "kms") {
+		return ErrAccess // the key is disabled, deleted, of another kind or not permitted
 	}
 	return ErrUnavailable
 }
@@ -183,10 +188,6 @@ var kinds = map[string]error{
 	"InvalidClientTokenId":                ErrAccess,
 	"InvalidSecurity":                     ErrAccess,
 	"InvalidSignatureException":           ErrAccess,
-	"KmsAccessDenied":                     ErrAccess,
-	"KMSAccessDenied":                     ErrAccess,
-	"KMS.AccessDeniedException":           ErrAccess,
-	"KMSAccessDeniedException":            ErrAccess,
 	"MissingAuthenticationToken":          ErrAccess,
 	"NotAuthorized":                       ErrAccess,
 	"OptInRequired":                       ErrAccess,
@@ -200,6 +201,7 @@ var kinds = map[string]error{
 
 	"KmsThrottled":                           ErrThrottled,
 	"KMS.ThrottlingException":                ErrThrottled,
+	"KMSThrottling":                          ErrThrottled,
 	"KMSThrottlingException":                 ErrThrottled,
 	"LimitExceededException":                 ErrThrottled,
 	"OverLimit":                              ErrThrottled,
@@ -220,10 +222,17 @@ var kinds = map[string]error{
 	"RequestTimeout":         ErrUnavailable,
 	"ServiceUnavailable":     ErrUnavailable,
 
+	// About the message, or the receipt.
+	"InvalidAttributeName":           ErrInvalid,
+	"InvalidAttributeValue":          ErrInvalid,
 	"InvalidMessageContents":         ErrInvalid,
 	"InvalidParameter":               ErrInvalid,
+	"InvalidParameterCombination":    ErrInvalid,
 	"InvalidParameterException":      ErrInvalid,
 	"InvalidParameterValue":          ErrInvalid,
 	"InvalidParameterValueException": ErrInvalid,
+	"MessageNotInflight":             ErrInvalid,
+	"MissingParameter":               ErrInvalid,
 	"ParameterValueInvalid":          ErrInvalid,
+	"ReceiptHandleIsInvalid":         ErrInvalid,
 }

@@ -210,7 +210,7 @@ func (o *outlet) flush(batch []*outgoing) {
 				o.stats.sent.Add(1)
 			}
 			var e *Error
-			if errors.As(err, &e) && e.entry && retryable(e.Kind) && attempt < o.attempts {
+			if errors.As(err, &e) && e.Entry && retryable(e.Kind) && attempt < o.attempts {
 				again = append(again, out)
 				continue
 			}

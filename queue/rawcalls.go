@@ -126,7 +126,7 @@ func (q *Queue) sendBatch(ctx context.Context, batch []RawMessage) []Sent {
 	}
 	for _, f := range out.Failed {
 		if i, ok := index(f.Id); ok {
-			results[i] = Sent{Err: entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)}
+			results[i] = Sent{Err: entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message))}
 		}
 	}
 	return results
@@ -206,7 +206,7 @@ func (q *Queue) results(op string, n int, successful []*string, failed []sqstype
 	}
 	for _, f := range failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+			r.errs[i] = entryError(op, q.Endpoint, aws.ToString(f.Code), aws.ToString(f.Message))
 		}
 	}
 	return r.errs

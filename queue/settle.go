@@ -119,7 +119,7 @@ func (s *subscription) results(op string, n int, successful []*string, failed []
 	}
 	for _, f := range failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = entryError(op, s.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+			r.errs[i] = entryError(op, s.endpoint, aws.ToString(f.Code), aws.ToString(f.Message))
 		}
 	}
 	return r.errs

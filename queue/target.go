@@ -76,7 +76,7 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	for _, f := range out.Failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message))
 		}
 	}
 	return r.errs, nil
@@ -159,7 +159,7 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	for _, f := range out.Failed {
 		if i, ok := r.index(f.Id); ok {
-			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message), f.SenderFault)
+			r.errs[i] = entryError(op, t.endpoint, aws.ToString(f.Code), aws.ToString(f.Message))
 		}
 	}
 	return r.errs, nil
