@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"strings"
@@ -38,6 +39,9 @@ type AdminConfig struct {
 	// Endpoints resolves logical names. Nil knows none.
 	Endpoints *Endpoints
 
+	// Logger receives what is not part of a result. Defaults to none.
+	Logger *slog.Logger
+
 	// Stats counts requests. Defaults to none.
 	Stats *Stats
 }
@@ -47,6 +51,7 @@ type AdminConfig struct {
 type Admin struct {
 	client    SQSAdmin
 	endpoints *Endpoints
+	log       *slog.Logger
 	stats     *Stats
 }
 
@@ -58,7 +63,10 @@ func NewAdmin(config AdminConfig) (*Admin, error) {
 	if config.SQS == nil {
 		config.SQS = sqs.NewFromConfig(clientConfig(config.AWS))
 	}
-	return &Admin{config.SQS, config.Endpoints, config.Stats}, nil
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Admin{config.SQS, config.Endpoints, config.Logger, config.Stats}, nil
 }
 
 // Endpoints returns the endpoints that the admin resolves.
@@ -75,6 +83,7 @@ type Queue struct {
 	Name, URL string
 
 	client SQSAdmin
+	log    *slog.Logger
 	opt    func(*sqs.Options)
 }
 
@@ -190,7 +199,7 @@ func SameQueue(a, b string) bool {
 
 func (a *Admin) at(e Endpoint) *Queue {
 	name, _ := e.Queue()
-	return &Queue{Endpoint: e, Name: name, client: a.client, opt: sqsOptions(e, a.stats)}
+	return &Queue{Endpoint: e, Name: name, client: a.client, log: a.log, opt: sqsOptions(e, a.stats)}
 }
 
 // Queues yields the queues whose names begin with the prefix, in the account

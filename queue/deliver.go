@@ -44,6 +44,10 @@ func lanes(messages []*held) [][]*held {
 // drains, the message's visibility was lost while it waited, or it is not to be
 // delivered. It is settled then.
 func (s *subscription) offer(h *held) bool {
+	if h.damage != nil {
+		s.reread(h)
+		return false
+	}
 	if err := h.delivery.Undecodable; err != nil && !s.config.DeliverUndecodable {
 		s.log.Warn("returning a message that cannot be decoded to its queue", "message_id", h.delivery.MessageID, "receive_count", h.delivery.ReceiveCount, "error", err)
 		s.nack(h)
@@ -116,6 +120,20 @@ func (s *subscription) nack(h *held) {
 	s.log.Debug("nacked", "uuid", h.message.UUID, "message_id", h.delivery.MessageID,
 		"receive_count", h.delivery.ReceiveCount, "delay", r.delay, "reason", r.reason)
 	s.changeVisibility(h, r.delay)
+}
+
+// reread returns a damaged message, which is intact in its queue: at once when it
+// may be the first time, and then with a backoff, because what damages messages
+// on their way may damage them all.
+func (s *subscription) reread(h *held) {
+	var delay time.Duration
+	if n := h.delivery.ReceiveCount; n > 1 {
+		delay = DefaultBackoff(n - 1)
+	}
+	s.log.Warn("a message was damaged on its way; reading it again", "message_id", h.delivery.MessageID,
+		"receive_count", h.delivery.ReceiveCount, "delay", delay, "error", h.damage)
+	h.end(ErrDamaged)
+	s.changeVisibility(h, delay)
 }
 
 // giveBack returns messages that were not handled to the queue, at once.

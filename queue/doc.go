@@ -88,8 +88,11 @@
 // Messages in SNS's JSON envelope, which a subscription without raw delivery
 // gets, are unwrapped.
 //
-// A received message that does not keep to this form, or whose body does not
-// have the MD5 that the queue says, is undecodable. It goes back to the queue,
+// A body that does not have the MD5 that the queue says was damaged on its way.
+// The message in the queue is intact, and is what counts: the damaged one is
+// never delivered, but returned, at once at first and then with a backoff.
+//
+// A received message that does not keep to this form is undecodable. It goes back to the queue,
 // and so to the dead-letter queue by the queue's redrive policy, unless
 // SubscriberConfig.DeliverUndecodable has it delivered as it arrived. One whose
 // form only a later release knows is [ErrNewer] as well: another receiver may

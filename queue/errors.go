@@ -49,6 +49,10 @@ var (
 	// its message may be with another receiver.
 	ErrVisibilityLost = errors.New("visibility timeout could not be extended")
 
+	// ErrDamaged: a received body is not the one that the queue has. The
+	// message is intact there, and is read again.
+	ErrDamaged = errors.New("damaged message")
+
 	// ErrUndecodable: a received message does not have the form that its
 	// markers promise.
 	ErrUndecodable = errors.New("undecodable message")

@@ -18,6 +18,7 @@ type held struct {
 	delivery *Delivery
 	receipt  string
 	group    string // of a FIFO queue
+	damage   error  // what is received is not the message
 
 	// ctx is the handler's context.
 	ctx context.Context
@@ -55,13 +56,22 @@ func (s *subscription) hold(messages []sqstypes.Message) []*held {
 		if s.endpoint.FIFO() {
 			h.group = m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)]
 		}
-		h.message = readMessage(m, h.delivery)
+		h.message, h.damage = readMessage(m, h.delivery), damage(m)
 		h.ctx, h.end = context.WithCancelCause(NewContext(s.handlers, h.delivery))
 		h.message.SetContext(h.ctx)
 		s.beats.add(h, now)
 		all[i] = h
 	}
 	return all
+}
+
+// damage compares the MD5 of a received body with the queue's.
+func damage(m sqstypes.Message) error {
+	body, sum := aws.ToString(m.Body), aws.ToString(m.MD5OfBody)
+	if sum == "" || sum == md5Hex(body) {
+		return nil
+	}
+	return fmt.Errorf("%w: the MD5 of the body is %s, and the queue says %s", ErrDamaged, md5Hex(body), sum)
 }
 
 // readMessage decodes a received message. What the envelope and the decoding
@@ -75,19 +85,12 @@ func readMessage(m sqstypes.Message, d *Delivery) *message.Message {
 		}
 		w.attributes[name] = a
 	}
-	var damage error
-	if sum := aws.ToString(m.MD5OfBody); sum != "" && sum != md5Hex(w.body) {
-		damage = fmt.Errorf("the body was damaged: its MD5 is %s, and the queue says %s", md5Hex(w.body), sum)
-	}
 	id, subject := d.MessageID, ""
-	if damage == nil {
-		var e envelope
-		var enveloped bool
-		if w, e, enveloped, damage = openEnvelope(w); enveloped {
-			id, subject, d.Topic = e.MessageID, e.Subject, e.TopicArn
-		}
+	w, e, enveloped, broken := openEnvelope(w)
+	if enveloped {
+		id, subject, d.Topic = e.MessageID, e.Subject, e.TopicArn
 	}
-	msg, err := decode(w, id, damage)
+	msg, err := decode(w, id, broken)
 	d.Undecodable = err
 	setMissing(msg.Metadata, KeySubject, subject)
 	setMissing(msg.Metadata, KeyGroup, m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)])

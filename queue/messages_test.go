@@ -328,9 +328,66 @@ func (r receiver) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInpu
 	return out, err
 }
 
-// TestDamage holds that a body other than the queue's MD5 says is undecodable,
-// and affects no other message of its batch.
+// TestDamage holds that a message whose body is not what the queue's MD5 says is
+// read again until it is, whoever takes undecodable messages, and affects no
+// other message of its batch. Each time that it is damaged again takes longer.
 func TestDamage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		s.send(t, url, "good", "bad")
+		const damages = 4
+		var reads []time.Duration
+		began := time.Now()
+		client := receiver{s.sqs, func(m *sqstypes.Message) {
+			if aws.ToString(m.Body) == "bad" {
+				if reads = append(reads, time.Since(began)); len(reads) <= damages {
+					m.Body = aws.String("damaged")
+				}
+			}
+		}}
+		log := &recorder{}
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{SQS: client, DeliverUndecodable: true, Backoff: queue.NoBackoff, Logger: log.logger()}), "sqs://q")
+		for _, want := range []string{"good", "bad"} {
+			msg := next(t, ch)
+			msg.Ack()
+			if d := queue.FromContext(msg.Context()); string(msg.Payload) != want || d.Undecodable != nil {
+				t.Errorf("received %q with %v, want %s", msg.Payload, d.Undecodable, want)
+			}
+		}
+		for i, least := range []time.Duration{0, 0, 500 * time.Millisecond, time.Second, 2 * time.Second} {
+			if i >= len(reads) || i > 0 && reads[i]-reads[i-1] < least {
+				t.Fatalf("read at %v, want read %d at least %v after the one before", reads, i, least)
+			}
+		}
+		if reads[1]-reads[0] > 100*time.Millisecond {
+			t.Errorf("read at %v, want the second read at once", reads)
+		}
+		if n := log.count("MD5"); n != damages {
+			t.Errorf("logged %d times, want %d", n, damages)
+		}
+	})
+}
+
+// TestDamageBeforeTheDeadLetterQueue holds that of a message which is always
+// damaged the dead-letter queue gets the one that was sent.
+func TestDamageBeforeTheDeadLetterQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		dlq := s.createQueue(t, "dlq")
+		url := s.createQueue(t, "q", "RedrivePolicy", s.redrivePolicy(t, dlq, 3))
+		s.send(t, url, "intact")
+		client := receiver{s.sqs, func(m *sqstypes.Message) { m.Body = aws.String("damaged") }}
+		none(t, subscribe(t, newSubscriber(t, queue.SubscriberConfig{SQS: client, DeliverUndecodable: true}), "sqs://q"), time.Minute)
+		if got := s.bodies(t, "dlq"); len(got) != 1 || got[0] != "intact" {
+			t.Errorf("the dead-letter queue has %q", got)
+		}
+	})
+}
+
+// TestDamageOfRawMessages holds that Receive gives out no damaged message, and
+// returns it to the queue.
+func TestDamageOfRawMessages(t *testing.T) {
 	s := embedded(t)
 	q := newQueue(t, s)
 	s.send(t, q.url, "good", "bad")
@@ -339,15 +396,24 @@ func TestDamage(t *testing.T) {
 			m.Body = aws.String("damaged")
 		}
 	}}
-	ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{SQS: client, DeliverUndecodable: true}), "sqs://"+q.name)
-	for range 2 {
-		msg := next(t, ch)
-		msg.Ack()
-		d := queue.FromContext(msg.Context())
-		if damaged := string(msg.Payload) == "damaged"; damaged != (d.Undecodable != nil) {
-			t.Errorf("received %q with %v", msg.Payload, d.Undecodable)
-		} else if damaged && !strings.Contains(d.Undecodable.Error(), "MD5") {
-			t.Error(d.Undecodable)
-		}
+	log := &recorder{}
+	admin, err := queue.NewAdmin(queue.AdminConfig{SQS: client, Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := admin.Queue(t.Context(), q.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := at.Receive(t.Context(), 10, time.Minute, 0)
+	if err != nil || len(got) != 1 || got[0].Body != "good" {
+		t.Errorf("received %v, %v, want good", got, err)
+	}
+	got, err = at.Receive(t.Context(), 10, time.Minute, 0)
+	if len(got) != 0 || !errors.Is(err, queue.ErrDamaged) || !errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrUndecodable) {
+		t.Errorf("received %v, %v, want ErrDamaged", got, err)
+	}
+	if d := s.depth(t, q.url); d != "1 visible, 1 in flight" || log.count("MD5") != 2 {
+		t.Errorf("the queue has %s, and %d lines of the log tell", d, log.count("MD5"))
 	}
 }

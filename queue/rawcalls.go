@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -14,6 +16,11 @@ import (
 // Receive receives up to ten messages and hides them from other receivers for
 // a time: whole seconds, at most 12 hours. It waits up to wait for one to
 // arrive: whole seconds, at most 20.
+//
+// A message whose body does not have the MD5 that the queue says was damaged on
+// its way. It is returned to the queue at once, where it is intact, and logged.
+// If that leaves none, the error is of the kinds [ErrDamaged] and
+// [ErrUnavailable].
 func (q *Queue) Receive(ctx context.Context, limit int, visibility, wait time.Duration) ([]RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
@@ -28,9 +35,27 @@ func (q *Queue) Receive(ctx context.Context, limit int, visibility, wait time.Du
 	if err != nil {
 		return nil, newError("ReceiveMessage", q.Endpoint, err)
 	}
-	messages := make([]RawMessage, len(out.Messages))
-	for i, m := range out.Messages {
-		messages[i] = rawMessage(m)
+	var messages, damaged []RawMessage
+	var errs []error
+	for _, m := range out.Messages {
+		if err := damage(m); err != nil {
+			damaged = append(damaged, rawMessage(m))
+			errs = append(errs, fmt.Errorf("message %s: %w", aws.ToString(m.MessageId), err))
+			continue
+		}
+		messages = append(messages, rawMessage(m))
+	}
+	if len(damaged) == 0 {
+		return messages, nil
+	}
+	q.log.Warn("messages were damaged on their way; returning them to the queue", "url", q.Endpoint.URL, "error", errors.Join(errs...))
+	for i, err := range q.SetVisibility(context.WithoutCancel(ctx), 0, damaged) {
+		if err != nil {
+			q.log.Warn("cannot return a message; it comes back when its visibility timeout ends", "url", q.Endpoint.URL, "message_id", damaged[i].ID, "error", err)
+		}
+	}
+	if len(messages) == 0 {
+		return nil, &Error{Op: "ReceiveMessage", Endpoint: q.Endpoint.Name, URL: q.Endpoint.URL, Kind: ErrUnavailable, Err: errors.Join(errs...)}
 	}
 	return messages, nil
 }

@@ -209,11 +209,11 @@ func decode64(text string) string {
 }
 
 // decode reverses encode. It always returns a message: where the wire form is
-// broken, or is known to be by damage, the message has the body as it arrived,
+// broken, or is known to be, the message has the body as it arrived,
 // the attributes that could not be applied under [KeyRawEncoding] and
 // [KeyRawMetadata], and an error beside it that matches [ErrUndecodable]. The
 // id becomes the UUID of a message without one.
-func decode(w wireMessage, id string, damage error) (*message.Message, error) {
+func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	if u, ok := w.attributes[AttrUUID]; ok && u.value != "" {
 		id = u.value
 	}
@@ -230,7 +230,7 @@ func decode(w wireMessage, id string, damage error) (*message.Message, error) {
 	}
 	payload, bodyErr := decodeBody(w)
 	p, packErr := unpack(w)
-	err := errors.Join(damage, bodyErr, packErr)
+	err := errors.Join(broken, bodyErr, packErr)
 	if err != nil {
 		payload = []byte(w.body)
 		setRaw(metadata, types, KeyRawEncoding, w.attributes[AttrEncoding])
