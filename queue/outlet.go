@@ -18,6 +18,7 @@ import (
 // An outgoing is one message on its way to the service.
 type outgoing struct {
 	ctx  context.Context
+	to   Endpoint
 	wire wireMessage
 
 	delay   int32 // in seconds
@@ -40,8 +41,13 @@ func (o *outgoing) wait() error {
 	case err := <-o.result:
 		return err
 	case <-o.ctx.Done():
-		return fmt.Errorf("the message may have been sent: %w", context.Cause(o.ctx))
+		return ended(o.to, "the message may have been sent", o.ctx)
 	}
+}
+
+// ended is the error of a message whose caller, or publisher, waits no longer.
+func ended(to Endpoint, what string, ctx context.Context) error {
+	return &Error{Op: "Publish", Endpoint: to.Name, URL: to.URL, Err: fmt.Errorf("%s: %w", what, context.Cause(ctx))}
 }
 
 // A target sends a batch to a queue or topic. It returns one error for each
@@ -131,7 +137,7 @@ func filterKeys(filter []byte) (keys []string) {
 func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	ctx := msg.Context()
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("not sent: %w", context.Cause(ctx))
+		return nil, ended(o.endpoint, "not sent", ctx)
 	}
 	wire, err := encode(msg, o.pinned)
 	if err != nil {
@@ -142,6 +148,7 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	}
 	out := &outgoing{
 		ctx:     ctx,
+		to:      o.endpoint,
 		wire:    wire,
 		group:   msg.Metadata.Get(KeyGroup),
 		subject: msg.Metadata.Get(KeySubject),
@@ -222,7 +229,7 @@ func (o *outlet) flush(batch []*outgoing) {
 		o.log.Debug("send again what the service failed to take", "messages", len(batch), "attempt", attempt+1)
 		if !sleep(ctx, jitter(sendBackoff<<(attempt-1))) {
 			for _, out := range batch {
-				out.result <- fmt.Errorf("not sent: %w", context.Cause(ctx))
+				out.result <- ended(o.endpoint, "not sent", ctx)
 			}
 			return
 		}
@@ -235,7 +242,7 @@ func (o *outlet) drop(batch []*outgoing) []*outgoing {
 		if out.ctx.Err() == nil {
 			return false
 		}
-		out.result <- fmt.Errorf("not sent: %w", context.Cause(out.ctx))
+		out.result <- ended(o.endpoint, "not sent", out.ctx)
 		return true
 	})
 }

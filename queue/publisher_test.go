@@ -264,59 +264,6 @@ func TestLostSendAnswer(t *testing.T) {
 	})
 }
 
-// TestPublishContext holds that a message's context bounds Publish.
-func TestPublishContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := embedded(t)
-		s.createQueue(t, "q")
-		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws})
-
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		err := p.Publish("sqs://q", message.NewMessageWithContext(ctx, "u", []byte("x")))
-		if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "not sent") {
-			t.Errorf("with a context that has ended: %v", err)
-		}
-		if n := s.emulator.Requests()["sqs.SendMessageBatch"]; n != 0 {
-			t.Errorf("%d requests, want none", n)
-		}
-
-		// While one message's context ends, the other's is sent.
-		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
-			if r.Operation != "SendMessageBatch" {
-				return emulator.Fault{}
-			}
-			return emulator.Fault{Delay: 30 * time.Second}
-		})
-		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began := time.Now()
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			err := p.Publish("sqs://q", message.NewMessageWithContext(ctx, "u", []byte("x")))
-			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "may have been sent") || time.Since(began) != time.Second {
-				t.Errorf("with a deadline of 1 s: %v after %v", err, time.Since(began))
-			}
-		})
-		wg.Go(func() {
-			if err := p.Publish("sqs://q", message.NewMessage("v", []byte("x"))); err != nil {
-				t.Error(err)
-			}
-		})
-		wg.Wait()
-
-		// When no caller is left the request is given up.
-		began = time.Now()
-		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		_ = p.Publish("sqs://q", message.NewMessageWithContext(ctx, "w", []byte("x")))
-		synctest.Wait()
-		if err := p.Close(); err != nil || time.Since(began) != time.Second {
-			t.Errorf("Close returned %v after %v, want at once", err, time.Since(began))
-		}
-	})
-}
-
 func TestPublisherClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
