@@ -21,6 +21,12 @@ type Options struct {
 	// or URL, or an endpoint. Required.
 	From string
 
+	// Live permits a From that has a redrive policy of its own. To look at a
+	// message there counts as receiving it, in a dry run too, so that its policy
+	// may move it on, and a healthy message becomes a dead letter. Without Live
+	// such a queue is [ErrCounts].
+	Live bool
+
 	// To is the queue to send to. Defaults to each message's own source.
 	To string
 

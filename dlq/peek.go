@@ -6,14 +6,26 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/waybill-dev/waybill/queue"
 )
 
 // peekVisibility is how long a peek hides messages at most, if it cannot return
 // them.
 const peekVisibility = 30 * time.Second
 
-// ErrCounts is the error of [Client.Peek] on a queue with a redrive policy.
+// ErrCounts is the error of [Client.Peek] and [Client.Redrive] on a queue that
+// itself has a redrive policy.
 var ErrCounts = errors.New("looking at messages counts as receiving them")
+
+// harmless refuses a queue whose redrive policy counts receives: to look at its
+// messages would move them on.
+func harmless(q *queue.Queue, a queue.QueueAttributes, action string) error {
+	if a.MaxReceiveCount == 0 {
+		return nil
+	}
+	return fmt.Errorf("dlq: %s %q: %w, and its redrive policy moves a message after %d receives; want its dead-letter queue, %s", action, q.Name, ErrCounts, a.MaxReceiveCount, a.DeadLetter)
+}
 
 // Peek returns up to n messages of a queue, oldest first, and returns them to
 // the queue at once. The queue is named as for queue.Admin.
@@ -32,8 +44,8 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
-	if a.MaxReceiveCount > 0 {
-		return nil, fmt.Errorf("dlq: peek into %q: %w, and its redrive policy moves a message after %d receives; peek into its dead-letter queue %s", q.Name, ErrCounts, a.MaxReceiveCount, a.DeadLetter)
+	if err := harmless(q, a, "peek into"); err != nil {
+		return nil, err
 	}
 	h := newHold(q, peekVisibility, c.log)
 	defer h.release(ctx)

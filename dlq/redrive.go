@@ -74,13 +74,16 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
-	to, err := c.newDestinations(ctx, from, opts.To)
-	if err != nil {
-		return nil, err
-	}
 	a, err := from.Attributes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
+	}
+	if err := harmless(from, a, "redrive"); err != nil && !opts.Live {
+		return nil, err
+	}
+	to, err := c.newDestinations(ctx, from, opts.To)
+	if err != nil {
+		return nil, err
 	}
 	if from.Endpoint.FIFO() {
 		opts.Workers = 1

@@ -62,6 +62,38 @@ func TestRedriveToTheSource(t *testing.T) {
 	})
 }
 
+// A queue with a redrive policy of its own is refused: to look at its messages
+// would make dead letters of them, in a dry run too.
+func TestRedriveRefusesALiveQueue(t *testing.T) {
+	on(t, func(s *server) {
+		s.queue("fares-dlq", "", 0)
+		s.queue("fares", "fares-dlq", 2)
+		s.queue("repair", "", 0)
+		s.send("fares", "1", "2", "3")
+		c := s.client(fares())
+		for _, dry := range []bool{true, true, true, false} {
+			report, err := c.Redrive(s.Context(), dlq.Options{From: "fares", To: "repair", DryRun: dry})
+			if !errors.Is(err, dlq.ErrCounts) || report.ID != "" || !strings.Contains(err.Error(), s.full("fares-dlq")) {
+				s.Errorf("dry %v: report %s, %v; want ErrCounts and the dead-letter queue's name", dry, asJSON(s, report), err)
+			}
+		}
+		if n := s.left("fares-dlq"); n != 0 {
+			s.Errorf("%d messages became dead letters", n)
+		}
+		for _, f := range s.take("fares") {
+			if f.receives != "1" {
+				s.Errorf("a consumer receives %q for time %s, want the first", f.body, f.receives)
+			}
+		}
+		// An operator who means it is obeyed.
+		s.send("fares", "4")
+		report, err := c.Redrive(s.Context(), dlq.Options{From: "fares", To: "repair", Live: true})
+		if err != nil || report.Sent != 1 {
+			s.Errorf("Live: report %s, %v", asJSON(s, report), err)
+		}
+	})
+}
+
 func TestRedriveToAnotherQueue(t *testing.T) {
 	on(t, func(s *server) {
 		s.queue("fares-dlq", "", 0)

@@ -54,12 +54,22 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 }
 
 // deadLetters returns the dead-letter queue that a QUEUE of the command line
-// means: that of the endpoint, if it has one.
-func (g *graveyard) deadLetters(name string) string {
-	if e, err := g.queues.Endpoints().Resolve(name); err == nil && e.Name == name && e.DeadLetter != "" {
-		return e.DeadLetter
+// means: that of the endpoint, if it names one.
+func (g *graveyard) deadLetters(name string) (string, error) {
+	endpoints := g.queues.Endpoints()
+	e, err := endpoints.Resolve(name)
+	switch {
+	case err != nil || e.Name != name || e.URL == name: // no endpoint
+		return name, nil
+	case e.DeadLetter != "":
+		return e.DeadLetter, nil
 	}
-	return name
+	for other := range endpoints.All() { // a dead-letter queue can be an endpoint, too
+		if other.DeadLetter != "" && queue.SameQueue(other.DeadLetter, e.URL) {
+			return name, nil
+		}
+	}
+	return "", usagef("endpoint %s has no dead_letter; want the name of a dead-letter queue", name)
 }
 
 func (a *app) dlqListCommand() *cobra.Command {
@@ -104,8 +114,11 @@ messages they hold and the queues that they belong to.` + queueHelp,
 func (g *graveyard) list(ctx context.Context, names []string) ([]dlq.Queue, error) {
 	var only *queue.Queue
 	if len(names) > 0 {
-		var err error
-		if only, err = g.queues.Queue(ctx, g.deadLetters(names[0])); err != nil {
+		name, err := g.deadLetters(names[0])
+		if err != nil {
+			return nil, err
+		}
+		if only, err = g.queues.Queue(ctx, name); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +178,11 @@ stay there; their receive counts rise by one.` + queueHelp,
 		if err != nil {
 			return err
 		}
-		letters, err := g.Peek(cmd.Context(), g.deadLetters(args[0]), *limit)
+		name, err := g.deadLetters(args[0])
+		if err != nil {
+			return err
+		}
+		letters, err := g.Peek(cmd.Context(), name, *limit)
 		if err != nil {
 			return err
 		}
@@ -258,6 +275,7 @@ messages cannot be sent the exit code is 3, and the same command takes them up.`
 		Args: takes("QUEUE"),
 	}
 	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
+	live := cmd.Flags().Bool("live", false, "take a QUEUE that has a redrive policy itself, though looking at its\nmessages, in a dry run too, may make dead letters of them")
 	filter := cmd.Flags().String("filter", "", filterUsage)
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
 	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
@@ -281,8 +299,12 @@ messages cannot be sent the exit code is 3, and the same command takes them up.`
 		if err != nil {
 			return err
 		}
+		name, err := g.deadLetters(args[0])
+		if err != nil {
+			return err
+		}
 		report, err := g.Redrive(cmd.Context(), dlq.Options{
-			From: g.deadLetters(args[0]), To: *to, Filter: f, Limit: *limit, Rate: *rate, DryRun: !*yes,
+			From: name, Live: *live, To: *to, Filter: f, Limit: *limit, Rate: *rate, DryRun: !*yes,
 			Progress: a.progress(),
 		})
 		if report.ID == "" {

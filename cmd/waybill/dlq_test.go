@@ -20,6 +20,7 @@ const rides = `endpoints:
   fares: {url: sqs://fares, dead_letter: sqs://fares-dlq}
   audit: {url: sqs://audit, dead_letter: sqs://audit-dlq}
   plain: {url: sqs://plain}
+  morgue: {url: sqs://fares-dlq}
 `
 
 // newGraveyard returns a CLI whose topology is there, and a function that puts
@@ -72,9 +73,36 @@ test-fares-dlq  2         0          0        14d       test-fares`))
 			t.Errorf("ls %s: %+v", name, list)
 		}
 	}
-	c.fails(exitNotFound, "test-plain is the dead-letter queue of no queue", "dlq", "ls", "plain")
+	c.fails(exitNotFound, "test-plain is the dead-letter queue of no queue", "dlq", "ls", "test-plain")
 	c.fails(exitNotFound, "queue or topic does not exist", "dlq", "ls", "none")
 	c.fails(exitUsage, `waybill dlq ls: takes QUEUE, and got "b" as well`, "dlq", "ls", "a", "b")
+}
+
+// An endpoint without a dead-letter queue is not taken for one.
+func TestDLQEndpointWithoutDeadLetter(t *testing.T) {
+	c, bury := newGraveyard(t)
+	bury("sqs://test-plain", "1", "{}", "", "")
+	for _, args := range [][]string{{"ls", "plain"}, {"peek", "plain"}, {"redrive", "plain"}, {"redrive", "plain", "--yes", "--to", "fares"}} {
+		c.fails(exitUsage, "endpoint plain has no dead_letter; want the name of a dead-letter queue", append([]string{"dlq"}, args...)...)
+	}
+	if out := c.ok("dlq", "peek", "morgue"); out != "[]\n" { // whose queue is the dead-letter queue of fares
+		t.Errorf("peek into the endpoint of a dead-letter queue: %s", out)
+	}
+}
+
+// A queue with consumers is not redriven for want of attention.
+func TestDLQRedriveRefusesALiveQueue(t *testing.T) {
+	c, bury := newGraveyard(t)
+	bury("sqs://test-fares", "1", "{}", "", "")
+	for range 10 {
+		c.fails(exitFailed, "its redrive policy moves a message after", "dlq", "redrive", "sqs://test-fares")
+	}
+	if n := c.messages("test-fares-dlq"); n != "0" {
+		t.Errorf("%s messages became dead letters", n)
+	}
+	if r := decode[redriven](t, c.ok("dlq", "redrive", "sqs://test-fares", "--live", "--yes", "--to", "audit")); r.Sent != 1 {
+		t.Errorf("--live: %+v", r)
+	}
 }
 
 func TestDLQListEmpty(t *testing.T) {
