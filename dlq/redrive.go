@@ -261,7 +261,7 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			continue
 		}
 		if j.DryRun {
-			j.countSent(q)
+			j.wouldSend(q)
 			continue
 		}
 		out, err := j.prepare(ctx, l, q)
@@ -328,10 +328,10 @@ func (j *job) choose(ctx context.Context, l *Letter) bool {
 	return false
 }
 
-func (j *job) countSent(q *queue.Queue) {
+func (j *job) wouldSend(q *queue.Queue) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.report.Sent++
+	j.report.WouldSend++
 	j.report.Destinations[q.Name]++
 }
 

@@ -213,7 +213,7 @@ func TestRedriveDryRun(t *testing.T) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		if !report.DryRun || report.Matched != 12 || report.Sent != 12 || report.Deleted != 0 || report.Destinations[s.full("fares")] != 12 || report.Remaining != 15 {
+		if !report.DryRun || report.Matched != 12 || report.WouldSend != 12 || report.Sent != 0 || report.Deleted != 0 || report.Destinations[s.full("fares")] != 12 || report.Remaining != 15 {
 			s.Errorf("report %s", asJSON(s, report))
 		}
 		if edited {

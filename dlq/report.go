@@ -14,9 +14,10 @@ type Report struct {
 	ID    string `json:"id"`
 	Queue string `json:"queue"`
 
-	// DryRun says that nothing was sent. Sent and Destinations are then what
-	// would have been.
-	DryRun bool `json:"dry_run"`
+	// DryRun says that nothing was to be sent. Then Sent is 0, WouldSend counts
+	// the messages that would have been, and Destinations where to.
+	DryRun    bool `json:"dry_run"`
+	WouldSend int  `json:"would_send"`
 
 	// Snapshot is how many messages the queue said it held at the start.
 	// Remaining is what it says at the end. SQS calls both approximate.

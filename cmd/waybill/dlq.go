@@ -270,8 +270,12 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 that each has on record, or to another queue. A message is deleted only when its
 destination has accepted it, and keeps its id.
 
-Without --yes nothing is sent, and the report says what would be. If some
-messages cannot be sent the exit code is 3, and the same command takes them up.` + queueHelp,
+Without --yes nothing is sent, and the report says what would be.
+
+Exit codes: 0 all that was chosen is sent; 3 some of it is not, and the same
+command takes it up; 1 a fault of the queues ended it before anything was sent,
+or 4 where a queue does not exist; 130 it was interrupted: what it held is back
+in the queue, and the same command takes it up.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
@@ -310,7 +314,7 @@ messages cannot be sent the exit code is 3, and the same command takes them up.`
 		if report.ID == "" {
 			return err // it did not begin
 		}
-		if err != nil && report.Sent > 0 && !report.DryRun {
+		if err != nil && report.Sent > 0 {
 			err = &partialError{err}
 		}
 		if report.DryRun && err == nil {
@@ -330,7 +334,7 @@ func (a *app) progress() func(dlq.Report) {
 	return func(r dlq.Report) {
 		if time.Since(last) >= time.Second {
 			last = time.Now()
-			a.note("%d of %d looked at, %d sent, %d failed", r.Seen, r.Snapshot, r.Sent, r.Failed)
+			a.note("%d of %d looked at, %d sent, %d failed", r.Seen, r.Snapshot, r.Sent+r.WouldSend, r.Failed)
 		}
 	}
 }
@@ -351,12 +355,12 @@ func (a *app) printRedrive(r redriven) error {
 	}
 	t.add("job", r.ID)
 	t.add("queue", r.Queue)
-	verb := "sent"
-	if r.DryRun {
-		verb = "would be sent"
-	}
 	t.add("looked at", fmt.Sprintf("%d of %d", r.Seen, r.Snapshot))
-	t.add(verb, strconv.Itoa(r.Sent))
+	if r.DryRun {
+		t.add("would be sent", strconv.Itoa(r.WouldSend))
+	} else {
+		t.add("sent", strconv.Itoa(r.Sent))
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Destinations)) {
 		t.add("  to "+name, strconv.Itoa(r.Destinations[name]))
 	}

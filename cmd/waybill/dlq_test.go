@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,7 +144,7 @@ func TestDLQRedrive(t *testing.T) {
 	}
 	dry := c.run("dlq", "redrive", "fares")
 	report := decode[redriven](t, dry.stdout)
-	if dry.code != exitOK || !report.DryRun || report.Sent != 5 || report.Destinations["test-fares"] != 5 ||
+	if dry.code != exitOK || !report.DryRun || report.Sent != 0 || report.WouldSend != 5 || report.Destinations["test-fares"] != 5 ||
 		!strings.Contains(dry.stderr, "dry run: nothing was sent; give --yes to redrive") {
 		t.Errorf("dry run: %+v", dry)
 	}
@@ -199,6 +200,32 @@ func TestDLQRedrivePartial(t *testing.T) {
 	again := decode[redriven](t, c.ok("dlq", "redrive", "fares", "--yes", "--to", "fares"))
 	if again.Sent != 1 || again.Remaining != 0 {
 		t.Errorf("second report %+v", again)
+	}
+}
+
+// A fault of the queues is exit code 1 before something was sent, and 3 after,
+// as the help says.
+func TestDLQRedriveFault(t *testing.T) {
+	for _, tt := range []struct{ good, code, sent int }{{0, exitFailed, 0}, {1, exitPartial, 10}} {
+		c, bury := newGraveyard(t)
+		for i := range 20 {
+			bury("sqs://test-fares-dlq", fmt.Sprint(i), "{}", "sqs://test-fares", queue.ReasonPermanent)
+		}
+		var receives atomic.Int64
+		c.stack.Emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
+			if r.Operation == "ReceiveMessage" && receives.Add(1) > int64(tt.good) {
+				f.Err = &emulator.Error{Code: "AccessDeniedException", Message: "no"}
+			}
+			return f
+		})
+		r := c.fails(tt.code, "access denied", "dlq", "redrive", "fares", "--yes")
+		if report := decode[redriven](t, r.stdout); report.Sent != tt.sent || report.WouldSend != 0 {
+			t.Errorf("report %+v, want %d sent", report, tt.sent)
+		}
+	}
+	if help := newCLI(t, "").ok("dlq", "redrive", "--help"); !strings.Contains(help, "Exit codes: 0") ||
+		!strings.Contains(squeeze(help), "1 a fault of the queues") || !strings.Contains(squeeze(help), "130 it was interrupted") {
+		t.Errorf("the help does not list the exit codes:\n%s", help)
 	}
 }
 
