@@ -52,6 +52,7 @@ type Letter struct {
 
 	raw   queue.RawMessage
 	again bool // it was held already when it was received
+	late  bool // it came into the queue after the job began
 }
 
 // read makes a letter of a received message.

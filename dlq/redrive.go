@@ -22,13 +22,16 @@ import (
 // can be sent twice.
 //
 // Redrive ends when it has looked at as many messages as the queue said it held
-// when Redrive began. What failed again meanwhile, and what failed first, stays.
+// when Redrive began, or when the queue shows no more. What failed again
+// meanwhile, and what failed first, stays and does not count; where it is as
+// much as the queue held, Redrive ends all the same, and the report says how
+// many messages it did not reach.
 //
 // When ctx ends, Redrive returns the messages that it holds to the queue, at
 // once, and the report so far, with an error that wraps the cause of the
-// context. Messages that could not be redriven are in a [*PartialError]; the
-// same redrive, run again, takes them up. Other errors are of the queues as
-// such; the report says how far it came.
+// context. Messages that could not be redriven, or were not reached, are in a
+// [*PartialError]; the same redrive, run again, takes them up. Other errors are
+// of the queues as such; the report says how far it came.
 func (c *Client) Redrive(ctx context.Context, opts Options) (Report, error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
@@ -57,6 +60,7 @@ type job struct {
 	resent   map[string]bool    // SQS's ids of unmarked messages that were sent
 	pending  map[string]*Letter // sent, and not deleted yet, by SQS's id
 	closed   map[string]error   // destinations that take nothing, by name
+	flooded  bool               // it met too much of what is not for it
 	streak   int                // batches in a row of which nothing was sent
 	fatal    error              // ends the job
 }
@@ -130,6 +134,9 @@ func (j *job) run(ctx context.Context) (Report, error) {
 	if a, err := j.from.Attributes(last); err == nil {
 		j.report.Remaining = a.Visible + a.InFlight + a.Delayed
 	}
+	if j.flooded {
+		j.report.NotReached = max(0, j.report.Snapshot-j.report.Seen)
+	}
 	j.report.Ended = time.Now()
 	return j.report, j.err(ctx)
 }
@@ -141,7 +148,7 @@ func (j *job) err(ctx context.Context) error {
 		return fmt.Errorf("dlq: redrive %s of %q: %w", j.ID, j.from.Name, j.fatal)
 	case ctx.Err() != nil:
 		return fmt.Errorf("dlq: redrive %s of %q was stopped, and has returned what it held: %w", j.ID, j.from.Name, context.Cause(ctx))
-	case j.report.Failed > 0:
+	case j.report.Failed > 0 || j.report.NotReached > 0:
 		return &PartialError{j.report}
 	}
 	return nil
@@ -188,6 +195,10 @@ func (j *job) reserve() int {
 		}
 	}
 	n = max(n, 0)
+	if n > 0 && j.report.CameBack+j.report.Newer >= max(j.report.Snapshot, batchSize) {
+		j.flooded = true
+		return 0
+	}
 	j.reserved += n
 	j.claimed += n
 	return n
@@ -219,7 +230,15 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 		j.fatal = err
 	}
 	for _, l := range letters {
-		if !l.again && j.pending[l.MessageID] == nil {
+		switch l.late = true; {
+		case l.again || j.pending[l.MessageID] != nil:
+			// It is counted already.
+		case l.RedriveID == j.ID || j.resent[l.MessageID]:
+			j.report.CameBack++
+		case l.SentAt.After(j.cutoff):
+			j.report.Newer++
+		default:
+			l.late = false
 			j.report.Seen++
 		}
 	}
@@ -252,7 +271,7 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			sent = append(sent, l) // sent before, and only to be deleted
 			continue
 		}
-		if l.again || !j.choose(ctx, l) {
+		if l.late || !j.choose(ctx, l) {
 			continue
 		}
 		q, err := j.to.of(ctx, l)
@@ -292,18 +311,6 @@ func (j *job) pendingLetter(l *Letter) *Letter {
 
 // choose reports whether the letter is to be redriven, and counts it.
 func (j *job) choose(ctx context.Context, l *Letter) bool {
-	j.mu.Lock()
-	switch {
-	case l.RedriveID == j.ID || j.resent[l.MessageID]:
-		j.report.CameBack++
-		j.mu.Unlock()
-		return false
-	case l.SentAt.After(j.cutoff):
-		j.report.Newer++
-		j.mu.Unlock()
-		return false
-	}
-	j.mu.Unlock()
 	match, err := true, error(nil)
 	if j.Filter != nil {
 		match, err = j.Filter.Match(ctx, l)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -478,78 +477,5 @@ func TestRedriveFIFO(t *testing.T) {
 		if !slices.Equal(byGroup["g0"], []string{"00", "02", "04", "06", "08", "10"}) || !slices.Equal(byGroup["g1"], []string{"01", "03", "05", "07", "09", "11"}) {
 			s.Errorf("got %v", byGroup)
 		}
-	})
-}
-
-// What fails again while the job runs, and what fails first, stays: the job
-// ends however fast the queue fills.
-func TestRedriveDoesNotChase(t *testing.T) {
-	for _, attributes := range []int{0, 10} { // with room for marks, and without
-		t.Run(fmt.Sprintf("%d attributes", attributes), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := embedded(t)
-				s.queue("fares-dlq", "", 0)
-				s.queue("fares", "fares-dlq", 1)
-				const n = 40
-				in := &sqs.SendMessageInput{QueueUrl: s.url("fares-dlq"), MessageBody: aws.String("x"), MessageAttributes: map[string]sqstypes.MessageAttributeValue{}}
-				for i := range attributes {
-					in.MessageAttributes[fmt.Sprint("a", i)] = sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String("v")}
-				}
-				for range n {
-					if _, err := s.sqs.SendMessage(t.Context(), in); err != nil {
-						t.Fatal(err)
-					}
-				}
-				// Ten are with somebody else, so the job has room to see others.
-				if _, err := s.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: in.QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 3600}); err != nil {
-					t.Fatal(err)
-				}
-				ctx, stop := context.WithCancel(t.Context())
-				source := s.url("fares")
-				var consumer sync.WaitGroup
-				consumer.Go(func() {
-					for ctx.Err() == nil { // every message fails at once, and SQS moves it
-						s.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: source, MaxNumberOfMessages: 10, VisibilityTimeout: 1})
-						time.Sleep(10 * time.Millisecond)
-					}
-				})
-				report, err := s.client(fares()).Redrive(t.Context(), dlq.Options{From: "fares-dlq", Rate: 5, Workers: 1})
-				stop()
-				consumer.Wait()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if report.Sent != n-10 || report.CameBack != 10 || report.Seen != n {
-					t.Errorf("report %s", asJSON(t, report))
-				}
-			})
-		})
-	}
-}
-
-func TestRedriveLeavesWhatIsNewer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := embedded(t)
-		s.queue("a", "", 0)
-		s.queue("b", "", 0)
-		for range 20 {
-			s.send("a", "old")
-		}
-		go func() {
-			for range 30 {
-				time.Sleep(time.Second)
-				s.send("a", "new")
-			}
-		}()
-		report, err := s.client().Redrive(t.Context(), dlq.Options{From: "a", To: "b", Rate: 1, Workers: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range s.take("b") {
-			if f.body != "old" {
-				t.Errorf("a message that came later was sent; report %s", asJSON(t, report))
-			}
-		}
-		time.Sleep(time.Minute)
 	})
 }

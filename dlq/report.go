@@ -24,10 +24,13 @@ type Report struct {
 	Snapshot  int `json:"snapshot"`
 	Remaining int `json:"remaining"`
 
-	// Seen counts the messages that were looked at, and Matched those that
-	// the filter chose and the limit allowed.
-	Seen    int `json:"seen"`
-	Matched int `json:"matched"`
+	// Seen counts the messages of the snapshot that were looked at, and
+	// Matched those that the filter chose and the limit allowed. NotReached is
+	// how many were left when the job ended early, because messages that came
+	// meanwhile were in its way.
+	Seen       int `json:"seen"`
+	Matched    int `json:"matched"`
+	NotReached int `json:"not_reached"`
 
 	// Sent counts the messages that a destination accepted, by destination in
 	// Destinations. Deleted counts those that were then deleted from the
@@ -127,9 +130,9 @@ type Failure struct {
 // the dead-letter queue does not belong to.
 var ErrNoSource = errors.New("no source to go back to")
 
-// A PartialError says that some messages could not be redriven. They are still
-// in the dead-letter queue: the same redrive, run again, takes them up. It
-// matches the errors of the messages that its Report lists.
+// A PartialError says that some messages could not be redriven, or were not
+// reached. They are still in the dead-letter queue: the same redrive, run again,
+// takes them up. It matches the errors of the messages that its Report lists.
 type PartialError struct {
 	Report Report
 }
@@ -137,6 +140,9 @@ type PartialError struct {
 func (e *PartialError) Error() string {
 	r := e.Report
 	text := fmt.Sprintf("dlq: redrive %s of %q: %d of %d messages failed", r.ID, r.Queue, r.Failed, r.Matched)
+	if r.NotReached > 0 {
+		text += fmt.Sprintf("; %d messages were not reached, because %d came in meanwhile", r.NotReached, r.CameBack+r.Newer)
+	}
 	if len(r.Failures) > 0 {
 		f := r.Failures[0]
 		text += fmt.Sprintf("; message %s (%s): %s", f.ID, f.Stage, f.Error)

@@ -128,6 +128,18 @@ func (s *server) send(name string, bodies ...string) {
 	}
 }
 
+// sendMarked sends a message that carries a job's id, as one that was redriven
+// and failed again does.
+func (s *server) sendMarked(name, job string) {
+	s.Helper()
+	if _, err := s.sqs.SendMessage(s.Context(), &sqs.SendMessageInput{
+		QueueUrl: s.url(name), MessageBody: aws.String("{}"),
+		MessageAttributes: map[string]sqstypes.MessageAttributeValue{queue.KeyRedriveID: {DataType: aws.String("String"), StringValue: &job}},
+	}); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // bury sends a dead letter as package pipeline writes it, which failed in the
 // endpoint's queue.
 func (s *server) bury(name, uuid, body, source string, edit ...func(*queue.Failure)) {

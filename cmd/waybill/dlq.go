@@ -370,6 +370,7 @@ func (a *app) printRedrive(r redriven) error {
 	count("came back", r.CameBack)
 	count("newer than the redrive", r.Newer)
 	count("without marks", r.Unmarked)
+	count("not reached", r.NotReached)
 	count("failed", r.Failed)
 	for _, f := range r.Failures {
 		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
