@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
 )
 
 // sleepSecond is for what a queue does after a second of its own time.
@@ -103,6 +105,58 @@ func TestPeek(t *testing.T) {
 			s.Errorf("peek into no queue: %v", err)
 		}
 	})
+}
+
+// A peek that takes longer than its messages stay hidden keeps them hidden: it
+// sees each once, and ends.
+func TestPeekTakesLong(t *testing.T) {
+	for name, fail := range map[string]*emulator.Error{"extended": nil, "not extended": errInternal} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := embedded(t)
+				s.queue("fares-dlq", "", 0)
+				const n = 400
+				for i := range n {
+					s.send("fares-dlq", fmt.Sprint(i))
+				}
+				// Another has some: not all that are counted will come.
+				stolen := 0
+				steal := func() {
+					out, err := s.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: s.url("fares-dlq"), MaxNumberOfMessages: 10, VisibilityTimeout: 43200})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					stolen += len(out.Messages)
+				}
+				s.faulty(func(operation, _ string, number int64) emulator.Fault {
+					switch {
+					case operation == "ChangeMessageVisibilityBatch":
+						return emulator.Fault{Err: fail}
+					case operation != "ReceiveMessage":
+						return emulator.Fault{}
+					case number == 1:
+						steal()
+					}
+					return emulator.Fault{Delay: time.Second}
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				letters, err := s.client().Peek(ctx, "fares-dlq", n)
+				s.emulator.SetFault(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := map[string]bool{}
+				for _, l := range letters {
+					seen[l.MessageID] = true
+				}
+				if len(letters) > n-stolen || len(seen) != len(letters) || fail == nil && len(letters) != n-stolen {
+					t.Errorf("%d letters, %d of them different; want the %d that nobody else has", len(letters), len(seen), n-stolen)
+				}
+			})
+		})
+	}
 }
 
 func TestPeekStops(t *testing.T) {

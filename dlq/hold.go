@@ -85,6 +85,18 @@ func (h *hold) drop(l *Letter) {
 	delete(h.held, l.MessageID)
 }
 
+// keep extends the visibility of what is held until the function that it
+// returns is called, also after ctx ended.
+func (h *hold) keep(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var keeper sync.WaitGroup
+	keeper.Go(func() { h.run(ctx) })
+	return func() {
+		cancel()
+		keeper.Wait()
+	}
+}
+
 // run extends the visibility of what is held, at half its time, until ctx ends.
 func (h *hold) run(ctx context.Context) {
 	tick := time.NewTicker(h.visibility / 8)

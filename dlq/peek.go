@@ -48,25 +48,37 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 		return nil, err
 	}
 	h := newHold(q, peekVisibility, c.log)
-	defer h.release(ctx)
-	var letters []*Letter
-	for len(letters) < min(n, max(a.Visible, 1)) && ctx.Err() == nil {
-		received, err := h.receive(ctx, min(n-len(letters), batchSize))
-		if err != nil {
-			return nil, fmt.Errorf("dlq: %w", err)
-		}
-		if len(received) == 0 {
-			break
-		}
-		for _, l := range received {
-			if !l.again {
-				letters = append(letters, l)
-			}
-		}
+	stop := h.keep(ctx)
+	letters, err := gather(ctx, h, min(n, max(a.Visible, 1)))
+	stop()
+	h.release(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: %w", err)
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, context.Cause(ctx))
 	}
 	slices.SortStableFunc(letters, func(a, b *Letter) int { return a.SentAt.Compare(b.SentAt) })
+	return letters, nil
+}
+
+// gather receives n letters, or what there is. It ends when a receive brings
+// nothing that it has not seen.
+func gather(ctx context.Context, h *hold, n int) (letters []*Letter, err error) {
+	for len(letters) < n && ctx.Err() == nil {
+		received, err := h.receive(ctx, min(n-len(letters), batchSize))
+		if err != nil {
+			return nil, err
+		}
+		before := len(letters)
+		for _, l := range received {
+			if !l.again {
+				letters = append(letters, l)
+			}
+		}
+		if len(letters) == before {
+			break
+		}
+	}
 	return letters, nil
 }

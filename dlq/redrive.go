@@ -115,10 +115,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 
 // run works until there is nothing more to do.
 func (j *job) run(ctx context.Context) (Report, error) {
-	holding, stopHolding := context.WithCancel(context.WithoutCancel(ctx))
-	var keeper sync.WaitGroup
-	keeper.Go(func() { j.hold.run(holding) })
-
+	stopHolding := j.hold.keep(ctx)
 	var workers sync.WaitGroup
 	for range j.Workers {
 		workers.Go(func() { j.work(ctx) })
@@ -126,7 +123,6 @@ func (j *job) run(ctx context.Context) (Report, error) {
 	workers.Wait()
 	j.finishDeletes(ctx)
 	stopHolding()
-	keeper.Wait()
 	j.hold.release(ctx)
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
