@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type hold struct {
 type heldMessage struct {
 	raw   queue.RawMessage
 	until time.Time // hidden at least until then
+	err   error     // why it could not be extended
 }
 
 const (
@@ -59,22 +61,31 @@ func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
 	defer h.mu.Unlock()
 	for _, l := range letters {
 		_, l.again = h.held[l.MessageID]
-		h.held[l.MessageID] = &heldMessage{l.raw, until} // with the new receipt
+		h.held[l.MessageID] = &heldMessage{raw: l.raw, until: until} // with the new receipt
 	}
 	return letters, nil
 }
 
-// safe reports whether the message stays hidden long enough to be sent and
+// safe returns nil if the message stays hidden long enough to be sent and
 // deleted. Otherwise another receiver may have it, and it is given up.
-func (h *hold) safe(l *Letter) bool {
+func (h *hold) safe(l *Letter) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m, ok := h.held[l.MessageID]
-	if !ok || time.Until(m.until) < h.visibility/4 {
-		delete(h.held, l.MessageID)
-		return false
+	if ok && time.Until(m.until) >= h.visibility/4 {
+		return nil
 	}
-	return true
+	delete(h.held, l.MessageID)
+	err := fmt.Errorf("dlq: %q: %w", h.queue.Name, queue.ErrVisibilityLost)
+	if ok && m.err != nil {
+		err = fmt.Errorf("%w: %w", err, m.err)
+	}
+	return fmt.Errorf("%w; %s", err, h.remedy())
+}
+
+// remedy says what helps when messages do not stay hidden.
+func (h *hold) remedy() string {
+	return fmt.Sprintf("raise Options.Visibility, which is %v, or lower Options.Rate", h.visibility)
 }
 
 // drop forgets a message that is deleted, or that is to stay hidden for what is
@@ -130,7 +141,7 @@ func (h *hold) extended(raw queue.RawMessage, at time.Time, err error) bool {
 	if m == nil || m.raw.Receipt != raw.Receipt {
 		return false // settled or received again meanwhile
 	}
-	if err == nil {
+	if m.err = err; err == nil {
 		m.until = at.Add(h.visibility)
 	}
 	return err != nil

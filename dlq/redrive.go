@@ -61,12 +61,13 @@ type job struct {
 	pending  map[string]*Letter // sent, and not deleted yet, by SQS's id
 	closed   map[string]error   // destinations that take nothing, by name
 	flooded  bool               // it met too much of what is not for it
-	streak   int                // batches in a row of which nothing was sent
+	streaks  map[string]int     // batches in a row that a destination took nothing of, by name
+	lost     int                // batches in a row that did not stay hidden
 	fatal    error              // ends the job
 }
 
 // maxStreak is how many batches in a row may fail as a whole before the job
-// gives up.
+// gives up on their destination.
 const maxStreak = 5
 
 // clockMargin is how much older than its queue's messages the service's time
@@ -106,6 +107,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		resent:  map[string]bool{},
 		pending: map[string]*Letter{},
 		closed:  map[string]error{},
+		streaks: map[string]int{},
 	}
 	if opts.Rate > 0 {
 		j.limit = rate.NewLimiter(rate.Limit(opts.Rate), batchSize)

@@ -96,36 +96,46 @@ const (
 
 // send sends letters to one queue, and returns those that it has accepted.
 func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (accepted []*Letter) {
-	total := len(outs)
+	if err := j.closedFor(to); err != nil {
+		j.failAll(ctx, outs, err)
+		return nil
+	}
 	if err := j.limit.WaitN(ctx, len(outs)); err != nil {
 		return nil // the context ended, and the letters are returned
 	}
+	var last error
 	for attempt := 1; len(outs) > 0 && ctx.Err() == nil; attempt++ {
-		if err := j.closedFor(to); err != nil {
+		if err := j.closedFor(to); err != nil { // by another worker
 			j.failAll(ctx, outs, err)
+			return accepted
+		}
+		if outs = j.stillHeld(ctx, outs); len(outs) == 0 {
 			break
 		}
-		outs = j.stillHeld(ctx, outs)
 		var again []*outgoing
 		// Not with ctx: its end would leave open what was sent.
 		for i, result := range to.Send(context.WithoutCancel(ctx), raws(outs)) {
-			out := outs[i]
-			switch {
-			case result.Err == nil:
+			out, err := outs[i], sendError(to, result)
+			if err == nil {
 				j.noteSent(to, out, result.ID)
 				accepted = append(accepted, out.letter)
-			case attempt < sendAttempts && knownUnsent(result.Err):
-				again = append(again, out)
-			default:
-				j.noteRefusal(to, result.Err)
-				j.fail(ctx, out.letter, StageSend, result.Err)
+				continue
 			}
+			last = err
+			if attempt < sendAttempts && knownUnsent(err) {
+				again = append(again, out)
+				continue
+			}
+			j.noteRefusal(to, err)
+			j.fail(ctx, out.letter, StageSend, err)
 		}
 		if outs = again; len(outs) > 0 && !sleep(ctx, sendBackoff<<(attempt-1)) {
 			break
 		}
 	}
-	j.noteStreak(ctx, total, len(accepted))
+	if ctx.Err() == nil {
+		j.noteStreak(to, len(accepted), last)
+	}
 	return accepted
 }
 
@@ -133,11 +143,11 @@ func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (acce
 // sent and deleted. The others may be with another receiver by then.
 func (j *job) stillHeld(ctx context.Context, outs []*outgoing) []*outgoing {
 	return slices.DeleteFunc(outs, func(out *outgoing) bool {
-		if j.hold.safe(out.letter) {
-			return false
+		err := j.hold.safe(out.letter)
+		if err != nil {
+			j.fail(ctx, out.letter, StageHold, err)
 		}
-		j.fail(ctx, out.letter, StageHold, queue.ErrVisibilityLost)
-		return true
+		return err != nil
 	})
 }
 
@@ -149,11 +159,35 @@ func raws(outs []*outgoing) []queue.RawMessage {
 	return all
 }
 
+// ErrDamaged: a destination accepted a message, and says that its body is
+// another. The message is not sent again; what the destination has is to be
+// looked at.
+var ErrDamaged = errors.New("the destination accepted the message with another body")
+
+// sendError returns the error of a message that was not accepted as it is.
+func sendError(to *queue.Queue, result queue.Sent) error {
+	if result.Err != nil && result.ID != "" {
+		return fmt.Errorf("dlq: send to %q: %w, as message %s: %w", to.Name, ErrDamaged, result.ID, result.Err)
+	}
+	return result.Err
+}
+
 // maybeSent reports whether a message may have been sent although sending it
-// failed.
+// failed: no answer came, or one that says no more than that the service failed.
 func maybeSent(err error) bool {
+	if errors.Is(err, ErrDamaged) {
+		return true
+	}
 	var e *queue.Error
-	return errors.As(err, &e) && e.Code == "" && e.Kind != queue.ErrAccess
+	if !errors.As(err, &e) {
+		return false
+	}
+	if e.Code == "" {
+		return e.Kind != queue.ErrAccess
+	}
+	// Where the answer tells of each message, it can be relied on.
+	var whole interface{ HTTPStatusCode() int }
+	return e.Kind == queue.ErrUnavailable && errors.As(e.Err, &whole)
 }
 
 // knownUnsent reports whether a message was not sent, and may be taken later.
@@ -182,9 +216,15 @@ func (j *job) noteRefusal(to *queue.Queue, err error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.close(to, err)
+}
+
+// close has nothing more sent to a destination, and ends the job if there is no
+// other. j.mu is held.
+func (j *job) close(to *queue.Queue, err error) {
 	j.closed[to.Name] = err
-	if j.to.to != nil && j.fatal == nil {
-		j.fatal = err // there is no other
+	if j.fatal == nil && !j.to.anyBut(j.closed) {
+		j.fatal = err
 	}
 }
 
@@ -200,26 +240,26 @@ func (j *job) failAll(ctx context.Context, outs []*outgoing, err error) {
 	}
 }
 
-// noteStreak ends the job when batch after batch fails.
-func (j *job) noteStreak(ctx context.Context, total, accepted int) {
+// noteStreak closes a destination to which batch after batch cannot be sent, and
+// ends a job that batch after batch does not stay hidden for. A nil error says
+// that nothing of the batch was tried.
+func (j *job) noteStreak(to *queue.Queue, accepted int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
 	case accepted > 0:
-		j.streak = 0
-	case total > 0 && ctx.Err() == nil:
-		if j.streak++; j.streak == maxStreak && j.fatal == nil {
-			j.fatal = fmt.Errorf("%d batches in a row could not be sent: %s", maxStreak, j.lastError())
+		j.lost, j.streaks[to.Name] = 0, 0
+	case err != nil:
+		j.lost = 0
+		if j.streaks[to.Name]++; j.streaks[to.Name] == maxStreak {
+			// Not wrapped: of what is not tried, nothing is unknown.
+			j.close(to, fmt.Errorf("dlq: %d batches in a row could not be sent to %q: %v", maxStreak, to.Name, err))
+		}
+	default:
+		if j.lost++; j.lost == maxStreak && j.fatal == nil {
+			j.fatal = fmt.Errorf("%d batches in a row did not stay hidden: %w; %s", maxStreak, queue.ErrVisibilityLost, j.hold.remedy())
 		}
 	}
-}
-
-// lastError returns the text of the newest failure. j.mu is held.
-func (j *job) lastError() string {
-	if n := len(j.report.Failures); n > 0 {
-		return j.report.Failures[n-1].Error
-	}
-	return "no reason is known"
 }
 
 // delete deletes letters that were sent, also when the job is stopped. What it

@@ -122,6 +122,25 @@ func (d *destinations) configured(q *queue.Queue) bool {
 	return false
 }
 
+// anyBut reports whether there may be letters for a destination that is not
+// closed.
+func (d *destinations) anyBut(closed map[string]error) bool {
+	if d.to != nil {
+		return closed[d.to.Name] == nil
+	}
+	for _, q := range d.known {
+		if closed[q.Name] == nil {
+			return true
+		}
+	}
+	for e := range d.queues.Endpoints().All() {
+		if name, _ := e.Queue(); e.IsQueue() && name != d.from.Name && closed[name] == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // knownText says which sources the dead-letter queue has.
 func (d *destinations) knownText() string {
 	if len(d.known) == 0 {

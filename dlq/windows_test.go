@@ -384,59 +384,6 @@ func TestWindowPartialFailure(t *testing.T) {
 	})
 }
 
-// A message that is throttled for a moment is sent a moment later.
-func TestSendIsTriedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, ids := filled(t, 5)
-		s.faulty(func(operation, _ string, number int64) emulator.Fault {
-			return emulator.Fault{FailEntry: func(e emulator.Entry) *emulator.Error {
-				if operation == "SendMessageBatch" && number < 3 && e.Body != `{"id":"m00"}` {
-					return errInternal
-				}
-				return nil
-			}}
-		})
-		report, err := s.client(fares()).Redrive(t.Context(), dlq.Options{From: "fares-dlq"})
-		if err != nil || report.Sent != 5 {
-			t.Errorf("report %s, %v", asJSON(t, report), err)
-		}
-		if n := s.left("fares"); n != 5 {
-			t.Errorf("the source holds %d messages", n)
-		}
-		handledOnce(s, ids)
-	})
-}
-
-// Where nothing can be sent, the job gives up before it has received the whole
-// queue for nothing.
-func TestRedriveGivesUp(t *testing.T) {
-	for name, fault := range map[string]emulator.Fault{
-		"the queue is gone": {Err: &emulator.Error{Code: "QueueDoesNotExist", Message: "gone"}},
-		"no permission":     {Err: &emulator.Error{Code: "AccessDeniedException", Message: "no"}},
-		"no service":        {Err: errInternal},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s, _ := filled(t, 100)
-				s.faulty(func(operation, _ string, _ int64) emulator.Fault {
-					if operation == "SendMessageBatch" {
-						return fault
-					}
-					return emulator.Fault{}
-				})
-				report, err := s.client(fares()).Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Workers: 1})
-				var partial *dlq.PartialError
-				if err == nil || errors.As(err, &partial) || report.Seen > 50 {
-					t.Errorf("report %s, %v", asJSON(t, report), err)
-				}
-				if v := s.visible("fares-dlq"); v != "100" {
-					t.Errorf("%s messages can be received, want 100", v)
-				}
-			})
-		})
-	}
-}
-
 // Ctrl-C: what is in hand is returned at once, and what was sent is deleted.
 func TestRedriveStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
