@@ -60,8 +60,14 @@ type Queue struct {
 	// first sent on a standard queue. 0 where the service does not tell.
 	Retention time.Duration `json:"retention"`
 
-	// Missing says that configuration names the queue, and it does not exist.
+	// Missing says that configuration or a redrive policy names the queue, and
+	// it does not exist.
 	Missing bool `json:"missing,omitempty"`
+
+	// Unreadable says that the credentials do not permit to read the queue's
+	// attributes: counts and retention are not known, nor whether it is the
+	// dead-letter queue of others, or has one. Its Sources are those that tell.
+	Unreadable bool `json:"unreadable,omitempty"`
 
 	// Sources are the queues whose dead letters it takes.
 	Sources []Source `json:"sources"`
@@ -85,7 +91,9 @@ const listCalls = 16
 // List returns the dead-letter queues: the queues that a redrive policy names,
 // and those that configuration does. It looks at all queues of the account and
 // region, or of the namespace if the endpoints have one, with a request for
-// each.
+// each. A queue that may not be read is listed as Unreadable, whether others
+// have it as their dead-letter queue or not; if none may be read, List returns
+// the error.
 func (c *Client) List(ctx context.Context) ([]Queue, error) {
 	prefix := c.queues.Endpoints().Namespace()
 	if prefix != "" {
@@ -99,14 +107,19 @@ func (c *Client) List(ctx context.Context) ([]Queue, error) {
 		all = append(all, q)
 	}
 	attributes := make([]queue.QueueAttributes, len(all))
+	denied := make([]error, len(all))
 	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(listCalls)
 	for i, q := range all {
 		group.Go(func() error {
 			var err error
 			attributes[i], err = q.Attributes(gctx)
-			if errors.Is(err, queue.ErrNotFound) {
-				return nil // deleted meanwhile
+			switch {
+			case errors.Is(err, queue.ErrNotFound): // deleted meanwhile
+				return nil
+			case errors.Is(err, queue.ErrAccess):
+				denied[i] = err
+				return nil
 			}
 			return err
 		})
@@ -114,11 +127,14 @@ func (c *Client) List(ctx context.Context) ([]Queue, error) {
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
-	return c.assemble(all, attributes), nil
+	if len(all) > 0 && !slices.Contains(denied, nil) {
+		return nil, fmt.Errorf("dlq: none of %d queues may be read: %w", len(all), denied[0])
+	}
+	return c.assemble(all, attributes, denied), nil
 }
 
 // assemble finds the dead-letter queues among all queues.
-func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes) []Queue {
+func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes, denied []error) []Queue {
 	found := map[string]*Queue{}
 	at := func(name string) *Queue {
 		q, ok := found[name]
@@ -146,7 +162,10 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 		}
 	}
 	for i, q := range all {
-		if dead, ok := found[q.Name]; ok {
+		if denied[i] != nil {
+			dead := at(q.Name)
+			dead.URL, dead.Missing, dead.Unreadable = q.URL, false, true
+		} else if dead, ok := found[q.Name]; ok {
 			a := attributes[i]
 			dead.URL, dead.Missing = q.URL, a.ARN == ""
 			dead.Messages, dead.InFlight, dead.Delayed, dead.Retention = a.Visible, a.InFlight, a.Delayed, a.Retention

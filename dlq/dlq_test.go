@@ -58,6 +58,42 @@ func TestList(t *testing.T) {
 	})
 }
 
+// Queues that may not be read do not hide the others.
+func TestListUnreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		s.queue("fares-dlq", "", 0)
+		s.queue("fares", "fares-dlq", 3)
+		s.queue("rides-dlq", "", 0)
+		s.queue("rides", "rides-dlq", 3)
+		s.queue("secret", "", 0)
+		s.send("fares-dlq", "a")
+		hidden := map[string]bool{"secret": true, "rides-dlq": true}
+		s.faulty(func(operation, queueName string, _ int64) (f emulator.Fault) {
+			if operation == "GetQueueAttributes" && (hidden == nil || hidden[queueName]) {
+				f.Err = &emulator.Error{Code: "AccessDenied", Status: 403}
+			}
+			return f
+		})
+		list, err := s.client().List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, q := range list {
+			got = append(got, fmt.Sprint(strings.TrimPrefix(q.Name, s.ns+"-"), " ", q.Messages, " ", q.Unreadable, q.Missing, " ", len(q.Sources), q.URL != ""))
+		}
+		want := []string{"fares-dlq 1 false false 1 true", "rides-dlq 0 true false 1 true", "secret 0 true false 0 true"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		hidden = nil // all of them
+		if list, err := s.client().List(t.Context()); !errors.Is(err, queue.ErrAccess) {
+			t.Errorf("got %v, %v; want ErrAccess where nothing can be read", list, err)
+		}
+	})
+}
+
 func TestPeek(t *testing.T) {
 	on(t, func(s *server) {
 		s.queue("fares-dlq", "", 0)

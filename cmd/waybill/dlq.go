@@ -77,7 +77,8 @@ func (a *app) dlqListCommand() *cobra.Command {
 		Use:   "ls [QUEUE]",
 		Short: "List dead-letter queues and how many messages they hold",
 		Long: `List the dead-letter queues of the namespace, or one of them, with how many
-messages they hold and the queues that they belong to.` + queueHelp,
+messages they hold and the queues that they belong to. A queue whose attributes
+the credentials may not read is shown as unreadable: it may be one.` + queueHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return takes("QUEUE")(cmd, args)
@@ -95,8 +96,12 @@ messages they hold and the queues that they belong to.` + queueHelp,
 			}
 			t := table{header: []string{"QUEUE", "MESSAGES", "IN FLIGHT", "DELAYED", "KEPT FOR", "DEAD LETTERS OF"}}
 			for _, q := range list {
-				if q.Missing {
-					t.addStyled(red, q.Name, "missing", "-", "-", "-", sources(q))
+				if q.Missing || q.Unreadable {
+					state := "missing"
+					if q.Unreadable {
+						state = "unreadable"
+					}
+					t.addStyled(red, q.Name, state, "-", "-", "-", sources(q))
 					continue
 				}
 				s := plain

@@ -79,6 +79,21 @@ test-fares-dlq  2         0          0        14d       test-fares`))
 	c.fails(exitUsage, `waybill dlq ls: takes QUEUE, and got "b" as well`, "dlq", "ls", "a", "b")
 }
 
+func TestDLQListUnreadable(t *testing.T) {
+	c, bury := newGraveyard(t)
+	bury("sqs://test-fares-dlq", "1", "{}", "sqs://test-fares", queue.ReasonPermanent)
+	c.stack.Emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
+		if r.Operation == "GetQueueAttributes" && r.Resource == "test-audit-dlq" {
+			f.Err = &emulator.Error{Code: "AccessDenied", Status: 403}
+		}
+		return f
+	})
+	c.equal(squeezeLines(c.ok("dlq", "ls", "-o", "table")), squeezeLines(`
+QUEUE           MESSAGES    IN FLIGHT  DELAYED  KEPT FOR  DEAD LETTERS OF
+test-audit-dlq  unreadable  -          -        -         test-audit
+test-fares-dlq  1           0          0        14d       test-fares`))
+}
+
 // An endpoint without a dead-letter queue is not taken for one.
 func TestDLQEndpointWithoutDeadLetter(t *testing.T) {
 	c, bury := newGraveyard(t)
