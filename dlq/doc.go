@@ -28,14 +28,36 @@
 //
 // # What is guaranteed
 //
-// No message is lost: each is deleted from the dead-letter queue after its
-// destination has accepted it, and never before. A process that dies, an answer
-// that is lost, or a delete that fails can leave a message in both queues, and
-// the next redrive sends it again under the same id. An idempotent receiver
-// drops the repeat: see pipeline.Idempotent.
+// No message is lost by a redrive: each is deleted from the dead-letter queue
+// after its destination has accepted it, and never before. A process that dies,
+// an answer that is lost, or a delete that fails can leave a message in both
+// queues, and the next redrive sends it again under the same id. An idempotent
+// receiver drops the repeat: see pipeline.Idempotent.
+//
+// There is one exception, and it is not of the redrive's making: SQS deletes a
+// message when the queue's retention ends, which a standard queue counts from
+// when the message was first sent, also while a job is under way. A job whose
+// Rate is too low for that says so in Report.Warning as soon as it has seen
+// messages, and so does its dry run. What runs out while the job holds it is
+// sent all the same; what then cannot be sent is lost, and counts in
+// Report.Expired. Give a dead-letter queue a retention of 14 days.
 //
 // A redrive looks at as many messages as the queue held when it began. Messages
-// that it had sent and that failed again meanwhile carry its id and stay.
+// that it had sent and that failed again meanwhile carry its id and stay. What
+// other receivers hold, it does not wait for.
+//
+// # Two at once, and a second try
+//
+// There is no lease on a queue, and no journal: a redrive keeps no state but the
+// messages themselves, their ids and their marks. So the same redrive, run again
+// after a failure or a crash, takes up what is left, and may send again what was
+// sent before and not deleted.
+//
+// Two redrives of one queue at once share its messages, since SQS shows a
+// message to one receiver at a time. Each sees a part, and may end before the
+// other is through. No message is lost by it. One is sent twice where the first
+// job could not keep it hidden, and, since a job knows only its own marks, one
+// job may send again what the other had sent and what failed again meanwhile.
 //
 // # What it costs
 //

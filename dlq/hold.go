@@ -15,6 +15,7 @@ import (
 // what is left.
 type hold struct {
 	queue      *queue.Queue
+	shelf      shelf
 	visibility time.Duration
 	log        *slog.Logger
 
@@ -41,8 +42,8 @@ const (
 	receiveWait = time.Second
 )
 
-func newHold(q *queue.Queue, visibility time.Duration, log *slog.Logger) *hold {
-	return &hold{queue: q, visibility: visibility, log: log, held: map[string]*heldMessage{}}
+func newHold(q *queue.Queue, s shelf, visibility time.Duration, log *slog.Logger) *hold {
+	return &hold{queue: q, shelf: s, visibility: visibility, log: log, held: map[string]*heldMessage{}}
 }
 
 // receive receives up to n messages. It does not end with ctx: the messages of
@@ -67,12 +68,13 @@ func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
 }
 
 // safe returns nil if the message stays hidden long enough to be sent and
-// deleted. Otherwise another receiver may have it, and it is given up.
+// deleted. Otherwise another receiver may have it, and it is given up; but one
+// that the queue has deleted for its age nobody else will have.
 func (h *hold) safe(l *Letter) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m, ok := h.held[l.MessageID]
-	if ok && time.Until(m.until) >= h.visibility/4 {
+	if ok && time.Until(m.until) >= h.visibility/4 || h.shelf.over(l.SentAt) {
 		return nil
 	}
 	delete(h.held, l.MessageID)
@@ -126,7 +128,7 @@ func (h *hold) extend(ctx context.Context) {
 	now := time.Now()
 	due := h.list(func(m *heldMessage) bool { return m.until.Sub(now) <= h.visibility/2 })
 	for i, err := range h.queue.SetVisibility(ctx, h.visibility, due) {
-		if h.extended(due[i], now, err) && ctx.Err() == nil {
+		if h.extended(due[i], now, err) && ctx.Err() == nil && !h.shelf.over(due[i].SentAt) {
 			h.log.Warn("cannot keep a message hidden; other receivers get it when its time is over", "message_id", due[i].ID, "error", err)
 		}
 	}
@@ -161,17 +163,26 @@ func (h *hold) list(test func(*heldMessage) bool) []queue.RawMessage {
 }
 
 // release returns everything that is held to the queue, at once, also after ctx
-// ended.
-func (h *hold) release(ctx context.Context) {
+// ended. It returns SQS's ids of what the queue has deleted for its age.
+func (h *hold) release(ctx context.Context) (gone map[string]bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
+	gone = map[string]bool{}
+	for _, raw := range h.list(func(m *heldMessage) bool { return !time.Now().Before(m.until) && h.shelf.over(m.raw.SentAt) }) {
+		gone[raw.ID] = true
+	}
 	all := h.list(func(m *heldMessage) bool { return time.Now().Before(m.until) })
 	for i, err := range h.queue.SetVisibility(ctx, 0, all) {
-		if err != nil {
+		switch {
+		case err == nil:
+		case h.shelf.over(all[i].SentAt):
+			gone[all[i].ID] = true
+		default:
 			h.log.Warn("cannot return a message; it comes back when its visibility timeout ends", "message_id", all[i].ID, "error", err)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.held)
+	return gone
 }

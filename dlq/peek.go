@@ -47,7 +47,7 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 	if err := harmless(q, a, "peek into"); err != nil {
 		return nil, err
 	}
-	h := newHold(q, peekVisibility, c.log)
+	h := newHold(q, newShelf(a), peekVisibility, c.log)
 	stop := h.keep(ctx)
 	letters, err := gather(ctx, h, min(n, max(a.Visible, 1)))
 	stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -49,21 +50,24 @@ type job struct {
 	Options
 	from   *queue.Queue
 	to     *destinations
+	log    *slog.Logger
 	hold   *hold
 	limit  *rate.Limiter
 	cutoff time.Time
 
-	mu       sync.Mutex
-	report   Report
-	reserved int                // messages that receives under way may bring
-	claimed  int                // and that may be matched of what is in hand
-	resent   map[string]bool    // SQS's ids of unmarked messages that were sent
-	pending  map[string]*Letter // sent, and not deleted yet, by SQS's id
-	closed   map[string]error   // destinations that take nothing, by name
-	flooded  bool               // it met too much of what is not for it
-	streaks  map[string]int     // batches in a row that a destination took nothing of, by name
-	lost     int                // batches in a row that did not stay hidden
-	fatal    error              // ends the job
+	mu        sync.Mutex
+	report    Report
+	reserved  int                // messages that receives under way may bring
+	claimed   int                // and that may be matched of what is in hand
+	resent    map[string]bool    // SQS's ids of unmarked messages that were sent
+	pending   map[string]*Letter // sent, and not deleted yet, by SQS's id
+	closed    map[string]error   // destinations that take nothing, by name
+	flooded   bool               // it met too much of what is not for it
+	exhausted bool               // the queue showed no more
+	oldest    time.Time          // when the oldest message seen was first sent
+	streaks   map[string]int     // batches in a row that a destination took nothing of, by name
+	lost      int                // batches in a row that did not stay hidden
+	fatal     error              // ends the job
 }
 
 // maxStreak is how many batches in a row may fail as a whole before the job
@@ -97,7 +101,8 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		Options: opts,
 		from:    from,
 		to:      to,
-		hold:    newHold(from, opts.Visibility, c.log),
+		log:     c.log,
+		hold:    newHold(from, newShelf(a), opts.Visibility, c.log),
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
 		cutoff:  a.At.Add(clockMargin),
 		report: Report{
@@ -125,14 +130,14 @@ func (j *job) run(ctx context.Context) (Report, error) {
 	workers.Wait()
 	j.finishDeletes(ctx)
 	stopHolding()
-	j.hold.release(ctx)
+	j.noteExpired(j.hold.release(ctx))
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	if a, err := j.from.Attributes(last); err == nil {
 		j.report.Remaining = a.Visible + a.InFlight + a.Delayed
 	}
-	if j.flooded {
+	if j.flooded || j.report.Warning != "" && j.exhausted {
 		j.report.NotReached = max(0, j.report.Snapshot-j.report.Seen)
 	}
 	j.report.Ended = time.Now()
@@ -227,6 +232,7 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 	if err != nil && j.fatal == nil {
 		j.fatal = err
 	}
+	j.exhausted = j.exhausted || err == nil && len(letters) == 0
 	for _, l := range letters {
 		switch l.late = true; {
 		case l.again || j.pending[l.MessageID] != nil:
@@ -240,6 +246,7 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 			j.report.Seen++
 		}
 	}
+	j.checkAge(letters)
 }
 
 // handled gives back the claim on the limit that reserve made. Until then what

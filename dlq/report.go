@@ -27,7 +27,8 @@ type Report struct {
 	// Seen counts the messages of the snapshot that were looked at, and
 	// Matched those that the filter chose and the limit allowed. NotReached is
 	// how many were left when the job ended early, because messages that came
-	// meanwhile were in its way.
+	// meanwhile were in its way, or the queue deleted them for their age as the
+	// Warning said.
 	Seen       int `json:"seen"`
 	Matched    int `json:"matched"`
 	NotReached int `json:"not_reached"`
@@ -63,6 +64,15 @@ type Report struct {
 	// says why, for the first 1,000 of them.
 	Failed   int       `json:"failed"`
 	Failures []Failure `json:"failures,omitempty"`
+
+	// Warning says that the queue may delete messages for their age before the
+	// job reaches them: its Rate is too low. It is empty if there is no danger,
+	// or none that is known.
+	Warning string `json:"warning,omitempty"`
+
+	// Expired counts the messages that the queue deleted for their age while
+	// the job held them, and that it had not sent: they are lost.
+	Expired int `json:"expired"`
 
 	// Started and Ended are local times.
 	Started time.Time `json:"started"`
@@ -121,6 +131,10 @@ type Failure struct {
 	// Unknown says that the message may have been sent: the answer was lost.
 	Unknown bool `json:"unknown,omitempty"`
 
+	// Expired says that the message is lost: the dead-letter queue has deleted
+	// it for its age while the job held it.
+	Expired bool `json:"expired,omitempty"`
+
 	// Err is the reason, and Error its text.
 	Err   error  `json:"-"`
 	Error string `json:"error"`
@@ -131,8 +145,9 @@ type Failure struct {
 var ErrNoSource = errors.New("no source to go back to")
 
 // A PartialError says that some messages could not be redriven, or were not
-// reached. They are still in the dead-letter queue: the same redrive, run again,
-// takes them up. It matches the errors of the messages that its Report lists.
+// reached. They are still in the dead-letter queue, but for those that have
+// Expired: the same redrive, run again, takes them up. It matches the errors of
+// the messages that its Report lists.
 type PartialError struct {
 	Report Report
 }
@@ -142,6 +157,12 @@ func (e *PartialError) Error() string {
 	text := fmt.Sprintf("dlq: redrive %s of %q: %d of %d messages failed", r.ID, r.Queue, r.Failed, r.Matched)
 	if r.NotReached > 0 {
 		text += fmt.Sprintf("; %d messages were not reached, because %d came in meanwhile", r.NotReached, r.CameBack+r.Newer)
+		if r.Warning != "" {
+			text += " or the queue has deleted them for their age"
+		}
+	}
+	if r.Expired > 0 {
+		text += fmt.Sprintf("; lost, because the queue deleted them for their age: %d", r.Expired)
 	}
 	if len(r.Failures) > 0 {
 		f := r.Failures[0]

@@ -294,8 +294,11 @@ func (j *job) finishDeletes(ctx context.Context) {
 	}
 	j.delete(ctx, pending)
 	for _, l := range j.pending {
-		j.fail(ctx, l, StageDelete, errors.New("dlq: the message was sent, and could not be deleted from the dead-letter queue; the next redrive sends it again, with the same id"))
 		j.hold.drop(l)
+		if j.hold.shelf.over(l.SentAt) {
+			continue // the queue has deleted it
+		}
+		j.fail(ctx, l, StageDelete, errors.New("dlq: the message was sent, and could not be deleted from the dead-letter queue; the next redrive sends it again, with the same id"))
 	}
 }
 

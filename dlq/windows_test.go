@@ -455,3 +455,38 @@ func TestRedriveReturnsWhatItDidNotChoose(t *testing.T) {
 		}
 	})
 }
+
+// Window 10: two operators at once share the messages. None is lost, and none is
+// handled twice, also where one of them dies.
+func TestWindowTwoOperators(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprintf("one dies=%v", dies), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, ids := filled(t, 90)
+				first := s.aws
+				if dies {
+					first.HTTPClient = &http.Client{Transport: &plug{next: s.emulator.Client().Transport, after: 15}}
+				}
+				reports := make([]dlq.Report, 2)
+				var operators sync.WaitGroup
+				for i, c := range []*dlq.Client{s.clientVia(first, fares()), s.client(fares())} {
+					operators.Go(func() {
+						var err error
+						if reports[i], err = c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", Rate: 10, Workers: 2}); err != nil && (!dies || i == 1) {
+							t.Error(err)
+						}
+					})
+				}
+				operators.Wait()
+				if a, b := reports[0].Sent, reports[1].Sent; a == 0 || b == 0 || !dies && a+b != len(ids) {
+					t.Errorf("%d and %d were sent", a, b)
+				}
+				time.Sleep(dlq.DefaultVisibility)
+				if _, err := s.client(fares()).Redrive(t.Context(), dlq.Options{From: "fares-dlq"}); err != nil {
+					t.Error(err)
+				}
+				handledOnce(s, ids)
+			})
+		})
+	}
+}

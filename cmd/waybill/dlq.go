@@ -380,6 +380,10 @@ func (a *app) printRedrive(r redriven) error {
 	for _, f := range r.Failures {
 		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
 	}
+	count("deleted by the queue for their age", r.Expired)
+	if r.Warning != "" {
+		t.addStyled(yellow, "warning", r.Warning)
+	}
 	t.add("left in the queue", strconv.Itoa(r.Remaining))
 	if r.FilterError != "" {
 		a.note("the filter does not fit %d messages; the first: %s", r.FilterErrors, r.FilterError)
