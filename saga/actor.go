@@ -38,8 +38,14 @@ type actor struct {
 	commit string // the last id of the chain
 	seq    int    // of commits under this lease
 	read   int64  // number of the last mail absorbed by the machine
+	// waiting is the mail after that.
+	waiting [][]byte
 
-	recent map[int][]byte // states that this opening replaced, by their entries
+	running map[*frame]*attempt // handlers at work
+	answers chan *attempt       // whose handlers have returned
+	gone    chan struct{}       // closed when the actor ends
+
+	recent map[place][]byte // states that this opening replaced
 
 	// The store's clock is base at the moment anchor, on ours.
 	base   time.Time
@@ -48,6 +54,7 @@ type actor struct {
 	// when the call that extended it was sent.
 	valid   time.Time
 	renewed time.Time
+	timer   *time.Timer // of await
 }
 
 // errDropped ends an actor that no longer holds its execution, or cannot tell.
@@ -68,22 +75,29 @@ func (a *actor) run(o *store.Opening) error {
 		a.read = o.Read
 		return a.settle(o.Outbox)
 	}
+	defer a.abandon()
+	a.read = o.Read - int64(len(o.Mail))
+	for a.m.unfold() {
+		if err := a.load(); err != nil {
+			return err
+		}
+	}
 	a.m.lost(a.now())
 	if o.Openings > a.c.cfg.MaxOpenings && a.m.status() == Running {
-		a.m.block(&Cause{Kind: CauseCrashes, Step: a.m.frame.Step, Undo: a.m.frame.Undoing,
-			Error: fmt.Sprintf("%d openings in a row ended without a commit", o.Openings-1)})
+		a.suspect(o.Openings - 1)
 	}
-	a.absorbAll(o.Mailbox)
+	a.hear(o.Mailbox)
 	for {
 		if err := a.keep(); err != nil {
 			return err
 		}
-		now := a.now()
-		a.m.deadline(now)
-		todo, at := a.m.next(now)
-		next, wake := a.plan(todo, at, now)
+		jobs, wake, err := a.advance()
+		if err != nil {
+			return err
+		}
+		next, until := a.plan(jobs, wake)
 		if a.m.dirty || next != store.Continue {
-			sent, err := a.send(next, wake)
+			sent, err := a.send(next, until)
 			if err != nil {
 				return err
 			}
@@ -97,96 +111,115 @@ func (a *actor) run(o *store.Opening) error {
 				continue // the commit brought mail
 			}
 		}
-		if err := a.do(todo, at); err != nil {
-			return err
+		for _, j := range jobs {
+			a.begin(j)
 		}
+		a.await(wake)
 	}
 }
 
+// suspect blocks an execution whose openings keep ending without a commit.
+func (a *actor) suspect(openings int) {
+	f := a.m.root
+	for _, live := range a.m.live() {
+		f = live // the last one down is what is at work
+	}
+	a.m.block(f, &Cause{Kind: CauseCrashes, Step: f.Step, Undo: f.Undoing,
+		Error: fmt.Sprintf("%d openings in a row ended without a commit", openings)})
+}
+
+// advance lets the machine do what needs no handler.
+func (a *actor) advance() ([]job, time.Time, error) {
+	for !a.m.advance(a.now()) {
+		if err := a.load(); err != nil {
+			return nil, time.Time{}, err
+		}
+	}
+	jobs, wake := a.m.todo(a.now())
+	if a.c.draining() && len(jobs) > 0 {
+		jobs, wake = nil, a.now()
+	}
+	return jobs, wake, nil
+}
+
+// load reads the fields of the record that the machine asks for.
+func (a *actor) load() error {
+	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
+	defer cancel()
+	fields, err := a.c.store.Frames(ctx, a.lease.ID, a.m.wanted()...)
+	if err != nil {
+		return fmt.Errorf("%w: read frames: %w", errDropped, err)
+	}
+	return a.m.supply(a.c.cfg.Codec, fields)
+}
+
 // plan decides what becomes of the lease with the next commit.
-func (a *actor) plan(todo directive, at, now time.Time) (store.Next, time.Time) {
+func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
+	now := a.now()
 	switch {
-	case todo == stop && a.m.status().Ended():
+	case a.m.status().Ended():
 		return store.End, now.Add(a.c.cfg.Retention)
-	case todo == stop:
+	case len(jobs) > 0 || !a.m.idle():
+		return store.Continue, time.Time{}
+	case wake.IsZero():
 		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
-	case todo == wait && at.Sub(now) > holdFor, todo == wait && a.c.draining():
-		return store.Park, at
+	case wake.Sub(now) > holdFor:
+		return store.Park, wake
 	case a.c.draining():
-		return store.Park, now
+		return store.Park, latest(wake, now)
 	}
 	return store.Continue, time.Time{}
 }
 
-// do does what the last commit dispatched.
-func (a *actor) do(todo directive, at time.Time) error {
-	switch todo {
-	case wait:
-		return a.wait(at)
-	case runAction, runUndo:
-		r, err := a.attempt(todo == runUndo)
-		if err != nil {
-			return err
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// hear takes mail in. While an attempt of the root's own is running it waits,
+// because what it asks for may hang on the answer.
+func (a *actor) hear(box store.Mailbox) {
+	first := box.Read - int64(len(box.Mail)) + 1
+	for i, body := range box.Mail {
+		if first+int64(i) > a.read+int64(len(a.waiting)) {
+			a.waiting = append(a.waiting, body)
 		}
-		a.m.answer(r, a.now())
 	}
-	return nil
-}
-
-// wait waits in place until a time, at most holdFor away, or until the
-// coordinator drains.
-func (a *actor) wait(until time.Time) error {
-	t := time.NewTimer(until.Sub(a.now()))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-a.c.drain:
+	if a.m.root.running {
+		return
 	}
-	return nil
-}
-
-func (a *actor) absorbAll(box store.Mailbox) {
-	for _, body := range box.Mail {
+	for _, body := range a.waiting {
 		a.absorb(body)
 	}
-	a.read = max(a.read, box.Read)
+	a.read += int64(len(a.waiting))
+	a.waiting = nil
 }
 
-// keep renews the lease where a third of it is gone.
+// keep renews the lease where a third of it is gone, and takes in the mail that
+// came meanwhile. Handlers are stopped while the lease still holds, so that they
+// are not at work beside the next worker's.
 func (a *actor) keep() error {
 	if time.Since(a.renewed) < a.c.cfg.Lease/3 {
 		return nil
 	}
-	return a.renew()
-}
-
-// renew extends the lease and absorbs the mail that came meanwhile. No attempt
-// may be running.
-func (a *actor) renew() error {
-	box, err := a.extend(a.valid)
-	if err != nil {
-		return err
-	}
-	a.absorbAll(box)
-	return nil
-}
-
-// extend extends the lease, or gives up at a time before it runs out.
-func (a *actor) extend(until time.Time) (store.Mailbox, error) {
-	ctx, cancel := context.WithDeadline(a.c.background, until)
+	ctx, cancel := context.WithDeadline(a.c.background, a.valid.Add(-a.c.cfg.Lease/leaseMargin))
 	defer cancel()
 	sent := time.Now()
-	r, err := a.c.store.Renew(ctx, a.lease, a.c.cfg.Lease, a.read)
+	r, err := a.c.store.Renew(ctx, a.lease, a.c.cfg.Lease, a.read+int64(len(a.waiting)))
 	if err != nil {
-		return store.Mailbox{}, fmt.Errorf("%w: renew: %w", errDropped, err)
+		return fmt.Errorf("%w: renew: %w", errDropped, err)
 	}
 	a.held(sent, r.Now)
-	return r.Mailbox, nil
+	a.hear(r.Mailbox)
+	return nil
 }
 
 // send commits what the machine has collected. It reports false where nothing
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
+	entry, parked := a.m.root.Entries, a.m.root.Parked
 	c, err := a.transition(next, wake)
 	if err != nil {
 		return false, err
@@ -198,20 +231,20 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
-		a.absorbAll(r.Mailbox)
+		a.m.root.Entries, a.m.root.Parked = entry, parked
+		a.hear(r.Mailbox)
 		return false, nil
 	}
 	a.alert()
 	a.commit, a.status = c.CommitID, a.m.status()
-	if a.m.replaced != nil {
-		a.recent[a.m.frame.Entries] = a.m.replaced
+	for path, states := range a.m.replaced {
+		for i, state := range states {
+			a.recent[place{path, entry, i}] = state
+		}
 	}
-	if len(c.History) > 0 {
-		a.m.frame.Entries++
-	}
-	a.m.events, a.m.replaced, a.m.dirty = nil, nil, false
+	a.m.committed()
 	if next == store.Continue {
-		a.absorbAll(r.Mailbox)
+		a.hear(r.Mailbox)
 		return true, nil
 	}
 	if len(c.Outbox) > 0 {
@@ -221,7 +254,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	}
 	if a.status != Running {
 		a.c.waiters.tell(a.lease.ID, func() *Execution {
-			x := executionOf(a.lease.ID, a.status, a.meta, *a.m.frame)
+			x := executionOf(a.lease.ID, a.status, a.meta, *a.m.root)
 			x.Started, x.NextWake = a.started, wake
 			return x
 		})
@@ -245,28 +278,22 @@ func (a *actor) alert() {
 
 // transition builds the commit of what the machine has collected.
 func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, error) {
-	// What is dispatched now belongs to this opening, and what waits to the
-	// next.
-	if next == store.Continue {
-		a.m.rebase(a.lease.Epoch)
-	} else {
-		a.m.rebase(a.lease.Epoch + 1)
-	}
 	c := a.follow(next, wake)
 	codec := a.c.cfg.Codec
-	frame := *a.m.frame
+	var err error
 	if len(a.m.events) > 0 {
-		var err error
 		if c.History, err = encodeEntry(codec, a.now(), a.m.events, a.m.replaced); err != nil {
 			return nil, fmt.Errorf("encode the history: %w", err)
 		}
-		frame.Entries++
+		a.m.root.Entries++
 	}
-	root, err := encodeJSON(codec, frame)
-	if err != nil {
-		return nil, fmt.Errorf("encode the frame: %w", err)
+	if next == store.Park {
+		a.m.root.Parked = a.lease.Epoch
 	}
-	c.Set = map[string][]byte{store.RootFrame: root}
+	if c.Set, c.Delete, err = a.m.fields(codec); err != nil {
+		return nil, err
+	}
+	c.Sole = a.m.purge
 	if status := a.m.status(); status != a.status {
 		c.Status = string(status)
 		c.Index, c.OldIndex = indexOf(status, a.meta.Definition), indexOf(a.status, a.meta.Definition)
@@ -292,7 +319,7 @@ func (a *actor) follow(next store.Next, wake time.Time) *store.Commit {
 func (a *actor) outbox() ([]byte, error) {
 	body, err := json.Marshal(notice{
 		Waybill: messageFormat, Execution: a.lease.ID, Definition: a.meta.Definition,
-		Status: a.m.status(), State: a.m.frame.State, Cause: a.m.frame.Cause,
+		Status: a.m.status(), State: a.m.root.State, Cause: a.m.root.cause(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the notice: %w", err)

@@ -13,80 +13,161 @@ import (
 // handler's context ends because the lease could not be renewed.
 const leaseMargin = 10
 
-// reply is what a handler gave back.
-type reply struct {
-	state []byte
-	err   error
+// An attempt is a handler at work.
+type attempt struct {
+	f       *frame
+	info    StepInfo
+	timeout time.Duration
+	ctx     context.Context
+	cancel  context.CancelFunc
+	patient time.Time // until when its answer is awaited
+	state   []byte    // what it gave back
+	err     error
+	given   bool // up
 }
 
-// attempt runs the dispatched attempt and keeps the lease meanwhile. An error
-// means that the lease is lost, and the answer with it.
-func (a *actor) attempt(undo bool) (result, error) {
-	call, timeout, err := a.call(undo)
+// begin runs the handler of a dispatched attempt.
+func (a *actor) begin(j job) {
+	f := j.f
+	call, timeout, err := a.call(f, j.undo)
 	if err != nil {
-		return result{err: err, outcome: NotDone}, nil
+		a.m.answer(f, result{err: err, outcome: NotDone}, a.now())
+		return
 	}
-	f := a.m.frame
-	ctx, cancel := context.WithTimeout(a.c.handlers, timeout)
-	defer cancel()
-	info := StepInfo{
-		Execution: a.lease.ID, Definition: a.meta.Definition, Step: f.Step, Visit: 1,
-		Attempt: f.Attempt, Undo: undo, Cause: f.Cause, Key: idempotencyKey(a.lease.ID, f.Step, 1, undo),
+	t := &attempt{f: f, timeout: timeout, info: StepInfo{
+		Execution: a.lease.ID, Definition: a.meta.Definition, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step),
+		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught,
+	}}
+	if j.undo {
+		t.info.Visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
+		t.info.Cause = a.m.why(f)
 	}
-	ctx = withStep(ctx, info)
-	done := make(chan reply, 1)
-	a.c.busy.Store(&info, true)
-	a.c.running.Go(func() {
-		r := reply{err: errHandlerExited}
-		defer func() {
-			a.c.busy.Delete(&info)
-			done <- r
-		}()
-		r = protect(ctx, call)
-	})
-
+	t.info.Key = idempotencyKey(t.info)
+	t.ctx, t.cancel = context.WithTimeout(a.c.handlers, timeout)
 	// A handler that goes on after its time gets as long again as a lease, and
 	// what it says then still counts: a late "done" is better than unknown.
-	patience := time.NewTimer(timeout + a.c.cfg.Lease)
-	defer patience.Stop()
-	renewal := time.NewTimer(time.Until(a.renewed.Add(a.c.cfg.Lease / 3)))
-	defer renewal.Stop()
-	for {
-		select {
-		case r := <-done:
-			return a.judge(ctx, r, undo), nil
-		case <-patience.C:
-			return result{
-				err:     fmt.Errorf("the handler has not returned %s after its timeout of %s", a.c.cfg.Lease, timeout),
-				outcome: Unknown,
-			}, nil
-		case <-renewal.C:
-			// The mail that a renewal brings waits for the commit that follows.
-			// A handler is stopped while the lease still holds, so that it is
-			// not at work beside the next worker's.
-			if _, err := a.extend(a.valid.Add(-a.c.cfg.Lease / leaseMargin)); err != nil {
-				cancel()
-				select {
-				case <-done:
-				case <-patience.C:
-				}
-				return result{}, err
+	t.patient = time.Now().Add(timeout + a.c.cfg.Lease)
+	f.running = true
+	a.running[f] = t
+	a.c.busy.Store(&t.info, true)
+	a.c.running.Go(func() {
+		t.err = errHandlerExited
+		defer func() {
+			a.c.busy.Delete(&t.info)
+			select {
+			case a.answers <- t:
+			case <-a.gone:
 			}
-			renewal.Reset(a.c.cfg.Lease / 3)
+		}()
+		t.state, t.err = protect(withStep(t.ctx, t.info), call)
+	})
+}
+
+// await waits for an answer, for the next time that there is something to do, or
+// until the coordinator drains.
+func (a *actor) await(wake time.Time) {
+	if a.m.dirty {
+		return
+	}
+	// Renewals, and answers that do not come, wake it too.
+	soonest := a.renewed.Add(a.c.cfg.Lease / 3)
+	if !wake.IsZero() {
+		if at := a.anchor.Add(wake.Sub(a.base)); at.Before(soonest) {
+			soonest = at
+		}
+	}
+	drain := a.c.drain
+	if len(a.running) > 0 && a.c.draining() {
+		drain = nil // which is known
+	}
+	for _, t := range a.running {
+		if t.patient.Before(soonest) {
+			soonest = t.patient
+		}
+	}
+	if a.timer == nil {
+		a.timer = time.NewTimer(time.Until(soonest))
+	} else {
+		a.timer.Reset(time.Until(soonest))
+	}
+	defer a.timer.Stop()
+	select {
+	case t := <-a.answers:
+		a.take(t)
+	case <-a.timer.C:
+		a.giveUp()
+	case <-drain:
+	}
+	for { // what came meanwhile shares the commit
+		select {
+		case t := <-a.answers:
+			a.take(t)
+		default:
+			a.hear(store.Mailbox{})
+			return
+		}
+	}
+}
+
+// take takes a handler's answer.
+func (a *actor) take(t *attempt) {
+	if t.given {
+		return
+	}
+	delete(a.running, t.f)
+	r := a.judge(t)
+	t.cancel()
+	a.m.answer(t.f, r, a.now())
+}
+
+// giveUp ends the wait for handlers that do not return.
+func (a *actor) giveUp() {
+	now := time.Now()
+	for f, t := range a.running {
+		if t.patient.After(now) {
+			continue
+		}
+		t.given = true
+		delete(a.running, f)
+		t.cancel()
+		a.m.answer(f, result{
+			err:     fmt.Errorf("%w %s after its timeout of %s", errNoReturn, a.c.cfg.Lease, t.timeout),
+			outcome: Unknown,
+		}, a.now())
+	}
+}
+
+// abandon ends the contexts of handlers that are at work when the execution is
+// dropped, and waits until they have returned or their time is over.
+func (a *actor) abandon() {
+	defer close(a.gone)
+	var last time.Time
+	for _, t := range a.running {
+		t.cancel()
+		last = latest(last, t.patient)
+	}
+	timer := time.NewTimer(time.Until(last))
+	defer timer.Stop()
+	for len(a.running) > 0 {
+		select {
+		case t := <-a.answers:
+			delete(a.running, t.f)
+		case <-timer.C:
+			return
 		}
 	}
 }
 
 // call is the handler of the dispatched attempt with its input, and the time
 // it has.
-func (a *actor) call(undo bool) (func(context.Context) ([]byte, error), time.Duration, error) {
-	f, s := a.m.frame, a.m.step()
+func (a *actor) call(f *frame, undo bool) (func(context.Context) ([]byte, error), time.Duration, error) {
+	s := a.m.step(f)
 	if !undo {
 		state := f.State
-		return func(ctx context.Context) ([]byte, error) { return s.action(ctx, state) }, a.timeout(s), nil
+		return func(ctx context.Context) ([]byte, error) { return s.action(ctx, state) }, a.timeout(f, s), nil
 	}
 	r := f.Undo[len(f.Undo)-1]
-	state, err := a.state(r.Entry)
+	state, err := a.state(f, r)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the state that %s left: %w", r.Step, err)
 	}
@@ -94,70 +175,76 @@ func (a *actor) call(undo bool) (func(context.Context) ([]byte, error), time.Dur
 }
 
 // timeout is the time of one attempt, within those of the step and the saga.
-func (a *actor) timeout(s *State) time.Duration {
+func (a *actor) timeout(f *frame, s *State) time.Duration {
 	now := a.now()
 	d := s.Timeout
 	if s.Within > 0 {
-		d = min(d, fromMillis(a.m.frame.Entered).Add(s.Within).Sub(now))
+		d = min(d, fromMillis(f.Entered).Add(s.Within).Sub(now))
 	}
-	if due := a.m.due(); !due.IsZero() && !a.m.committed() {
+	if due := a.m.due(); !due.IsZero() && !a.m.bound() {
 		d = min(d, due.Sub(now))
 	}
 	return max(d, time.Millisecond)
 }
 
-// judge turns a handler's reply into the attempt's result.
-func (a *actor) judge(ctx context.Context, r reply, undo bool) result {
-	if r.err == nil {
-		if limit := a.c.cfg.MaxState; len(r.state) > limit {
-			return result{err: &StateSizeError{Step: a.m.frame.Step, Size: len(r.state), Limit: limit}, outcome: Unknown}
+// judge turns a handler's answer into the attempt's result.
+func (a *actor) judge(t *attempt) result {
+	if t.err == nil {
+		if limit := a.c.cfg.MaxState; len(t.state) > limit {
+			return result{err: &StateSizeError{Step: t.info.Step, Size: len(t.state), Limit: limit}, outcome: Unknown}
 		}
-		return result{outcome: Done, state: r.state}
+		return result{outcome: Done, state: t.state}
 	}
-	outcome := outcomeOf(r.err)
-	if !saidOutcome(r.err) && ctx.Err() != nil {
+	outcome := outcomeOf(t.err)
+	if !saidOutcome(t.err) && t.ctx.Err() != nil {
 		outcome = Unknown // whatever the handler made of its context's end
 	}
-	return result{err: r.err, outcome: outcome}
+	return result{err: t.err, outcome: outcome}
 }
 
-// state returns a state that an undo record names.
-func (a *actor) state(entry int) ([]byte, error) {
-	switch entry {
+// A place is where a state is kept in the history.
+type place struct {
+	path       string
+	entry, nth int
+}
+
+// state returns the state that an undo record names.
+func (a *actor) state(f *frame, r undoRecord) ([]byte, error) {
+	switch r.Entry {
 	case stateInFrame:
-		return a.m.frame.State, nil
+		return f.State, nil
 	case stateInMeta:
 		return a.meta.Input, nil
 	}
-	if state, ok := a.recent[entry]; ok {
+	if state, ok := a.recent[place{f.path, r.Entry, r.Nth}]; ok {
 		return state, nil
 	}
 	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
 	defer cancel()
-	stored, err := a.c.store.History(ctx, a.lease.ID, int64(entry), 1)
+	stored, err := a.c.store.History(ctx, a.lease.ID, int64(r.Entry), 1)
 	if err != nil {
 		return nil, err
 	}
 	if len(stored) == 0 {
-		return nil, fmt.Errorf("history entry %d: %w", entry, store.ErrNotFound)
+		return nil, fmt.Errorf("history entry %d: %w", r.Entry, store.ErrNotFound)
 	}
 	e, err := decodeEntry(a.c.cfg.Codec, stored[0])
 	if err != nil {
-		return nil, fmt.Errorf("history entry %d: %w", entry, err)
+		return nil, fmt.Errorf("history entry %d: %w", r.Entry, err)
 	}
-	if e.Replaced == nil {
-		return nil, fmt.Errorf("history entry %d keeps no state", entry)
+	states := e.states(f.path)
+	if r.Nth < 0 || r.Nth >= len(states) {
+		return nil, fmt.Errorf("history entry %d keeps no such state", r.Entry)
 	}
-	return e.Replaced, nil
+	return states[r.Nth], nil
 }
 
 // protect turns a panic into a failure.
-func protect(ctx context.Context, call func(context.Context) ([]byte, error)) (r reply) {
+func protect(ctx context.Context, call func(context.Context) ([]byte, error)) (state []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			r = reply{err: &PanicError{Value: v, Stack: debug.Stack()}}
+			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	r.state, r.err = call(ctx)
-	return r
+	return call(ctx)
 }

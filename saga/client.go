@@ -111,7 +111,7 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 	}); err != nil {
 		return r, err
 	}
-	if r.Root, err = encodeJSON(c.cfg.Codec, m.frame); err != nil {
+	if r.Root, err = encodeJSON(c.cfg.Codec, m.root); err != nil {
 		return r, err
 	}
 	// The time is the start's, on the store's clock, which is not known yet.

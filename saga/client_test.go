@@ -405,10 +405,10 @@ func TestAfter(t *testing.T) {
 				st := memstore.New(memstore.Config{})
 				begin := time.Now()
 				var began time.Duration
-				s := saga.NewWithin("trip", time.Minute, saga.Do("A", func(context.Context, *trip) error {
+				s := saga.New("trip", saga.Do("A", func(context.Context, *trip) error {
 					began = time.Since(begin)
 					return nil
-				}))
+				})).Within(time.Minute)
 				client := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
 				if !here {
 					client = outsider(t, st)

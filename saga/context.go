@@ -11,9 +11,12 @@ import (
 type StepInfo struct {
 	Execution  string // the id that the execution was started under
 	Definition string
-	Step       string
-	// Visit counts how often the execution came to this step; in a saga of
-	// steps in a row it is 1.
+	// Frame names the branch of a Parallel or the item of a ForEach that the
+	// step is in, such as "Book:0" or "Ship:12". Empty: it is in none.
+	Frame string
+	Step  string
+	// Visit counts how often the execution came to this step, in this frame; in
+	// a saga of steps in a row it is 1.
 	Visit int
 	// Attempt counts from 1 for the action, and from 1 again for the
 	// compensation.
@@ -21,6 +24,8 @@ type StepInfo struct {
 	// Undo is true in a compensation, and Cause tells why the saga is undone.
 	Undo  bool
 	Cause *Cause
+	// Caught is the failure that led to this step by [Step.Catch].
+	Caught *Cause
 	// Key is the idempotency key: the same in all attempts of this action, or
 	// of this compensation, and in nothing else. Pass it on to whatever has
 	// the effect.
@@ -41,16 +46,16 @@ func withStep(ctx context.Context, info StepInfo) context.Context {
 }
 
 // idempotencyKey names one visit of one step: execution, run, frame, step,
-// visit, action or undo. Run and frame stand for what sagas of steps in a row
-// do not have: a run that continues as new, and branches. The form is part of
-// the format.
-func idempotencyKey(execution, step string, visit int, undo bool) string {
+// visit, action or undo. The run is 1: it counts what continues as new. The form
+// is part of the format.
+func idempotencyKey(i StepInfo) string {
+	execution := i.Execution
 	if strings.ContainsAny(execution, "/%") {
 		execution = url.PathEscape(execution)
 	}
 	direction := "do"
-	if undo {
+	if i.Undo {
 		direction = "undo"
 	}
-	return execution + "/1//" + step + "/" + strconv.Itoa(visit) + "/" + direction
+	return execution + "/1/" + i.Frame + "/" + i.Step + "/" + strconv.Itoa(i.Visit) + "/" + direction
 }

@@ -5,9 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"regexp"
 	"time"
 )
 
@@ -16,17 +13,39 @@ import (
 type Definition struct {
 	name    string
 	version string
+	own     string // the version that its author gave, if any
 	timeout time.Duration
-	states  []*State
-	byName  map[string]*State
+	root    *Graph
+	byName  map[string]*State            // of all graphs
 	decode  func([]byte) ([]byte, error) // checks an input and makes it canonical
 }
+
+// A Graph is one state machine: the whole of a definition, a branch of a
+// Parallel, or what a Map does with each item.
+type Graph struct {
+	Name string `json:"name,omitempty"` // a branch's
+	// States are the states; the first is where it starts.
+	States []*State `json:"states"`
+
+	loops map[string]bool // states that may be entered again
+}
+
+func (g *Graph) start() *State { return g.States[0] }
 
 // StateType is the kind of a state, in the words of the Amazon States Language.
 type StateType string
 
-// Task is a state that does work.
-const Task StateType = "Task"
+// The types of states.
+const (
+	TypeTask     StateType = "Task"     // does work
+	TypeChoice   StateType = "Choice"   // chooses what is next
+	TypeWait     StateType = "Wait"     // waits for a time
+	TypePass     StateType = "Pass"     // changes the state, and nothing else
+	TypeSucceed  StateType = "Succeed"  // ends well
+	TypeFail     StateType = "Fail"     // fails
+	TypeParallel StateType = "Parallel" // runs branches side by side
+	TypeMap      StateType = "Map"      // runs a branch for each of some items
+)
 
 // A State is one node of a Definition.
 type State struct {
@@ -35,24 +54,83 @@ type State struct {
 	Next         string        `json:"next,omitempty"` // empty: the last
 	Timeout      time.Duration `json:"timeout,omitempty"`
 	Within       time.Duration `json:"within,omitempty"`
-	Retry        Retry         `json:"retry"`
+	Retry        *Retry        `json:"retry,omitempty"`
+	RetryOn      []RetryOn     `json:"retry_on,omitempty"` // before Retry
+	Catch        []Catcher     `json:"catch,omitempty"`
 	UndoRetry    *Retry        `json:"undo_retry,omitempty"` // nil: no compensation
 	UndoTimeout  time.Duration `json:"undo_timeout,omitempty"`
 	ReadOnly     bool          `json:"read_only,omitempty"`
 	Irreversible bool          `json:"irreversible,omitempty"`
 	Pivot        bool          `json:"pivot,omitempty"`
 
-	action func(ctx context.Context, state []byte) ([]byte, error)
-	undo   func(ctx context.Context, state []byte, outcome Outcome) error
+	// Choices are a Choice's, in order; Next is where it goes if none holds.
+	Choices []Choice `json:"choices,omitempty"`
+	// Wait is for how long a Wait waits, unless code computes until when.
+	Wait time.Duration `json:"wait,omitempty"`
+	// Error and Cause are a Fail's.
+	Error string `json:"error,omitempty"`
+	Cause string `json:"cause,omitempty"`
+
+	// Branches are a Parallel's, and Each a Map's. Concurrency bounds how many
+	// items are under way at once, and Tolerate how many may fail.
+	Branches     []*Graph `json:"branches,omitempty"`
+	Each         *Graph   `json:"each,omitempty"`
+	Concurrency  int      `json:"concurrency,omitempty"`
+	Tolerate     int      `json:"tolerate,omitempty"`
+	UndoTogether bool     `json:"undo_together,omitempty"`
+
+	// Code says that Go code decides what no graph can show.
+	Code bool `json:"code,omitempty"`
+
+	graph  *Graph
+	faults []string // of how it was built
+	timed  bool     // its timeout is no default
+	funcs
 }
 
-// graph is a Definition as it is registered in the store.
-type graph struct {
+// funcs is the code of a state, over the JSON of states.
+type funcs struct {
+	action    func(ctx context.Context, state []byte) ([]byte, error)
+	undo      func(ctx context.Context, state []byte, outcome Outcome) error
+	transform func(state []byte) ([]byte, error)
+	until     func(state []byte) (time.Time, error)
+	items     func(state []byte) ([]json.RawMessage, error)
+	merge     func(state []byte, parts []part) ([]byte, error)
+}
+
+// A part is what came of one branch or item.
+type part struct {
+	state []byte
+	cause *Cause // why it failed, where that is tolerated
+}
+
+// A Choice is one way that a choice may go.
+type Choice struct {
+	Next string `json:"next"`
+	Rule *Rule  `json:"rule,omitempty"` // nil: Go code decides
+
+	holds func(state []byte) (bool, error)
+}
+
+// RetryOn is a policy for errors of some names.
+type RetryOn struct {
+	Errors []string `json:"errors"`
+	Retry
+}
+
+// A Catcher goes on elsewhere after errors of some names.
+type Catcher struct {
+	Errors []string `json:"errors"`
+	Next   string   `json:"next"`
+}
+
+// graphOf is a Definition as it is registered in the store.
+type graphOf struct {
 	Format  int           `json:"format"`
 	Name    string        `json:"name"`
 	Version string        `json:"version"`
 	Timeout time.Duration `json:"timeout,omitempty"`
-	States  []*State      `json:"states"`
+	Graph
 }
 
 const graphFormat = 1
@@ -60,13 +138,16 @@ const graphFormat = 1
 // Name is the name that executions are started by.
 func (d *Definition) Name() string { return d.name }
 
-// Version identifies the graph: executions stay on the one they began with.
+// Version identifies the graph: executions stay on the one they began with. It
+// is the author's own, or a hash of the graph's shape: of its states and of the
+// ways between them, and not of times and policies of retry, which may be
+// tuned while executions are under way.
 func (d *Definition) Version() string { return d.version }
 
 // States returns the states in the order of the definition.
 func (d *Definition) States() []State {
-	states := make([]State, len(d.states))
-	for i, s := range d.states {
+	states := make([]State, len(d.root.States))
+	for i, s := range d.root.States {
 		states[i] = *s
 	}
 	return states
@@ -74,19 +155,16 @@ func (d *Definition) States() []State {
 
 // MarshalJSON gives the graph, as services register it in the store.
 func (d *Definition) MarshalJSON() ([]byte, error) {
-	return json.Marshal(graph{Format: graphFormat, Name: d.name, Version: d.version, Timeout: d.timeout, States: d.states})
+	return json.Marshal(graphOf{Format: graphFormat, Name: d.name, Version: d.version, Timeout: d.timeout, Graph: *d.root})
 }
 
 // seal computes what follows from the states.
 func (d *Definition) seal() error {
-	d.byName = make(map[string]*State, len(d.states))
-	for i, s := range d.states {
-		if i+1 < len(d.states) {
-			s.Next = d.states[i+1].Name
-		}
-		d.byName[s.Name] = s
+	d.version = d.own
+	if d.version != "" {
+		return nil
 	}
-	shape, err := json.Marshal(graph{Format: graphFormat, Name: d.name, Timeout: d.timeout, States: d.states})
+	shape, err := json.Marshal(graphOf{Format: graphFormat, Name: d.name, Graph: *shapeOf(d.root)})
 	if err != nil {
 		return err
 	}
@@ -95,73 +173,51 @@ func (d *Definition) seal() error {
 	return nil
 }
 
-var nameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-
-// validate reports everything that is wrong with the definition.
-func (d *Definition) validate() error {
-	var errs []error
-	report := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("saga %q: "+format, append([]any{d.name}, args...)...))
-	}
-	if !nameRule.MatchString(d.name) {
-		report("the name may have up to 128 letters, digits, dots, - and _, and begins with a letter or digit")
-	}
-	if len(d.states) == 0 {
-		report("there are no steps")
-	}
-	if d.timeout < 0 {
-		report("the timeout is %s, want it positive", d.timeout)
-	}
-	seen := make(map[string]bool)
-	pivot := ""
-	for i, s := range d.states {
-		if !nameRule.MatchString(s.Name) {
-			report("step %d: the name %q may have up to 128 letters, digits, dots, - and _, and begins with a letter or digit", i+1, s.Name)
+// shapeOf leaves out of a graph what may change under an execution's feet.
+func shapeOf(g *Graph) *Graph {
+	shape := &Graph{Name: g.Name, States: make([]*State, len(g.States))}
+	for i, s := range g.States {
+		c := *s
+		c.Timeout, c.Within, c.UndoTimeout, c.Wait = 0, 0, 0, 0
+		c.Retry, c.RetryOn = nil, nil
+		c.Concurrency, c.Tolerate = 0, 0
+		if c.UndoRetry != nil {
+			c.UndoRetry = &Retry{}
 		}
-		if seen[s.Name] {
-			report("step %d: the name %q is taken by an earlier step", i+1, s.Name)
+		c.Branches = nil
+		for _, branch := range s.Branches {
+			c.Branches = append(c.Branches, shapeOf(branch))
 		}
-		seen[s.Name] = true
-		for _, problem := range s.problems() {
-			report("step %q: %s", s.Name, problem)
+		if s.Each != nil {
+			c.Each = shapeOf(s.Each)
 		}
-		last := i == len(d.states)-1
-		switch {
-		case s.Pivot && pivot != "":
-			report("step %q: %q is the pivot already; a saga has one point of no return", s.Name, pivot)
-		case s.Pivot:
-			pivot = s.Name
-		case pivot != "" && s.undo != nil:
-			report("step %q: it comes after the pivot %q, so its Undo would never run", s.Name, pivot)
-		case pivot == "" && !last && s.undo == nil && !s.ReadOnly && !s.Irreversible:
-			report("step %q: say how to undo it with Undo, or that there is nothing to undo with ReadOnly or Irreversible", s.Name)
-		}
+		shape.States[i] = &c
 	}
-	return errors.Join(errs...)
+	return shape
 }
 
-func (s *State) problems() []string {
-	var problems []string
-	add := func(bad bool, format string, args ...any) {
-		if bad {
-			problems = append(problems, fmt.Sprintf(format, args...))
-		}
+// graphs are the graphs within the state.
+func (s *State) graphs() []*Graph {
+	if s.Each != nil {
+		return []*Graph{s.Each}
 	}
-	add(s.action == nil, "it has no action")
-	add(s.Timeout <= 0, "the timeout is %s, want it positive", s.Timeout)
-	add(s.UndoTimeout <= 0, "the timeout of its Undo is %s, want it positive", s.UndoTimeout)
-	add(s.Within < 0, "Within is %s, want it positive", s.Within)
-	add(s.undo == nil && s.UndoRetry != nil, "it has an UndoRetry and no Undo")
-	add(s.undo != nil && (s.ReadOnly || s.Irreversible), "it has an Undo and is declared ReadOnly or Irreversible: remove one")
-	add(s.ReadOnly && s.Irreversible, "it is declared both ReadOnly and Irreversible")
-	add(s.Pivot && s.undo != nil, "it is the pivot and has an Undo, which would never run")
-	if err := s.Retry.validate(); err != nil {
-		add(true, "retry: %v", err)
-	}
-	if s.UndoRetry != nil {
-		if err := s.UndoRetry.validate(); err != nil {
-			add(true, "retry of its Undo: %v", err)
-		}
-	}
-	return problems
+	return s.Branches
 }
+
+// ways are the states that may come after this one, in its graph.
+func (s *State) ways() []string {
+	var names []string
+	for _, c := range s.Choices {
+		names = append(names, c.Next)
+	}
+	for _, c := range s.Catch {
+		names = append(names, c.Next)
+	}
+	if s.Next != "" {
+		names = append(names, s.Next)
+	}
+	return names
+}
+
+// compensable reports whether there is something to run when it is undone.
+func (s *State) compensable() bool { return s.undo != nil }

@@ -56,6 +56,29 @@
 // the last says how it is undone, or that there is nothing to undo; registering
 // a saga that does not is an error.
 //
+// # More than a list
+//
+// Steps follow one another as they are listed, unless they say otherwise with
+// [Step.Next] or [Step.End]. [Choose], [Wait], [Pass], [Succeed] and [Fail] are
+// steps like others:
+//
+//	saga.New("trip",
+//		saga.Do("Plan", plan).ReadOnly(),
+//		saga.Parallel("Book",
+//			saga.Branch("hotel", saga.Do("Hotel", bookHotel).Undo(cancelHotel)),
+//			saga.Branch("flight", saga.Do("Flight", bookFlight).Undo(cancelFlight)),
+//		).Merge(take).Catch("Elsewhere", "NoSeats"),
+//		saga.Choose[Trip]("Dear").If("Approve", saga.Field("Cents").Greater(100_000)).Otherwise("Pay"),
+//		...
+//
+// A [Parallel] runs branches side by side, each on a copy of the state, and a
+// [ForEach] the same steps for each of some items. When one of them fails for
+// good, the others begin nothing more, what is under way is awaited, and all
+// that they did is undone, in reverse of the order in which it began.
+//
+// [Step.Catch] goes on elsewhere after an error, by its name (see [Named]).
+// Whatever the step may have done is undone before.
+//
 // # Time
 //
 // Waits of up to a second are held in place; longer ones are wake-ups in the

@@ -242,6 +242,9 @@ func (e *FailedError) Is(target error) bool {
 // answer.
 var errWorkerLost = errors.New("the worker was lost before it answered")
 
+// errNoReturn is the failure of an attempt whose handler does not come back.
+var errNoReturn = errors.New("the handler has not returned")
+
 // errHandlerExited is the failure of a handler that ended its goroutine.
 var errHandlerExited = Uncertain(errors.New("the handler called runtime.Goexit"))
 

@@ -132,3 +132,100 @@ func ExampleSaga_Validate() {
 	// Output:
 	// saga "fare": step "Charge": say how to undo it with Undo, or that there is nothing to undo with ReadOnly or Irreversible
 }
+
+// A trip whose hotel and flight are booked side by side. There is no seat, so
+// the hotel is cancelled, and the trip goes on by train.
+func ExampleParallel() {
+	type trip struct{ Hotel, Flight, Train string }
+	book := func(name string) saga.Action[trip] {
+		return func(context.Context, *trip) error { fmt.Println("book the", name); return nil }
+	}
+	cancel := func(name string) saga.Compensation[trip] {
+		return func(_ context.Context, _ *trip, was saga.Outcome) error {
+			fmt.Println("cancel the", name, "which is", was)
+			return nil
+		}
+	}
+	hotelBooked := make(chan struct{})
+	s := saga.New("trip",
+		saga.Parallel("Book",
+			saga.Branch("hotel", saga.Do("Hotel", func(ctx context.Context, t *trip) error {
+				defer close(hotelBooked)
+				return book("hotel")(ctx, t)
+			}).Undo(cancel("hotel"))),
+			saga.Branch("flight", saga.Do("Flight", func(context.Context, *trip) error {
+				<-hotelBooked // for the example's sake
+				return saga.Named("NoSeats", saga.Permanent(errors.New("no seat left")))
+			}).Undo(cancel("flight"))),
+		).Merge(func(t *trip, branches []trip) error {
+			t.Hotel, t.Flight = branches[0].Hotel, branches[1].Flight
+			return nil
+		}).Catch("Train", "NoSeats").Next("Done"),
+		saga.Do("Train", func(ctx context.Context, t *trip) error {
+			fmt.Println("by train, because", saga.StepFrom(ctx).Caught)
+			return nil
+		}).Undo(cancel("train")),
+		saga.Succeed[trip]("Done"),
+	)
+	runOnce(s, trip{})
+	// Output:
+	// book the hotel
+	// cancel the hotel which is done
+	// by train, because Flight failed: no seat left
+}
+
+// Each parcel of an order is sent by itself, two at a time; one may fail.
+func ExampleForEach() {
+	type parcel struct{ Number string }
+	type order struct{ Parcels, Sent []string }
+	s := saga.New("order",
+		saga.ForEach("Send",
+			func(o *order) []parcel {
+				var list []parcel
+				for _, number := range o.Parcels {
+					list = append(list, parcel{number})
+				}
+				return list
+			},
+			func(o *order, items []saga.Item[parcel]) error {
+				for _, item := range items {
+					if item.Failed == nil {
+						o.Sent = append(o.Sent, item.State.Number)
+					}
+				}
+				return nil
+			},
+			saga.Do("Parcel", func(_ context.Context, p *parcel) error {
+				if p.Number == "2" {
+					return saga.Permanent(errors.New("address unknown"))
+				}
+				return nil
+			}).Undo(func(context.Context, *parcel, saga.Outcome) error { return nil }),
+		).Concurrency(2).Tolerate(1),
+		saga.Do("Tell", func(_ context.Context, o *order) error {
+			fmt.Println("sent", o.Sent)
+			return nil
+		}),
+	)
+	runOnce(s, order{Parcels: []string{"1", "2", "3"}})
+	// Output:
+	// sent [1 3]
+}
+
+// runOnce runs one execution on a store in memory.
+func runOnce[T any](s *saga.Saga[T], input T) {
+	c, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	if _, err := s.Run(ctx, c.Client(), "1", input); err != nil {
+		fmt.Println(err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		log.Fatal(err)
+	}
+}

@@ -25,6 +25,22 @@ type Execution struct {
 	Input      json.RawMessage `json:"input"`
 	State      json.RawMessage `json:"state"`
 	UnreadMail int64           `json:"unread_mail,omitempty"`
+	// Pivoted says that the point of no return is passed: a cancel is refused.
+	Pivoted bool `json:"pivoted,omitempty"`
+	// Branches are the branches and items that are under way below Step, or that
+	// wait for the others, each before those below it.
+	Branches []Position `json:"branches,omitempty"`
+}
+
+// A Position is where one branch of a Parallel or item of a ForEach stands.
+type Position struct {
+	Frame   string          `json:"frame"` // as in [StepInfo].Frame
+	Step    string          `json:"step,omitempty"`
+	Attempt int             `json:"attempt,omitempty"`
+	Undoing bool            `json:"undoing,omitempty"`
+	Blocked bool            `json:"blocked,omitempty"`
+	Failed  *Cause          `json:"failed,omitempty"` // where that is tolerated
+	State   json.RawMessage `json:"state"`
 }
 
 // Err returns nil for a running or completed execution, else a *FailedError.
@@ -58,14 +74,48 @@ func (c *Client) read(ctx context.Context, id string) (*Execution, int, error) {
 	}
 	x := executionOf(id, Status(r.Status), m, f)
 	x.Started, x.NextWake, x.HeldUntil, x.UnreadMail = r.Started, r.Wake, r.LeaseUntil, r.Unread
-	return x, f.Entries, nil
+	x.Branches, err = c.branches(ctx, id, &f, nil)
+	return x, f.Entries, err
+}
+
+// branches reads what is below a frame, and adds it to the list.
+func (c *Client) branches(ctx context.Context, id string, f *frame, list []Position) ([]Position, error) {
+	if f.Fork == nil {
+		return list, nil
+	}
+	var names []string
+	for n := range f.Fork.Begun {
+		names = append(names, frameField(f.below(f.Fork, n)))
+	}
+	fields, err := c.store.Frames(ctx, id, names...)
+	if err != nil {
+		return list, err
+	}
+	for n := range f.Fork.Begun {
+		kid := &frame{path: f.below(f.Fork, n)}
+		stored, ok := fields[frameField(kid.path)]
+		if !ok {
+			continue // it is through
+		}
+		if err := decodeJSON(c.cfg.Codec, stored, kid); err != nil {
+			return list, fmt.Errorf("execution %q: frame %s: %w", id, kid.path, err)
+		}
+		list = append(list, Position{
+			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked,
+			Failed: kid.Failed, State: kid.State,
+		})
+		if list, err = c.branches(ctx, id, kid, list); err != nil {
+			return list, err
+		}
+	}
+	return list, nil
 }
 
 func executionOf(id string, s Status, m meta, f frame) *Execution {
 	return &Execution{
 		ID: id, Definition: m.Definition, Version: m.Version, Status: s,
-		Undoing: f.Undoing && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
-		Cause: f.Cause, Trouble: f.Trouble, Input: m.Input, State: f.State,
+		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
+		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted,
 	}
 }
 
@@ -81,7 +131,7 @@ func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	events, err := decodeEntries(c.cfg.Codec, entries, x.Input, x.State)
+	events, err := decodeEntries(c.cfg.Codec, entries, x.Input, x.states())
 	if err != nil {
 		return nil, fmt.Errorf("execution %q: %w", id, err)
 	}
@@ -91,4 +141,13 @@ func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
 		}
 	}
 	return events, nil
+}
+
+// states are the present states by frame.
+func (x *Execution) states() map[string]json.RawMessage {
+	states := map[string]json.RawMessage{"": x.State}
+	for _, b := range x.Branches {
+		states[b.Frame] = b.State
+	}
+	return states
 }

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // meta is what never changes about an execution.
@@ -16,60 +19,132 @@ type meta struct {
 	Delay      int64           `json:"w,omitempty"` // of the first step, in milliseconds
 }
 
-// frame is where an execution stands: the whole of it that a commit writes.
-// Times are milliseconds on the store's clock.
+// A frame is where one state machine of an execution stands: the root, a branch
+// of a Parallel or an item of a Map. Each is a field of the execution's record,
+// and a commit writes those that changed. Times are milliseconds on the store's
+// clock.
 type frame struct {
-	// Step is the step that is being done or, while undoing, the one that is
-	// being undone.
+	// Step is the step that is being done or, while Undoing, the one that is
+	// being undone. Empty: the frame has come to its end.
 	Step string `json:"s,omitempty"`
 	// Entered is when the step was entered.
 	Entered int64 `json:"t,omitempty"`
+	// Pending is set while the step is yet to be entered, at At.
+	Pending bool `json:"y,omitempty"`
 	// Attempt is the number of the attempt that is dispatched. It only grows,
 	// apart for action and compensation; Tries counts those that are charged
-	// to the retry policy.
-	Attempt int `json:"a,omitempty"`
-	Tries   int `json:"n,omitempty"`
+	// to the retry policy, and TriesOn those charged to the ones for errors of
+	// some names.
+	Attempt int   `json:"a,omitempty"`
+	Tries   int   `json:"n,omitempty"`
+	TriesOn []int `json:"i,omitempty"`
 	// Lost counts the attempts in a row whose worker died.
 	Lost int `json:"l,omitempty"`
-	// Epoch is the opening that may run the attempt. A later one that finds it
-	// has lost the answer.
-	Epoch int64 `json:"e"`
-	// At is when the attempt is to begin or, if that is past, when it was
-	// dispatched.
+	// At is when the attempt or the end of the wait is due or, if that is past,
+	// when the attempt was dispatched.
 	At int64 `json:"b,omitempty"`
+	// Order is the attempt's place among those of all frames but the root.
+	Order int `json:"q,omitempty"`
 	// Unknown is set once an attempt of the action ended unknown: its effect
 	// may exist whatever later attempts say. StillRunning is until when a
 	// handler that did not answer may be at work.
 	Unknown      bool  `json:"u,omitempty"`
 	StillRunning int64 `json:"r,omitempty"`
+	// Visits counts how often steps were entered that may be entered again.
+	Visits map[string]int `json:"V,omitempty"`
 
+	// Undoing says that Step's compensation is dispatched.
 	Undoing bool `json:"x,omitempty"`
 	Blocked bool `json:"k,omitempty"`
-	Pivoted bool `json:"p,omitempty"`
-	Overdue bool `json:"o,omitempty"` // the alert was given
-	// Cause is why the execution is being undone, Trouble why it is blocked.
-	Cause   *Cause `json:"c,omitempty"`
-	Trouble *Cause `json:"m,omitempty"`
+	// Scope is set while what was done in the frame, and below it, is undone.
+	Scope *scope `json:"o,omitempty"`
+	// Fork is set while branches or items are under way below the frame.
+	Fork *fork `json:"f,omitempty"`
+	// Caught is what led to a step that catches errors, and Failed why a frame
+	// that is not the root has ended badly.
+	Caught *Cause `json:"c,omitempty"`
+	Failed *Cause `json:"j,omitempty"`
 
 	State json.RawMessage `json:"d,omitempty"`
-	// Entries counts the history entries up to this frame's commit.
-	Entries int `json:"h"`
-	// Changed is set once State is no longer the input.
+	// Changed is set once State is no longer what the frame began with.
 	Changed bool         `json:"g,omitempty"`
 	Undo    []undoRecord `json:"z,omitempty"` // in the order of dispatch
+
+	// Only the root has those below.
+
+	// Parked is the last opening that gave the lease back when nothing was
+	// running. What an opening finds dispatched was not begun if that was the
+	// one before it; else an answer has been lost.
+	Parked int64 `json:"e,omitempty"`
+	// Entries counts the history entries up to this frame's commit, and Orders
+	// the places given to attempts.
+	Entries int  `json:"h,omitempty"`
+	Orders  int  `json:"Q,omitempty"`
+	Pivoted bool `json:"p,omitempty"`
+	Overdue bool `json:"v,omitempty"` // the alert was given
+	// Trouble is why the execution is blocked.
+	Trouble *Cause `json:"m,omitempty"`
+
+	// The rest is not kept.
+	path   string
+	index  int // among its parent's branches
+	graph  *Graph
+	parent *frame
+	items  []json.RawMessage
+	kids   []*frame // of the fork, by number; nil where one is not loaded
+	// dirty: to be written. running: a handler is at work, or may be.
+	// kept: its last state is in the history.
+	dirty, running, kept bool
 }
 
-// undoRecord is a compensation that must run if the saga fails.
+// A scope is what is being undone, and what comes then.
+type scope struct {
+	// Keep is how many of the frame's undo records stay as they are.
+	Keep int `json:"k,omitempty"`
+	// Then is the step to go on at. Empty: the frame has failed.
+	Then string `json:"n,omitempty"`
+	// Again is set where Then is the step that failed, which is tried again
+	// after the given time.
+	Again int64  `json:"a,omitempty"`
+	Cause *Cause `json:"c,omitempty"`
+}
+
+// A fork is the branches of a Parallel, or the items of a Map, below a frame.
+type fork struct {
+	Step  string `json:"s"`
+	Visit int    `json:"v,omitempty"`
+	// Size is how many there are in all, and Begun how many have a frame.
+	Size  int `json:"n"`
+	Begun int `json:"b,omitempty"`
+	// Ended tells which have come to their end, and Failures how many of them
+	// badly.
+	Ended    bits `json:"e,omitempty"`
+	Failures int  `json:"f,omitempty"`
+	// Undoing is set where it was attached again to be undone.
+	Undoing bool `json:"u,omitempty"`
+}
+
+// undoRecord is a compensation that must run if the saga fails; or, with a Fork,
+// all those of its branches.
 type undoRecord struct {
-	Step     string `json:"s"`
-	Unknown  bool   `json:"u,omitempty"` // else done
-	Entry    int    `json:"h,omitempty"` // where the state is that the compensation sees
-	NotUntil int64  `json:"t,omitempty"`
+	Step    string `json:"s"`
+	Visit   int    `json:"v,omitempty"`
+	Order   int    `json:"q,omitempty"`
+	Unknown bool   `json:"u,omitempty"` // else done
+	// Entry is where the state is that the compensation sees; Nth of several
+	// there, from 0 on.
+	Entry    int   `json:"h,omitempty"`
+	Nth      int   `json:"i,omitempty"`
+	NotUntil int64 `json:"t,omitempty"`
+	// Attempt is the last attempt of the compensation, where it was given up in
+	// favour of a later action's.
+	Attempt int   `json:"a,omitempty"`
+	Fork    *fork `json:"f,omitempty"`
 }
 
 // A state is kept once. The present one is in the frame. When a commit replaces
 // it, the commit's history entry keeps the one replaced, unless that is the
-// input, which is in the meta data. An undo record tells which.
+// execution's input, which is in the meta data. An undo record tells which.
 const (
 	stateInFrame = 0 // entry 0 begins the history and replaces nothing
 	stateInMeta  = -1
@@ -82,31 +157,136 @@ func (r undoRecord) outcome() Outcome {
 	return Done
 }
 
-// decodeFrame decodes a frame and checks that it belongs to the definition, so
-// that a damaged one is refused and takes nobody down.
-func decodeFrame(codec Codec, stored []byte, def *Definition) (*frame, error) {
+// cause is why the frame is being undone, or was.
+func (f *frame) cause() *Cause {
+	if f.Scope == nil || f.Scope.Then != "" {
+		return nil
+	}
+	return f.Scope.Cause
+}
+
+// visit is how often the frame has come to a step.
+func (f *frame) visit(step string) int { return max(f.Visits[step], 1) }
+
+// below names the frame of a fork's nth branch or item. The form is part of the
+// format: it is in idempotency keys.
+func (f *frame) below(k *fork, n int) string {
+	path := f.path
+	if path != "" {
+		path += ","
+	}
+	path += k.Step
+	if k.Visit > 1 {
+		path += "@" + strconv.Itoa(k.Visit)
+	}
+	return path + ":" + strconv.Itoa(n)
+}
+
+// kid is the frame of the fork's nth branch or item, if it is loaded.
+func (f *frame) kid(n int) *frame {
+	if n >= len(f.kids) {
+		return nil
+	}
+	return f.kids[n]
+}
+
+// frameField and itemsField name the fields of an execution's record that hold
+// a frame, and the items of the Map that a frame is at.
+func frameField(path string) string { return store.RootFrame + path }
+func itemsField(path string) string { return store.RootFrame + "#" + path }
+
+// bits are a set of small numbers; its text is base64 of its bits.
+type bits []byte
+
+func (b bits) has(n int) bool { return n/8 < len(b) && b[n/8]&(1<<(n%8)) != 0 }
+
+func (b *bits) add(n int) {
+	for n/8 >= len(*b) {
+		*b = append(*b, 0)
+	}
+	(*b)[n/8] |= 1 << (n % 8)
+}
+
+func (b bits) count() int {
+	n := 0
+	for _, x := range b {
+		for ; x != 0; x &= x - 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// decodeFrame decodes a frame and checks that it belongs to the graph, so that a
+// damaged one is refused and takes nobody down.
+func decodeFrame(codec Codec, stored []byte, def *Definition, graph *Graph, path string) (*frame, error) {
 	f := new(frame)
 	if err := decodeJSON(codec, stored, f); err != nil {
 		return nil, fmt.Errorf("decode the frame: %w", err)
 	}
+	f.graph, f.path = graph, path
 	return f, f.check(def)
 }
 
 func (f *frame) check(def *Definition) error {
+	known := func(step string) *State {
+		if s := def.byName[step]; s != nil && s.graph == f.graph {
+			return s
+		}
+		return nil
+	}
 	for _, r := range f.Undo {
-		if s := def.byName[r.Step]; s == nil || s.undo == nil {
+		s := known(r.Step)
+		if r.Fork != nil {
+			if s == nil || r.Fork.check(s) != nil {
+				return fmt.Errorf("the frame is to undo the branches of step %q, which saga %q does not have", r.Step, def.name)
+			}
+			continue
+		}
+		if s == nil || s.undo == nil {
 			return fmt.Errorf("the frame is to undo step %q, which saga %q cannot", r.Step, def.name)
 		}
 	}
-	switch n := len(f.Undo); {
-	case f.Step == "" && (f.Blocked || n > 0):
+	n := len(f.Undo)
+	switch {
+	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending):
 		return errors.New("the frame has ended with work left")
-	case f.Step != "" && def.byName[f.Step] == nil:
+	case f.Step == "" && f.Scope == nil && f.path == "" && n > 0:
+		return errors.New("the frame has ended with work left")
+	case f.Step != "" && known(f.Step) == nil:
 		return fmt.Errorf("the frame is at step %q, which saga %q does not have", f.Step, def.name)
-	case f.Step != "" && f.Undoing && (n == 0 || f.Undo[n-1].Step != f.Step):
+	case f.Undoing && (n == 0 || f.Undo[n-1].Step != f.Step || f.Undo[n-1].Fork != nil):
 		return fmt.Errorf("the frame undoes step %q out of its order", f.Step)
+	case f.Scope != nil && f.Scope.Then != "" && known(f.Scope.Then) == nil:
+		return fmt.Errorf("the frame is to go on at step %q, which saga %q does not have", f.Scope.Then, def.name)
+	case f.Scope != nil && (f.Scope.Keep < 0 || f.Scope.Keep > n):
+		return errors.New("the frame is to keep more than it has")
+	}
+	if f.Fork != nil {
+		s := known(f.Fork.Step)
+		if s == nil {
+			return fmt.Errorf("the frame has branches of step %q, which saga %q does not have", f.Fork.Step, def.name)
+		}
+		return f.Fork.check(s)
 	}
 	return nil
+}
+
+func (k *fork) check(s *State) error {
+	graphs := s.graphs()
+	if len(graphs) == 0 || s.Type == TypeParallel && k.Size != len(graphs) ||
+		k.Size < 0 || k.Begun < 0 || k.Begun > k.Size || len(k.Ended)*8 > k.Size+7 {
+		return fmt.Errorf("step %q does not have %d branches, of which %d are under way", s.Name, k.Size, k.Begun)
+	}
+	return nil
+}
+
+// graph is the state machine of a fork's nth branch or item.
+func (k *fork) graph(s *State, n int) *Graph {
+	if s.Type == TypeMap {
+		return s.Each
+	}
+	return s.Branches[n]
 }
 
 func encodeJSON(codec Codec, v any) ([]byte, error) {

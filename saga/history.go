@@ -12,80 +12,143 @@ import (
 type EventType string
 
 const (
-	ExecutionStarted     EventType = "ExecutionStarted"
-	TaskStateEntered     EventType = "TaskStateEntered"
-	TaskScheduled        EventType = "TaskScheduled"
-	TaskSucceeded        EventType = "TaskSucceeded"
-	TaskFailed           EventType = "TaskFailed"
-	TaskTimedOut         EventType = "TaskTimedOut"
-	TaskStateExited      EventType = "TaskStateExited"
-	ExecutionSucceeded   EventType = "ExecutionSucceeded"
-	ExecutionFailed      EventType = "ExecutionFailed"   // undoing begins: a step failed
-	ExecutionAborted     EventType = "ExecutionAborted"  // undoing begins: cancelled
-	ExecutionTimedOut    EventType = "ExecutionTimedOut" // undoing begins: out of time
-	ExecutionRedriven    EventType = "ExecutionRedriven" // an operator's retry
-	CompensationEntered  EventType = "CompensationStateEntered"
-	CompensationTried    EventType = "CompensationScheduled"
-	CompensationDone     EventType = "CompensationSucceeded"
-	CompensationFailed   EventType = "CompensationFailed"
-	ExecutionCompensated EventType = "ExecutionCompensated"
-	ExecutionBlocked     EventType = "ExecutionBlocked"
-	CancelRefused        EventType = "CancelRefused"
-	RetryRefused         EventType = "RetryRefused"
-	ExecutionOverdue     EventType = "ExecutionOverdue"
-	MailDiscarded        EventType = "MailDiscarded"
+	ExecutionStarted       EventType = "ExecutionStarted"
+	TaskStateEntered       EventType = "TaskStateEntered"
+	TaskScheduled          EventType = "TaskScheduled"
+	TaskSucceeded          EventType = "TaskSucceeded"
+	TaskFailed             EventType = "TaskFailed"
+	TaskTimedOut           EventType = "TaskTimedOut"
+	TaskStateExited        EventType = "TaskStateExited"
+	ExecutionSucceeded     EventType = "ExecutionSucceeded"
+	ExecutionFailed        EventType = "ExecutionFailed"   // undoing begins: a step failed
+	ExecutionAborted       EventType = "ExecutionAborted"  // undoing begins: cancelled
+	ExecutionTimedOut      EventType = "ExecutionTimedOut" // undoing begins: out of time
+	ExecutionRedriven      EventType = "ExecutionRedriven" // an operator's retry
+	CompensationEntered    EventType = "CompensationStateEntered"
+	CompensationTried      EventType = "CompensationScheduled"
+	CompensationDone       EventType = "CompensationSucceeded"
+	CompensationFailed     EventType = "CompensationFailed"
+	ExecutionCompensated   EventType = "ExecutionCompensated"
+	ExecutionBlocked       EventType = "ExecutionBlocked"
+	CancelRefused          EventType = "CancelRefused"
+	RetryRefused           EventType = "RetryRefused"
+	ExecutionOverdue       EventType = "ExecutionOverdue"
+	MailDiscarded          EventType = "MailDiscarded"
+	ChoiceStateEntered     EventType = "ChoiceStateEntered"
+	ChoiceStateExited      EventType = "ChoiceStateExited"
+	PassStateEntered       EventType = "PassStateEntered"
+	PassStateExited        EventType = "PassStateExited"
+	WaitStateEntered       EventType = "WaitStateEntered"
+	WaitStateExited        EventType = "WaitStateExited"
+	SucceedStateEntered    EventType = "SucceedStateEntered"
+	SucceedStateExited     EventType = "SucceedStateExited"
+	FailStateEntered       EventType = "FailStateEntered"
+	ParallelStateEntered   EventType = "ParallelStateEntered"
+	ParallelStateStarted   EventType = "ParallelStateStarted"
+	ParallelStateSucceeded EventType = "ParallelStateSucceeded"
+	ParallelStateFailed    EventType = "ParallelStateFailed"
+	ParallelStateExited    EventType = "ParallelStateExited"
+	MapStateEntered        EventType = "MapStateEntered"
+	MapStateStarted        EventType = "MapStateStarted"
+	MapStateSucceeded      EventType = "MapStateSucceeded"
+	MapStateFailed         EventType = "MapStateFailed"
+	MapStateExited         EventType = "MapStateExited"
+	MapIterationStarted    EventType = "MapIterationStarted"
+	MapIterationSucceeded  EventType = "MapIterationSucceeded"
+	MapIterationFailed     EventType = "MapIterationFailed"
+	ErrorCaught            EventType = "ErrorCaught" // undone, and goes on at Next
 )
 
-// eventCodes are the numbers under which events are stored. They are part of
-// the format: none is ever given a new meaning.
-var eventCodes = map[EventType]int{
-	ExecutionStarted: 1, TaskStateEntered: 2, TaskScheduled: 3, TaskSucceeded: 4,
-	TaskFailed: 5, TaskTimedOut: 6, TaskStateExited: 7, ExecutionSucceeded: 8,
-	ExecutionFailed: 9, ExecutionAborted: 10, ExecutionTimedOut: 11,
-	ExecutionRedriven: 12, CompensationEntered: 13, CompensationTried: 14,
-	CompensationDone: 15, CompensationFailed: 16, ExecutionCompensated: 17,
-	ExecutionBlocked: 18, CancelRefused: 19, RetryRefused: 20,
-	ExecutionOverdue: 21, MailDiscarded: 22,
+// Events of the types of states.
+var (
+	enteredTypes = map[StateType]EventType{
+		TypeTask: TaskStateEntered, TypeChoice: ChoiceStateEntered, TypeWait: WaitStateEntered,
+		TypePass: PassStateEntered, TypeSucceed: SucceedStateEntered, TypeFail: FailStateEntered,
+		TypeParallel: ParallelStateEntered, TypeMap: MapStateEntered,
+	}
+	startedTypes   = map[StateType]EventType{TypeParallel: ParallelStateStarted, TypeMap: MapStateStarted}
+	succeededTypes = map[StateType]EventType{TypeParallel: ParallelStateSucceeded, TypeMap: MapStateSucceeded}
+	failedTypes    = map[StateType]EventType{TypeParallel: ParallelStateFailed, TypeMap: MapStateFailed}
+	exitedTypes    = map[StateType]EventType{TypeParallel: ParallelStateExited, TypeMap: MapStateExited}
+)
+
+// codes lists the types by the numbers under which they are stored, from 1 on.
+// They are part of the format: none is ever given a new meaning.
+var codes = []EventType{
+	ExecutionStarted, TaskStateEntered, TaskScheduled, TaskSucceeded, TaskFailed, TaskTimedOut, TaskStateExited,
+	ExecutionSucceeded, ExecutionFailed, ExecutionAborted, ExecutionTimedOut, ExecutionRedriven,
+	CompensationEntered, CompensationTried, CompensationDone, CompensationFailed, ExecutionCompensated,
+	ExecutionBlocked, CancelRefused, RetryRefused, ExecutionOverdue, MailDiscarded,
+	ChoiceStateEntered, ChoiceStateExited, PassStateEntered, PassStateExited, WaitStateEntered, WaitStateExited,
+	SucceedStateEntered, SucceedStateExited, FailStateEntered,
+	ParallelStateEntered, ParallelStateStarted, ParallelStateSucceeded, ParallelStateFailed, ParallelStateExited,
+	MapStateEntered, MapStateStarted, MapStateSucceeded, MapStateFailed, MapStateExited,
+	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
 }
 
-var eventTypes = func() map[int]EventType {
-	types := make(map[int]EventType, len(eventCodes))
-	for t, code := range eventCodes {
-		types[code] = t
+var eventCodes = func() map[EventType]int {
+	m := make(map[EventType]int, len(codes))
+	for i, t := range codes {
+		m[t] = i + 1
 	}
-	return types
+	return m
 }()
 
 // An Event is one line of an execution's history.
 type Event struct {
-	ID      int       `json:"id"` // from 1 on
-	Time    time.Time `json:"time"`
-	Type    EventType `json:"type"`
-	Step    string    `json:"step,omitempty"`
-	Attempt int       `json:"attempt,omitempty"`
-	Outcome Outcome   `json:"outcome,omitempty"`
-	Error   string    `json:"error,omitempty"`
-	Stack   string    `json:"stack,omitempty"`
-	By      string    `json:"by,omitempty"`
-	Note    string    `json:"note,omitempty"`
-	// State is the execution's state: with ExecutionStarted its input, with
-	// TaskStateExited the state after the step.
+	ID   int       `json:"id"` // from 1 on
+	Time time.Time `json:"time"`
+	Type EventType `json:"type"`
+	// Frame is the branch or item, as in [StepInfo].Frame.
+	Frame   string  `json:"frame,omitempty"`
+	Step    string  `json:"step,omitempty"`
+	Next    string  `json:"next,omitempty"` // with ErrorCaught
+	Attempt int     `json:"attempt,omitempty"`
+	Outcome Outcome `json:"outcome,omitempty"`
+	Error   string  `json:"error,omitempty"`
+	Stack   string  `json:"stack,omitempty"`
+	By      string  `json:"by,omitempty"`
+	Note    string  `json:"note,omitempty"`
+	// State is the state: with ExecutionStarted the execution's input, with
+	// TaskStateExited and its like the state of the frame after the step.
 	State json.RawMessage `json:"state,omitempty"`
 
 	changed bool // the state, with TaskStateExited
+}
+
+// exits reports whether the event has the state after a step.
+func (e Event) exits() bool {
+	switch e.Type {
+	case TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
+		return true
+	}
+	return false
 }
 
 // entry is what one commit appends to the history.
 type entry struct {
 	Time   int64         `json:"t"` // 0: when the execution was started
 	Events []storedEvent `json:"e"`
-	// Replaced is the state that the commit replaced, unless it was the input.
-	Replaced json.RawMessage `json:"d,omitempty"`
+	// Replaced is the root's state that the commit replaced, unless it was the
+	// input; Others are further ones, and those of other frames, by path.
+	Replaced json.RawMessage              `json:"d,omitempty"`
+	Others   map[string][]json.RawMessage `json:"f,omitempty"`
+}
+
+// states are the states of a frame that the commit replaced, in order.
+func (e entry) states(path string) []json.RawMessage {
+	states := e.Others[path]
+	if path == "" && e.Replaced != nil {
+		states = append([]json.RawMessage{e.Replaced}, states...)
+	}
+	return states
 }
 
 type storedEvent struct {
 	Code    int     `json:"c"`
+	Frame   string  `json:"f,omitempty"`
 	Step    string  `json:"s,omitempty"`
+	Next    string  `json:"w,omitempty"`
 	Attempt int     `json:"a,omitempty"`
 	Outcome Outcome `json:"o,omitempty"`
 	Error   string  `json:"x,omitempty"`
@@ -111,10 +174,10 @@ var pairs = []pair{
 // fits reports whether two events are a pair that loses nothing as one: the
 // first attempt of a step, or its last.
 func (p pair) fits(first, second Event) bool {
-	if first.Type != p.first || second.Type != p.second || first.Step != second.Step {
+	if first.Type != p.first || second.Type != p.second || first.Step != second.Step || first.Frame != second.Frame {
 		return false
 	}
-	plain := Event{Type: second.Type, Step: second.Step, Attempt: second.Attempt, changed: second.changed}
+	plain := Event{Type: second.Type, Frame: second.Frame, Step: second.Step, Attempt: second.Attempt, changed: second.changed}
 	return p.second == TaskStateExited && equalEvents(second, plain) ||
 		second.Attempt == 1 && equalEvents(second, plain)
 }
@@ -124,12 +187,23 @@ func equalEvents(a, b Event) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-func encodeEntry(codec Codec, at time.Time, events []Event, replaced []byte) ([]byte, error) {
-	e := entry{Time: toMillis(at), Events: make([]storedEvent, 0, len(events)), Replaced: replaced}
+func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string][]json.RawMessage) ([]byte, error) {
+	e := entry{Time: toMillis(at), Events: make([]storedEvent, 0, len(events))}
+	for path, states := range replaced {
+		if path == "" {
+			e.Replaced, states = states[0], states[1:]
+		}
+		if len(states) > 0 {
+			if e.Others == nil {
+				e.Others = make(map[string][]json.RawMessage)
+			}
+			e.Others[path] = states
+		}
+	}
 	for i := 0; i < len(events); i++ {
 		ev := events[i]
 		stored := storedEvent{
-			Code: eventCodes[ev.Type], Step: ev.Step, Attempt: ev.Attempt, Outcome: ev.Outcome,
+			Code: eventCodes[ev.Type], Frame: ev.Frame, Step: ev.Step, Next: ev.Next, Attempt: ev.Attempt, Outcome: ev.Outcome,
 			Error: ev.Error, Stack: ev.Stack, By: ev.By, Note: ev.Note, Changed: ev.changed,
 		}
 		if i+1 < len(events) {
@@ -153,66 +227,88 @@ func decodeEntry(codec Codec, data []byte) (entry, error) {
 }
 
 // decodeEntries returns the events of all entries, with the states that the
-// execution went through. It began with the input, and the present state is the
-// last.
-func decodeEntries(codec Codec, entries [][]byte, input, present json.RawMessage) ([]Event, error) {
+// frames went through. The root began with the input, and present are the states
+// of the frames that are left.
+func decodeEntries(codec Codec, entries [][]byte, input json.RawMessage, present map[string]json.RawMessage) ([]Event, error) {
 	var events []Event
-	var exits []int // events after which the state was one that is not known yet
+	// By path, events after which the state was one that is not known yet.
+	pending := make(map[string][]int)
+	settle := func(path string, state json.RawMessage) {
+		for _, i := range pending[path] {
+			events[i].State = state
+		}
+		delete(pending, path)
+	}
+	changed := false // the root's state is no longer the input
 	for i, data := range entries {
 		e, err := decodeEntry(codec, data)
 		if err != nil {
 			return nil, fmt.Errorf("history entry %d: %w", i, err)
 		}
-		if e.Replaced != nil {
-			settle(events, exits, e.Replaced)
-			exits = exits[:0]
+		next := make(map[string]int)
+		replace := func(path string) bool {
+			states := e.states(path)
+			if next[path] >= len(states) {
+				return false
+			}
+			settle(path, states[next[path]])
+			next[path]++
+			return true
 		}
 		for _, stored := range e.Events {
 			for _, ev := range stored.events() {
 				ev.ID, ev.Time = len(events)+1, fromMillis(e.Time)
-				switch {
-				case ev.Type == ExecutionStarted:
+				if ev.Type == ExecutionStarted {
 					ev.State = input
-				case ev.changed, ev.Type == TaskStateExited && len(exits) > 0:
-					exits = append(exits, len(events))
-				case ev.Type == TaskStateExited:
-					ev.State = input // nothing has changed it yet
+				}
+				if ev.changed {
+					if ev.Frame != "" || changed {
+						replace(ev.Frame)
+					} else {
+						settle("", input)
+					}
+					changed = changed || ev.Frame == ""
+				}
+				if ev.exits() {
+					pending[ev.Frame] = append(pending[ev.Frame], len(events))
 				}
 				events = append(events, ev)
 			}
 		}
+		for path := range e.Others {
+			for replace(path) {
+			}
+		}
 	}
-	settle(events, exits, present)
+	if !changed {
+		settle("", input)
+	}
+	for path, state := range present {
+		settle(path, state)
+	}
 	return events, nil
-}
-
-func settle(events []Event, exits []int, state json.RawMessage) {
-	for _, i := range exits {
-		events[i].State = state
-	}
 }
 
 // events returns the one or two events that are stored as one.
 func (s storedEvent) events() []Event {
 	ev := Event{
-		Step: s.Step, Attempt: s.Attempt, Outcome: s.Outcome, Error: s.Error, Stack: s.Stack,
+		Frame: s.Frame, Step: s.Step, Next: s.Next, Attempt: s.Attempt, Outcome: s.Outcome, Error: s.Error, Stack: s.Stack,
 		By: s.By, Note: s.Note, changed: s.Changed,
 	}
 	for _, p := range pairs {
 		if p.code != s.Code {
 			continue
 		}
-		second := Event{Type: p.second, Step: s.Step, Attempt: 1}
+		second := Event{Type: p.second, Frame: s.Frame, Step: s.Step, Attempt: 1}
 		if p.second == TaskStateExited {
 			second.Attempt, second.changed = 0, s.Changed
 		}
 		ev.Type, ev.changed = p.first, false
 		return []Event{ev, second}
 	}
-	t, ok := eventTypes[s.Code]
-	if !ok {
-		t = EventType(fmt.Sprintf("Unknown(%d)", s.Code))
+	ev.Type = EventType(fmt.Sprintf("Unknown(%d)", s.Code)) // of a later release
+	if s.Code > 0 && s.Code <= len(codes) {
+		ev.Type = codes[s.Code-1]
 	}
-	ev.Type = t
 	return []Event{ev}
 }

@@ -1,389 +1,378 @@
 package saga
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
-// A machine is one execution's state machine: a frame, the definition it runs
-// through, and what has happened since the last commit. It does no I/O and
+// A machine is one execution's state machine: its frames, the definition that it
+// runs through, and what has happened since the last commit. It does no I/O and
 // knows the time only as it is told, so that every transition can be tested by
 // itself.
 //
-// Its methods change the frame and collect events; the actor
-// commits them together, and runs what next tells it only after that.
+// Its methods change frames and collect events; the actor commits them together,
+// and runs what todo tells it only after that.
 type machine struct {
 	def   *Definition
-	frame *frame
+	root  *frame
 	epoch int64         // of this opening
 	start time.Time     // of the execution
 	lease time.Duration // how long a lost worker's handler may still be at work
 	// maxLost is how many attempts in a row may be lost with their workers.
 	maxLost int
 
+	shelf map[string]*frame // branches that have ended, with something to undo, by path
+	wants map[string]bool   // fields of the record that advance waits for
+
+	// To be committed:
 	events   []Event
-	replaced []byte // the state that this commit replaces, if that is to be kept
+	replaced map[string][]json.RawMessage // states, by path, if they are to be kept
+	puts     map[string][]byte            // fields other than frames
+	drops    map[string]bool              // fields
+	purge    bool                         // drop all fields of frames but the root's
 	dirty    bool
+	hops     int
+}
+
+func newMachine(def *Definition, root *frame) *machine {
+	root.graph = def.root
+	return &machine{def: def, root: root, shelf: make(map[string]*frame), wants: make(map[string]bool)}
 }
 
 // begin makes the frame of a new execution, whose first step is dispatched to
 // its first opening. Times of zero stand for the execution's start, which the
-// store knows.
+// store knows. Code of the definition does not run in the process that starts:
+// a first step that is no task is entered by the first opening.
 func begin(def *Definition, input []byte) *machine {
-	m := &machine{def: def, epoch: 1, frame: &frame{State: input, Entries: 1}}
-	m.record(Event{Type: ExecutionStarted})
-	m.enter(def.states[0], time.Time{})
+	m := newMachine(def, &frame{State: input, Entries: 1})
+	m.record(m.root, Event{Type: ExecutionStarted})
+	first := def.root.start()
+	if first.Type == TypeTask {
+		m.enter(m.root, first, time.Time{})
+	} else {
+		m.root.Step, m.root.Pending = first.Name, true
+	}
 	return m
 }
 
 // resume takes up an execution as an opening found it.
-func resume(def *Definition, f *frame, epoch int64, start time.Time, lease time.Duration, maxLost int) *machine {
-	if f.Entered == 0 {
-		f.Entered = toMillis(start)
+func resume(def *Definition, root *frame, epoch int64, start time.Time, lease time.Duration, maxLost int) *machine {
+	if root.Entered == 0 {
+		root.Entered = toMillis(start)
 	}
-	if f.At == 0 {
-		f.At = toMillis(start)
+	if root.At == 0 {
+		root.At = toMillis(start)
 	}
-	return &machine{def: def, frame: f, epoch: epoch, start: start, lease: lease, maxLost: maxLost}
+	m := newMachine(def, root)
+	m.epoch, m.start, m.lease, m.maxLost = epoch, start, lease, maxLost
+	return m
+}
+
+// committed forgets what a commit has written.
+func (m *machine) committed() {
+	m.events, m.replaced, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, false, false, 0
+	m.each(func(f *frame) bool { f.dirty = false; return true })
+	for _, f := range m.shelf {
+		f.dirty = false
+	}
 }
 
 // due returns the saga's own deadline, or zero.
 func (m *machine) due() time.Time {
-	if m.def.timeout == 0 || m.frame.Undoing || m.frame.Overdue {
+	if m.def.timeout == 0 || m.undone() || m.root.Overdue {
 		return time.Time{}
 	}
 	return m.start.Add(m.def.timeout)
 }
 
-// committed reports whether the point of no return is passed, or may be.
-func (m *machine) committed() bool {
-	s := m.step()
-	return m.frame.Pivoted || s != nil && s.Pivot && m.frame.Unknown
+// undone reports whether the execution as a whole is being undone, or was.
+func (m *machine) undone() bool { return m.root.Scope != nil && m.root.Scope.Then == "" }
+
+// bound reports whether the point of no return is passed, or may be.
+func (m *machine) bound() bool {
+	s := m.step(m.root)
+	return m.root.Pivoted || s != nil && s.Pivot && m.root.Unknown
 }
 
-func (m *machine) record(e Event) {
+func (m *machine) record(f *frame, e Event) {
+	e.Frame = f.path
 	m.events = append(m.events, e)
-	m.dirty = true
+	m.touch(f)
 }
 
-func (m *machine) step() *State { return m.def.byName[m.frame.Step] }
-
-// enter goes to a step and dispatches its first attempt.
-func (m *machine) enter(s *State, now time.Time) {
-	f := m.frame
-	f.Step, f.Entered = s.Name, toMillis(now)
-	f.Attempt, f.Tries, f.Lost, f.Unknown, f.StillRunning = 0, 0, 0, false, 0
-	m.record(Event{Type: TaskStateEntered, Step: s.Name})
-	m.dispatch(now)
+func (m *machine) touch(f *frame) {
+	f.dirty, m.dirty = true, true
 }
 
-// dispatch readies the next attempt, of action or compensation, for the given
-// time.
-func (m *machine) dispatch(at time.Time) {
-	f := m.frame
-	f.Attempt++
-	f.Tries++
-	f.Epoch, f.At = m.epoch, toMillis(at)
-	t := TaskScheduled
-	if f.Undoing {
-		t = CompensationTried
+func (m *machine) step(f *frame) *State { return m.def.byName[f.Step] }
+
+// live are the frames that have not ended: a frame before those below it, and
+// those in their order.
+func (m *machine) live() []*frame {
+	var live []*frame
+	m.each(func(f *frame) bool {
+		if f.Step != "" {
+			live = append(live, f)
+		}
+		return true
+	})
+	return live
+}
+
+// each calls yield for all frames that are loaded, until it returns false.
+func (m *machine) each(yield func(*frame) bool) { m.root.each(yield) }
+
+func (f *frame) each(yield func(*frame) bool) bool {
+	if !yield(f) {
+		return false
 	}
-	m.record(Event{Type: t, Step: f.Step, Attempt: f.Attempt})
+	for _, kid := range f.kids {
+		if kid != nil && !kid.each(yield) {
+			return false
+		}
+	}
+	return true
 }
 
-// status is the execution's status as the frame has it.
+// status is the execution's status as the frames have it.
 func (m *machine) status() Status {
 	switch {
-	case m.frame.Blocked:
+	case m.root.Trouble != nil:
 		return Blocked
-	case m.frame.Step != "":
+	case m.root.Step != "" || m.root.Fork != nil:
 		return Running
-	case m.frame.Undoing:
+	case m.undone():
 		return Compensated
 	}
 	return Completed
 }
 
-// A directive is what an actor has to do once its commit is through.
-type directive int
-
-const (
-	runAction directive = iota
-	runUndo
-	wait // until a time
-	stop // ended, or blocked
-)
-
-// next tells what to do now, and for wait until when; for stop the time is
-// zero.
-func (m *machine) next(now time.Time) (directive, time.Time) {
-	f := m.frame
-	if m.status() != Running {
-		return stop, time.Time{}
-	}
-	at := fromMillis(f.At)
-	if at.After(now) {
-		if due := m.due(); !due.IsZero() && due.Before(at) {
-			at = due
-		}
-		return wait, at
-	}
-	if f.Undoing {
-		return runUndo, at
-	}
-	return runAction, at
+// A job is an attempt that is to be run.
+type job struct {
+	f    *frame
+	undo bool
 }
 
-// A result is the answer of one attempt.
-type result struct {
-	err     error
-	outcome Outcome
-	state   []byte // after an action that is done
-	// running is until when a handler that did not answer may be at work.
-	running time.Time
-}
-
-// lost accounts for an attempt that an earlier opening was to run, and whose
-// answer is not there: its worker died, or lost its lease.
-func (m *machine) lost(now time.Time) {
-	f := m.frame
-	at := fromMillis(f.At)
-	if m.status() != Running || f.Epoch >= m.epoch || at.After(now) {
-		return
-	}
-	r := result{err: errWorkerLost, outcome: Unknown}
-	if s := m.step(); s != nil {
-		// An attempt that waited for its opening began later than it was due,
-		// but before that opening's lease ran out.
-		r.running = at.Add(s.Timeout + m.lease)
-		if latest := now.Add(s.Timeout); latest.After(r.running) {
-			r.running = latest
+// todo tells what is to be run now, and when next there is something to do; zero
+// is never.
+func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (wake.IsZero() || t.Before(wake)) {
+			wake = t
 		}
 	}
-	f.Lost++
-	m.take(r, now)
+	soonest(m.due())
+	for _, f := range m.live() {
+		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f)) {
+			continue
+		}
+		at := fromMillis(f.At)
+		switch {
+		case at.After(now):
+			soonest(at)
+		case f.Pending || !f.Undoing && m.step(f).Type != TypeTask:
+			soonest(now) // advance has it
+		default:
+			jobs = append(jobs, job{f, f.Undoing})
+		}
+	}
+	return jobs, wake
 }
 
-// answer takes the result of the dispatched attempt.
-func (m *machine) answer(r result, now time.Time) {
-	m.frame.Lost = 0
-	m.take(r, now)
+// idle reports whether nothing is at work.
+func (m *machine) idle() bool {
+	return m.root.each(func(f *frame) bool { return !f.running })
 }
 
-func (m *machine) take(r result, now time.Time) {
-	if m.frame.Undoing {
-		m.undoAnswer(r, now)
-		return
+// advance does what needs no handler: it enters what is due, ends waits, merges
+// branches, and turns to the next compensation. It reports false where it must
+// have fields of the record first; they are in m.wants, and supply takes them.
+func (m *machine) advance(now time.Time) bool {
+	m.deadline(now)
+	for m.turn(now) {
 	}
-	if r.outcome == Done {
-		m.done(r.state, now)
-		return
-	}
-	m.failed(r, now)
+	return len(m.wants) == 0
 }
 
-func (m *machine) done(state []byte, now time.Time) {
-	f, s := m.frame, m.step()
-	changed := !bytes.Equal(state, f.State)
-	if changed {
-		m.replace(state)
+// turn does one thing, and reports whether it did.
+func (m *machine) turn(now time.Time) bool {
+	if len(m.wants) > 0 {
+		return false
 	}
-	m.record(Event{Type: TaskSucceeded, Step: s.Name, Attempt: f.Attempt})
-	m.record(Event{Type: TaskStateExited, Step: s.Name, changed: changed})
-	switch {
-	case s.Pivot:
-		f.Pivoted, f.Undo = true, nil
-	case s.undo != nil && !f.Pivoted:
-		// An earlier attempt of a done step may still be at work too.
-		f.Undo = append(f.Undo, undoRecord{
-			Step: s.Name, Entry: stateInFrame, NotUntil: f.StillRunning,
-		})
+	for _, f := range m.live() {
+		if m.stopping(f) && f.Scope == nil {
+			continue
+		}
+		switch s := m.step(f); {
+		case f.Scope != nil:
+			if m.unwind(f, now) {
+				return true
+			}
+		case f.Blocked || f.running || fromMillis(f.At).After(now):
+		case f.Pending:
+			m.enter(f, s, now)
+			return true
+		case f.Fork != nil:
+			if m.tend(f, s, now) {
+				return true
+			}
+		case s.Type == TypeWait:
+			m.record(f, Event{Type: WaitStateExited, Step: s.Name})
+			m.leave(f, s.Next, now)
+			return true
+		}
 	}
-	if s.Next == "" {
-		f.Step, f.Undo = "", nil
-		m.record(Event{Type: ExecutionSucceeded})
-		return
-	}
-	m.enter(m.def.byName[s.Next], now)
+	return false
 }
 
-// replace puts a new state into the frame, and the one before where the undo
-// records that need it will find it.
-func (m *machine) replace(state []byte) {
-	f := m.frame
-	entry := stateInMeta
-	if f.Changed {
-		entry, m.replaced = f.Entries, f.State
+// stopping reports whether something above the frame, or the frame itself, is
+// being undone, so that it begins nothing more.
+func (m *machine) stopping(f *frame) bool {
+	for ; f != nil; f = f.parent {
+		if f.Scope != nil {
+			return true
+		}
 	}
-	for i := len(f.Undo) - 1; i >= 0 && f.Undo[i].Entry == stateInFrame; i-- {
-		f.Undo[i].Entry = entry
-	}
-	f.State, f.Changed = json.RawMessage(state), true
+	return false
 }
 
-func (m *machine) failed(r result, now time.Time) {
-	f, s := m.frame, m.step()
-	if r.outcome == Unknown {
-		f.Unknown = true
-		f.StillRunning = max(f.StillRunning, toMillis(r.running))
-	}
-	t := TaskFailed
-	if r.outcome == Unknown {
-		t = TaskTimedOut
-	}
-	m.record(failure(t, s.Name, f.Attempt, r))
+// want asks for a field of the record.
+func (m *machine) want(field string) { m.wants[field] = true }
 
-	delay := s.Retry.delay(f.Tries)
-	again := now.Add(delay)
-	if !isPermanent(r.err) && !s.Retry.exhausted(f.Tries) &&
-		(s.Within == 0 || again.Before(fromMillis(f.Entered).Add(s.Within))) {
-		m.again(again)
-		return
+// supply gives the machine the fields that it wants. One that the record does
+// not have, or that is damaged, is an error.
+func (m *machine) supply(codec Codec, fields map[string][]byte) error {
+	for field := range m.wants {
+		if _, ok := fields[field]; !ok {
+			return fmt.Errorf("the record has no field %q", field)
+		}
 	}
-	cause := &Cause{Kind: CauseFailed, Step: s.Name, Error: errorText(r.err)}
-	if m.committed() {
-		m.block(cause)
-		return
-	}
-	if due := m.due(); !isPermanent(r.err) && !due.IsZero() && !now.Before(due) {
-		m.deadline(now) // what ended the last attempt
-		return
-	}
-	m.record(Event{Type: ExecutionFailed, Step: s.Name, Error: errorText(r.err)})
-	m.undo(cause, now)
+	clear(m.wants)
+	var err error
+	m.each(func(f *frame) bool {
+		if f.Fork != nil {
+			err = m.takeFields(codec, f, fields)
+		}
+		return err == nil
+	})
+	return err
 }
 
-// undo leaves the way forward. The step that was being done is undone too if
-// it may have had an effect.
-func (m *machine) undo(cause *Cause, now time.Time) {
-	f, s := m.frame, m.step()
-	if f.Unknown && s != nil && s.undo != nil {
-		f.Undo = append(f.Undo, undoRecord{
-			Step: s.Name, Unknown: true, Entry: stateInFrame, NotUntil: f.StillRunning,
-		})
+// takeFields takes what is supplied of the branches or items below a frame.
+func (m *machine) takeFields(codec Codec, f *frame, fields map[string][]byte) error {
+	s := m.def.byName[f.Fork.Step]
+	for n := range f.Fork.Begun {
+		path := f.below(f.Fork, n)
+		stored, ok := fields[frameField(path)]
+		if !ok {
+			continue
+		}
+		kid, err := decodeFrame(codec, stored, m.def, f.Fork.graph(s, n), path)
+		if err != nil {
+			return fmt.Errorf("frame %s: %w", path, err)
+		}
+		m.adopt(f, n, kid)
 	}
-	f.Undoing, f.Cause = true, cause
-	f.Blocked, f.Trouble = false, nil
-	f.Unknown, f.StillRunning = false, 0
-	m.undoNext(now)
+	if stored, ok := fields[itemsField(f.path)]; ok {
+		var items []json.RawMessage
+		if err := decodeJSON(codec, stored, &items); err != nil {
+			return fmt.Errorf("items of step %s: %w", s.Name, err)
+		}
+		f.items = items
+	}
+	return nil
 }
 
-// undoNext turns to the compensation that is last in the list, or ends.
-func (m *machine) undoNext(now time.Time) {
-	f := m.frame
+// adopt puts a frame into its place.
+func (m *machine) adopt(f *frame, n int, kid *frame) {
+	for len(f.kids) <= n {
+		f.kids = append(f.kids, nil)
+	}
+	f.kids[n] = kid
+	kid.parent, kid.index, kid.kept = f, n, f.Fork.Undoing
+}
+
+// wanted lists the fields that the machine waits for.
+func (m *machine) wanted() []string { return sortedKeys(m.wants) }
+
+// unfold asks for the frames that are under way below those that are loaded, and
+// reports whether there are any. After a crash or a wake-up each of them may have
+// something to do.
+func (m *machine) unfold() bool {
+	m.each(func(f *frame) bool {
+		if f.Fork != nil {
+			for n := range f.Fork.Begun {
+				if f.kid(n) == nil && (f.Fork.Undoing || m.stopping(f) || !f.Fork.Ended.has(n)) &&
+					!(f.Fork.Undoing && f.Fork.Ended.has(n)) {
+					m.want(frameField(f.below(f.Fork, n)))
+				}
+			}
+		}
+		return true
+	})
+	return len(m.wants) > 0
+}
+
+// drop forgets a frame, and all that is loaded below it, for good.
+func (m *machine) drop(f *frame) {
+	for _, kid := range f.kids {
+		if kid != nil {
+			m.drop(kid)
+		}
+	}
+	m.keepLast(f)
+	f.parent.kids[f.index] = nil
+	m.dropField(frameField(f.path))
+}
+
+func (m *machine) dropField(field string) {
+	if m.drops == nil {
+		m.drops = make(map[string]bool)
+	}
+	m.drops[field] = true
 	m.dirty = true
-	if len(f.Undo) == 0 {
-		f.Step = ""
-		m.record(Event{Type: ExecutionCompensated})
-		return
-	}
-	r := f.Undo[len(f.Undo)-1]
-	f.Step, f.Entered, f.Attempt, f.Tries, f.Lost = r.Step, now.UnixMilli(), 0, 0, 0
-	m.record(Event{Type: CompensationEntered, Step: r.Step, Outcome: r.outcome()})
-	at := now
-	if notUntil := fromMillis(r.NotUntil); notUntil.After(now) {
-		at = notUntil
-	}
-	m.dispatch(at)
 }
 
-func (m *machine) undoAnswer(r result, now time.Time) {
-	f, s := m.frame, m.step()
-	if r.outcome == Done {
-		m.record(Event{Type: CompensationDone, Step: f.Step, Attempt: f.Attempt})
-		f.Undo = f.Undo[:len(f.Undo)-1]
-		m.undoNext(now)
-		return
-	}
-	m.record(failure(CompensationFailed, f.Step, f.Attempt, r))
-	if isPermanent(r.err) || s.UndoRetry.exhausted(f.Tries) {
-		m.block(&Cause{Kind: CauseFailed, Step: f.Step, Undo: true, Error: errorText(r.err)})
-		return
-	}
-	m.again(now.Add(s.UndoRetry.delay(f.Tries)))
+// clear drops all frames but the root's, of which nothing is needed any more.
+func (m *machine) clear() {
+	m.purge = m.root.Orders > 0 // there have been others
+	clear(m.shelf)
 }
 
-// again dispatches the next attempt, unless the attempts keep killing their
-// workers: that is an operator's business, however patient the policy is.
-func (m *machine) again(at time.Time) {
-	f := m.frame
-	if f.Lost >= m.maxLost {
-		m.block(&Cause{Kind: CauseCrashes, Step: f.Step, Undo: f.Undoing,
-			Error: fmt.Sprintf("%d attempts in a row ended with their worker", f.Lost)})
-		return
+// fields are the fields that a commit sets and deletes.
+func (m *machine) fields(codec Codec) (set map[string][]byte, del []string, err error) {
+	set = make(map[string][]byte, 1+len(m.puts))
+	write := func(f *frame) bool {
+		if f.dirty || f == m.root {
+			if set[frameField(f.path)], err = encodeJSON(codec, f); err != nil {
+				err = fmt.Errorf("encode the frame %s: %w", f.path, err)
+			}
+		}
+		return err == nil
 	}
-	m.dispatch(at)
-}
-
-func (m *machine) block(why *Cause) {
-	m.frame.Blocked, m.frame.Trouble = true, why
-	m.record(Event{Type: ExecutionBlocked, Step: why.Step, Error: why.Error})
-}
-
-// deadline acts on the saga's own time, if that has run out.
-func (m *machine) deadline(now time.Time) {
-	f := m.frame
-	due := m.due()
-	if due.IsZero() || m.status() != Running || now.Before(due) {
-		return
+	m.each(write)
+	for _, f := range m.shelf {
+		write(f)
 	}
-	f.Overdue = true
-	if m.committed() {
-		m.record(Event{Type: ExecutionOverdue, Step: f.Step})
-		return
+	if err != nil {
+		return nil, nil, err
 	}
-	m.record(Event{Type: ExecutionTimedOut, Step: f.Step})
-	m.undo(&Cause{Kind: CauseTimedOut, Step: f.Step}, now)
-}
-
-// cancel undoes the saga, unless it is past its pivot or being undone already.
-// The dispatched attempt must not be running.
-func (m *machine) cancel(by, note string, now time.Time) {
-	f := m.frame
-	switch {
-	case f.Undoing || f.Step == "":
-		m.record(Event{Type: CancelRefused, By: by, Note: note, Error: "it is being undone, or has ended, already"})
-	case f.Pivoted:
-		m.record(Event{Type: CancelRefused, By: by, Note: note, Error: "it is past its point of no return"})
-	case m.committed():
-		m.record(Event{Type: CancelRefused, By: by, Note: note, Error: "it may be past its point of no return"})
-	default:
-		m.record(Event{Type: ExecutionAborted, Step: f.Step, By: by, Note: note})
-		m.undo(&Cause{Kind: CauseCancelled, By: by, Note: note}, now)
+	for field, plain := range m.puts {
+		stored := plain
+		if codec != nil {
+			if stored, err = codec.Encode(plain); err != nil {
+				return nil, nil, fmt.Errorf("encode %s: %w", field, err)
+			}
+		}
+		set[field] = stored
 	}
-}
-
-// retry gives what is blocked, or waits for its next attempt, a fresh budget of
-// tries and dispatches it at once.
-func (m *machine) retry(by, note string, now time.Time) {
-	f := m.frame
-	if m.status().Ended() || !f.Blocked && f.At <= now.UnixMilli() {
-		m.record(Event{Type: RetryRefused, By: by, Note: note, Error: "it neither is blocked nor waits for an attempt"})
-		return
-	}
-	f.Blocked, f.Trouble = false, nil
-	if f.Attempt > 0 && f.At > now.UnixMilli() {
-		f.Attempt-- // the one that waits becomes the one at once
-	}
-	f.Tries, f.Lost = 0, 0
-	f.Entered = now.UnixMilli()
-	m.record(Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
-	at := now
-	if f.Undoing && len(f.Undo) > 0 {
-		if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
-			at = notUntil
+	for field := range m.drops {
+		if _, kept := set[field]; !kept {
+			del = append(del, field)
 		}
 	}
-	m.dispatch(at)
-}
-
-// rebase gives the dispatched attempt, which has not been run, to the opening
-// that follows the given epoch's.
-func (m *machine) rebase(epoch int64) {
-	if m.frame.Step != "" && m.frame.Epoch != epoch {
-		m.frame.Epoch = epoch
-		m.dirty = true
-	}
+	slices.Sort(del)
+	return set, del, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // TestMachineProperties drives machines of random definitions through random
@@ -39,7 +41,7 @@ func drawDefinition(t *rapid.T) *Definition {
 		s := Do(fmt.Sprintf("S%d", i), nothing).Retry(retry.Draw(t, "retry")).
 			Timeout(rapid.SampledFrom([]time.Duration{time.Second, time.Minute}).Draw(t, "timeout"))
 		if rapid.IntRange(0, 3).Draw(t, "within") == 0 {
-			s.Within(3 * time.Second)
+			s.Timeout(time.Second).Within(3 * time.Second)
 		}
 		kinds := []string{"undo", "undo", "undo", "read-only", "irreversible"}
 		switch {
@@ -47,6 +49,9 @@ func drawDefinition(t *rapid.T) *Definition {
 			kinds = []string{"pivot"}
 		case pivot >= 0 && i > pivot:
 			kinds = []string{"plain", "read-only"}
+			if s.state.Retry.Attempts == 1 {
+				s.Retry(Retry{Attempts: 2, Initial: time.Millisecond, Jitter: -1})
+			}
 		case i == n-1:
 			kinds = append(kinds, "plain")
 		}
@@ -62,7 +67,10 @@ func drawDefinition(t *rapid.T) *Definition {
 		}
 		steps = append(steps, s)
 	}
-	s := NewWithin("s", rapid.SampledFrom([]time.Duration{0, 30 * time.Second, time.Hour}).Draw(t, "time"), steps...)
+	s := New("s", steps...)
+	if d := rapid.SampledFrom([]time.Duration{0, time.Minute, time.Hour}).Draw(t, "time"); d > 0 {
+		s = s.Within(d)
+	}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +81,6 @@ func drawDefinition(t *rapid.T) *Definition {
 type model struct {
 	*rapid.T
 	*bench
-	todo directive
 
 	order    []string             // steps as their actions were first dispatched
 	happened map[string]bool      // the action may have had its effect
@@ -95,15 +102,15 @@ func newModel(t *rapid.T, def *Definition) *model {
 
 // advance goes to the next point where a handler runs or nobody does.
 func (m *model) advance() {
-	m.todo = m.settle()
+	m.settle()
 	f := m.last()
 	if f.Step != "" && !f.Undoing && !slices.Contains(m.order, f.Step) {
 		m.order = append(m.order, f.Step)
 	}
-	if f.Blocked && m.todo != stop {
-		m.Fatalf("it is blocked, and goes on with %v", m.todo)
+	if f.Blocked && (len(m.jobs) > 0 || m.m.status() != Blocked) {
+		m.Fatalf("it is blocked, and goes on with %v", m.jobs)
 	}
-	if f.Undoing {
+	if f.Scope != nil {
 		m.undoing = true
 	} else if m.undoing {
 		m.Fatalf("it goes forward again after undoing began")
@@ -116,7 +123,7 @@ func (m *model) advance() {
 // last is the frame as it was committed.
 func (m *model) last() *frame {
 	f := new(frame)
-	if err := json.Unmarshal(m.committed, f); err != nil {
+	if err := json.Unmarshal(m.committed[store.RootFrame], f); err != nil {
 		m.Fatal(err)
 	}
 	return f
@@ -131,7 +138,7 @@ func (m *model) step() {
 			things = append(things, "wake", "wake")
 		}
 	}
-	if m.todo == runAction || m.todo == runUndo {
+	if len(m.jobs) > 0 {
 		things = append(things, "run", "run", "run", "run", "run", "die in it")
 	}
 	switch rapid.SampledFrom(things).Draw(m.T, "what") {
@@ -144,7 +151,7 @@ func (m *model) step() {
 			break
 		}
 		m.now = m.now.Add(d)
-		m.todo, _ = m.m.next(m.now)
+		m.jobs, _ = m.m.todo(m.now)
 	case "open":
 		m.open(0)
 	case "wake":
@@ -179,9 +186,9 @@ func (m *model) mail(kind string) {
 
 // run runs the handler that was dispatched, and checks that it may run.
 func (m *model) run(dies bool) {
-	f, s := m.last(), m.m.step()
-	if f.Step != m.m.frame.Step || f.Attempt != m.m.frame.Attempt || f.Undoing != m.m.frame.Undoing {
-		m.Fatalf("attempt %d of %s is run, and attempt %d of %s committed", m.m.frame.Attempt, m.m.frame.Step, f.Attempt, f.Step)
+	f, s := m.last(), m.m.step(m.m.root)
+	if f.Step != m.m.root.Step || f.Attempt != m.m.root.Attempt || f.Undoing != m.m.root.Undoing {
+		m.Fatalf("attempt %d of %s is run, and attempt %d of %s committed", m.m.root.Attempt, m.m.root.Step, f.Attempt, f.Step)
 	}
 	key := fmt.Sprint(f.Step, f.Undoing)
 	if f.Attempt <= m.attempts[key] {
@@ -203,11 +210,11 @@ func (m *model) run(dies bool) {
 		m.busy[f.Step] = m.now.Add(s.Timeout)
 		return
 	}
-	r := m.result(answer)
+	r := m.result(m.m.root, answer)
 	if r.outcome != NotDone {
 		m.happened[f.Step] = true
 	}
-	m.m.answer(r, m.now)
+	m.m.answer(m.m.root, r, m.now)
 	if s.Pivot && r.outcome == Done {
 		m.commit(false) // else the answer may be lost, and the pivot be unknown
 		m.pivoted = true
@@ -227,8 +234,8 @@ func (m *model) runUndo(f *frame, s *State, dies bool) {
 	if dies {
 		return
 	}
-	r := m.result(rapid.SampledFrom([]string{"done", "done", "done", "flaky", "declined", "unknown"}).Draw(m.T, "undo's answer"))
-	m.m.answer(r, m.now)
+	r := m.result(m.m.root, rapid.SampledFrom([]string{"done", "done", "done", "flaky", "declined", "unknown"}).Draw(m.T, "undo's answer"))
+	m.m.answer(m.m.root, r, m.now)
 	if r.outcome == Done {
 		m.commit(false) // else the undo runs again, which is right, but not modelled
 		m.undone = append(m.undone, f.Step)
@@ -265,15 +272,15 @@ func (m *model) checkFork(f *frame, s *State) {
 		return
 	}
 	fork := new(frame)
-	if err := json.Unmarshal(m.committed, fork); err != nil {
+	if err := json.Unmarshal(m.committed[store.RootFrame], fork); err != nil {
 		m.Fatal(err)
 	}
 	now := m.now.Add(benchLease)
 	k := resume(m.def, fork, m.epoch+1, m.start, benchLease, benchMaxLost)
 	k.lost(now)
 	k.cancel("ann", "", now)
-	if n := len(k.frame.Undo); n == 0 || k.frame.Undo[n-1].Step != s.Name || !k.frame.Undo[n-1].Unknown {
-		m.Fatalf("the frame that dispatches %s does not record its compensation: %s leads to %+v", s.Name, m.committed, k.frame.Undo)
+	if n := len(k.root.Undo); n == 0 || k.root.Undo[n-1].Step != s.Name || !k.root.Undo[n-1].Unknown {
+		m.Fatalf("the frame that dispatches %s does not record its compensation: %s leads to %+v", s.Name, m.committed[store.RootFrame], k.root.Undo)
 	}
 }
 
@@ -295,11 +302,11 @@ func (m *model) finish() {
 				if want := m.toUndo(); len(want) == 0 || want[len(want)-1] != f.Step {
 					m.Fatalf("%s is undone; done or unknown are still %v", f.Step, want)
 				}
-				m.m.answer(m.result("done"), m.now)
+				m.m.answer(m.m.root, m.result(m.m.root, "done"), m.now)
 				m.undone = append(m.undone, f.Step)
 			} else {
 				m.happened[f.Step] = true
-				m.m.answer(m.result("done"), m.now)
+				m.m.answer(m.m.root, m.result(m.m.root, "done"), m.now)
 			}
 		}
 		m.advance()
@@ -314,7 +321,7 @@ func (m *model) ended() {
 	}
 	switch m.m.status() {
 	case Completed:
-		if len(m.undone) > 0 || len(m.order) != len(m.def.states) {
+		if len(m.undone) > 0 || len(m.order) != len(m.def.root.States) {
 			m.Fatalf("it completed with %v done and %v undone", m.order, m.undone)
 		}
 	case Compensated:
@@ -325,7 +332,7 @@ func (m *model) ended() {
 	// Nobody can bring it back.
 	m.mail("cancel")
 	m.mail("retry")
-	if todo, _ := m.m.next(m.now); todo != stop || !m.m.status().Ended() {
-		m.Fatalf("mail after the end brings %v", todo)
+	if jobs, _ := m.m.todo(m.now); len(jobs) > 0 || !m.m.status().Ended() {
+		m.Fatalf("mail after the end brings %v", jobs)
 	}
 }

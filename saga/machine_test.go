@@ -5,10 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // A bench drives a machine as an actor does, without a store: what is committed
@@ -19,8 +23,9 @@ type bench struct {
 	epoch     int64
 	now       time.Time
 	start     time.Time
-	committed []byte  // the frame
-	trace     []Event // of all commits
+	committed map[string][]byte // frames, by field
+	trace     []Event           // of all commits
+	jobs      []job
 	parked    bool
 	wake      time.Time
 }
@@ -32,9 +37,9 @@ const (
 
 func newBench(def *Definition) *bench {
 	at := time.UnixMilli(1_000_000)
-	b := &bench{def: def, epoch: 1, now: at, start: at}
+	b := &bench{def: def, epoch: 1, now: at, start: at, committed: make(map[string][]byte)}
 	m := begin(def, []byte(`0`))
-	b.committed, _ = json.Marshal(m.frame)
+	b.committed[store.RootFrame], _ = json.Marshal(m.root)
 	b.trace = m.events
 	b.resume()
 	return b
@@ -42,13 +47,29 @@ func newBench(def *Definition) *bench {
 
 // resume opens what was committed last.
 func (b *bench) resume() {
-	f := new(frame)
-	if err := json.Unmarshal(b.committed, f); err != nil {
+	f, err := decodeFrame(nil, b.committed[store.RootFrame], b.def, b.def.root, "")
+	if err != nil {
 		panic(err)
 	}
 	b.m = resume(b.def, f, b.epoch, b.start, benchLease, benchMaxLost)
+	for b.m.unfold() {
+		b.load()
+	}
 	b.m.lost(b.now)
 	b.parked = false
+}
+
+// load gives the machine what it asks for.
+func (b *bench) load() {
+	fields := make(map[string][]byte)
+	for _, name := range b.m.wanted() {
+		if data, ok := b.committed[name]; ok {
+			fields[name] = data
+		}
+	}
+	if err := b.m.supply(nil, fields); err != nil {
+		panic(err)
+	}
 }
 
 // crash loses the worker: the next one opens when the lease has expired.
@@ -60,35 +81,38 @@ func (b *bench) crash() {
 
 // settle goes on until there is something to do for a handler, or the execution
 // is parked. It does what actor.run does around its commits.
-func (b *bench) settle() directive {
-	b.m.deadline(b.now)
-	todo, at := b.m.next(b.now)
-	park := todo == stop || todo == wait
+func (b *bench) settle() {
+	for !b.m.advance(b.now) {
+		b.load()
+	}
+	b.jobs, b.wake = b.m.todo(b.now)
+	park := len(b.jobs) == 0 && b.m.idle()
 	if b.m.dirty || park {
 		b.commit(park)
 	}
-	if park {
-		b.parked, b.wake = true, at
-	}
-	return todo
+	b.parked = park
 }
 
 func (b *bench) commit(park bool) {
-	epoch := b.epoch
-	if park {
-		epoch++
-	}
-	b.m.rebase(epoch)
 	if len(b.m.events) > 0 {
-		b.m.frame.Entries++
+		b.m.root.Entries++
 	}
-	data, err := json.Marshal(b.m.frame)
+	if park {
+		b.m.root.Parked = b.epoch
+	}
+	set, del, err := b.m.fields(nil)
 	if err != nil {
 		panic(err)
 	}
-	b.committed = data
+	if b.m.purge {
+		b.committed = make(map[string][]byte)
+	}
+	maps.Copy(b.committed, set)
+	for _, name := range del {
+		delete(b.committed, name)
+	}
 	b.trace = append(b.trace, b.m.events...)
-	b.m.events, b.m.replaced, b.m.dirty = nil, nil, false
+	b.m.committed()
 }
 
 // open opens a parked execution, after the given time.
@@ -103,34 +127,61 @@ var (
 	errFlaky    = errors.New("flaky")
 	errDeclined = Permanent(errors.New("declined"))
 	errGarbled  = Uncertain(errors.New("garbled"))
+	errNamed    = Named("NoSeats", Permanent(errors.New("no seats")))
 )
 
-func (b *bench) result(name string) result {
-	switch name {
-	case "done":
-		return result{outcome: Done, state: fmt.Appendf(nil, "%d", b.m.frame.Entries)}
-	case "same":
-		return result{outcome: Done, state: b.m.frame.State}
-	case "flaky":
-		return result{err: errFlaky, outcome: outcomeOf(errFlaky)}
-	case "declined":
-		return result{err: errDeclined, outcome: outcomeOf(errDeclined)}
-	case "unknown":
-		return result{err: errGarbled, outcome: outcomeOf(errGarbled)}
-	case "unknown!":
-		err := Permanent(errGarbled)
+func (b *bench) result(f *frame, name string) result {
+	err := map[string]error{
+		"flaky": errFlaky, "declined": errDeclined, "unknown": errGarbled, "unknown!": Permanent(errGarbled), "named": errNamed,
+	}[name]
+	switch {
+	case name == "done":
+		return result{outcome: Done, state: fmt.Appendf(nil, "%d", b.m.root.Entries)}
+	case name == "same":
+		return result{outcome: Done, state: f.State}
+	case err != nil:
 		return result{err: err, outcome: outcomeOf(err)}
 	}
 	panic("no such result: " + name)
 }
 
+// answer answers the first attempt that is to be run.
+func (b *bench) answer(name string) {
+	f := b.jobs[0].f
+	b.m.answer(f, b.result(f, name), b.now)
+}
+
+// job is the attempt that is to be run, or runs, in a frame.
+func (b *bench) job(path string) (found *frame) {
+	b.m.each(func(f *frame) bool {
+		if f.path == path && (f.running || slices.ContainsFunc(b.jobs, func(j job) bool { return j.f == f })) {
+			found = f
+		}
+		return true
+	})
+	return found
+}
+
 // play runs operations: results of the attempt that is to run now, "crash",
-// mail, or a time to let pass.
+// mail, or a time to let pass. Where several branches are at work, the results
+// have the path of their frame before them, as in "Both:1=done", and "start" is
+// that of an attempt that is at work from there on.
 func (b *bench) play(t *testing.T, ops string) {
 	t.Helper()
-	todo := b.settle()
+	b.settle()
 	for _, op := range strings.Fields(ops) {
+		path, name, found := strings.Cut(op, "=")
 		switch {
+		case found:
+			f := b.job(path)
+			if f == nil {
+				t.Fatalf("%s: nothing is to be run there after %s", op, brief(b.trace))
+			}
+			if name == "start" {
+				f.running = true
+				continue
+			}
+			b.m.answer(f, b.result(f, name), b.now)
 		case op == "crash":
 			b.crash()
 		case op == "cancel" || op == "retry":
@@ -158,12 +209,12 @@ func (b *bench) play(t *testing.T, ops string) {
 				b.now = b.now.Add(d)
 			}
 		default:
-			if todo != runAction && todo != runUndo {
+			if len(b.jobs) == 0 {
 				t.Fatalf("%s: nothing is to be run after %s", op, brief(b.trace))
 			}
-			b.m.answer(b.result(op), b.now)
+			b.answer(op)
 		}
-		todo = b.settle()
+		b.settle()
 	}
 }
 
@@ -208,6 +259,8 @@ func compensable(name string) *Step[int] {
 	return Do(name, nothing).Undo(undoNothing).Retry(twice).UndoRetry(twice)
 }
 
+func mergeNothing(*int, []int) error { return nil }
+
 var endless = Retry{Attempts: Forever, Initial: time.Second, Factor: 1, Jitter: -1}
 
 var twice = Retry{Attempts: 2, Initial: time.Second, Jitter: -1}
@@ -218,8 +271,8 @@ func TestMachine(t *testing.T) {
 	mixed := New("mixed", compensable("A"), Do("B", nothing).ReadOnly().Retry(twice),
 		Do("C", nothing).Irreversible().Retry(twice), compensable("D")).def
 	pivot := New("pivot", compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(twice)).def
-	timed := NewWithin("timed", time.Minute, compensable("A"), compensable("B")).def
-	timedPivot := NewWithin("timed", time.Minute, compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(Retry{Attempts: Forever, Initial: time.Second, Jitter: -1})).def
+	timed := New("timed", compensable("A"), compensable("B")).Within(time.Minute).def
+	timedPivot := New("timed", compensable("A"), Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(Retry{Attempts: Forever, Initial: time.Second, Jitter: -1})).Within(time.Minute).def
 	forever := New("forever", compensable("A"), compensable("B").Retry(endless).UndoRetry(endless), Do("C", nothing)).def
 	within := New("within", compensable("A").Within(1500*time.Millisecond).Retry(Retry{Attempts: 9, Initial: time.Second, Factor: 1, Jitter: -1})).def
 
@@ -385,11 +438,11 @@ func TestMachineRecordsTheCompensationBeforeTheAction(t *testing.T) {
 	b.crash()
 	b.m.cancel("ann", "", b.now)
 	want := []undoRecord{{Step: "A"}, {Step: "B", Unknown: true}}
-	got := slices.Clone(b.m.frame.Undo)
+	got := slices.Clone(b.m.root.Undo)
 	for i := range got {
 		got[i].NotUntil = 0
 	}
-	if !slices.Equal(got, want) {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("to be undone: %+v, want %+v", got, want)
 	}
 }
@@ -403,7 +456,7 @@ func TestMachineKeepsReplacedStates(t *testing.T) {
 	want := []undoRecord{
 		{Step: "A", Entry: 3}, {Step: "B", Entry: 3}, {Step: "C"}, {Step: "D", Unknown: true},
 	}
-	if got := b.m.frame.Undo; !slices.Equal(got, want) {
+	if got := b.m.root.Undo; !reflect.DeepEqual(got, want) {
 		t.Errorf("to be undone: %+v, want %+v", got, want)
 	}
 }
@@ -411,13 +464,13 @@ func TestMachineKeepsReplacedStates(t *testing.T) {
 // Running out of the saga's time in the middle of the last attempt is reported
 // as that.
 func TestMachineTellsTheSagasTimeFromTheSteps(t *testing.T) {
-	def := NewWithin("s", time.Minute, Do("A", nothing).Retry(Once())).def
+	def := New("s", Do("A", nothing).Retry(Once())).Within(time.Minute).def
 	b := newBench(def)
 	b.settle()
 	b.now = b.now.Add(time.Minute)
-	b.m.answer(result{err: context.DeadlineExceeded, outcome: Unknown}, b.now)
+	b.m.answer(b.m.root, result{err: context.DeadlineExceeded, outcome: Unknown}, b.now)
 	b.settle()
-	if c := b.m.frame.Cause; c == nil || c.Kind != CauseTimedOut {
+	if c := b.m.root.cause(); c == nil || c.Kind != CauseTimedOut {
 		t.Errorf("the cause is %+v, want %q", c, CauseTimedOut)
 	}
 }

@@ -38,9 +38,9 @@ func (a *actor) absorb(body []byte) {
 	case err == nil && m.Kind == mailRetry:
 		a.m.retry(m.By, m.Note, now)
 	case err == nil:
-		a.m.record(Event{Type: MailDiscarded, Error: fmt.Sprintf("unknown kind %q", m.Kind)})
+		a.m.record(a.m.root, Event{Type: MailDiscarded, Error: fmt.Sprintf("unknown kind %q", m.Kind)})
 	default:
-		a.m.record(Event{Type: MailDiscarded, Error: errorText(err)})
+		a.m.record(a.m.root, Event{Type: MailDiscarded, Error: errorText(err)})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ type plan struct {
 
 type call struct {
 	worker, execution, step string
+	frame                   string
 	undo                    bool
 	attempt                 int
 	key                     string
@@ -129,7 +131,7 @@ func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome
 		return plan{err: errKilled}, -1
 	}
 	c := call{
-		worker: worker, execution: info.Execution, step: info.Step, undo: info.Undo,
+		worker: worker, execution: info.Execution, frame: info.Frame, step: info.Step, undo: info.Undo,
 		attempt: info.Attempt, key: info.Key, outcome: outcome, at: time.Now(),
 	}
 	p.inspect(c)
@@ -147,13 +149,13 @@ func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome
 
 // inspect holds a call to what must be true whatever went wrong before it.
 func (p *provider) inspect(c call) {
-	owner := fmt.Sprint(c.execution, c.step, c.undo)
+	owner := fmt.Sprint(c.execution, c.frame, c.step, c.undo)
 	if o, ok := p.owners[c.key]; ok && o != owner {
 		p.problem("%v of %s has the key %q of another call", c, c.execution, c.key)
 	}
 	p.owners[c.key] = owner
 	for _, earlier := range p.calls {
-		if earlier.execution != c.execution || earlier.step != c.step {
+		if earlier.execution != c.execution || earlier.frame != c.frame || earlier.step != c.step {
 			continue
 		}
 		switch {
@@ -169,9 +171,19 @@ func (p *provider) inspect(c call) {
 	switch {
 	case err != nil:
 		p.problem("%v: %v", c, err)
-	case x.Step != c.step || x.Attempt != c.attempt || x.Undoing != c.undo:
-		p.problem("%v, attempt %d, is not on record: the execution is at %s, attempt %d, undoing %t", c, c.attempt, x.Step, x.Attempt, x.Undoing)
+	case !onRecord(x, c):
+		p.problem("%v, attempt %d, is not on record: the execution is at %s, attempt %d, undoing %t, %+v", c, c.attempt, x.Step, x.Attempt, x.Undoing, x.Branches)
 	}
+}
+
+// onRecord reports whether the record says that the call is dispatched.
+func onRecord(x *saga.Execution, c call) bool {
+	if c.frame == "" {
+		return x.Step == c.step && x.Attempt == c.attempt && x.Undoing == c.undo
+	}
+	return slices.ContainsFunc(x.Branches, func(b saga.Position) bool {
+		return b.Frame == c.frame && b.Step == c.step && b.Attempt == c.attempt && b.Undoing == c.undo
+	})
 }
 
 func (p *provider) problem(format string, args ...any) {
@@ -190,7 +202,7 @@ func (p *provider) have(worker string, info saga.StepInfo, n int) error {
 	}
 	if !info.Undo {
 		for key, at := range p.effects {
-			if c := p.calls[at]; c.undo && c.execution == info.Execution && c.step == info.Step {
+			if c := p.calls[at]; c.undo && c.execution == info.Execution && c.frame == info.Frame && c.step == info.Step {
 				p.problem("do %s has its effect after its undo, under %s", info.Step, key)
 			}
 		}
@@ -259,13 +271,14 @@ func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event)
 	known := make(map[string]saga.Outcome) // done or unknown
 	attempts := make(map[string]int)
 	undoing, pivoted := false, false
+	at := func(e saga.Event) string { return e.Frame + "/" + e.Step }
 	for i, e := range events {
 		if e.ID != i+1 {
 			problem("event %d has number %d", i+1, e.ID)
 		}
 		switch e.Type {
 		case saga.TaskScheduled, saga.CompensationTried:
-			key := string(e.Type) + e.Step
+			key := string(e.Type) + at(e)
 			if e.Attempt < attempts[key] {
 				problem("attempt %d of %s is scheduled after attempt %d", e.Attempt, e.Step, attempts[key])
 			}
@@ -273,32 +286,32 @@ func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event)
 			if e.Type == saga.TaskScheduled && undoing {
 				problem("%s is scheduled while it is being undone", e.Step)
 			}
-			if e.Type == saga.TaskScheduled && !slices.Contains(order, e.Step) {
-				order = append(order, e.Step)
+			if e.Type == saga.TaskScheduled && !slices.Contains(order, at(e)) {
+				order = append(order, at(e))
 			}
 		case saga.TaskSucceeded:
-			known[e.Step] = saga.Done
+			known[at(e)] = saga.Done
 			if state(def, e.Step).Pivot {
 				pivoted = true
 			}
 		case saga.TaskTimedOut:
-			known[e.Step] = saga.Unknown
+			known[at(e)] = saga.Unknown
 		case saga.CompensationEntered:
 			undoing = true
 			if pivoted {
 				problem("%s is undone after the pivot", e.Step)
 			}
-			if known[e.Step] != e.Outcome {
-				problem("%s is undone as %q and is %q", e.Step, e.Outcome, known[e.Step])
+			if known[at(e)] != e.Outcome {
+				problem("%s is undone as %q and is %q", e.Step, e.Outcome, known[at(e)])
 			}
 		case saga.CompensationDone:
-			undone = append(undone, e.Step)
+			undone = append(undone, at(e))
 		}
 	}
 	var want []string
 	if status == saga.Compensated {
 		for _, name := range slices.Backward(order) {
-			if state(def, name).UndoRetry != nil && known[name] != "" {
+			if state(def, path.Base(name)).UndoRetry != nil && known[name] != "" {
 				want = append(want, name)
 			}
 		}
@@ -320,16 +333,16 @@ func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event,
 			want = saga.CompensationTried
 		}
 		if !slices.ContainsFunc(events, func(e saga.Event) bool {
-			return e.Type == want && e.Step == c.step && e.Attempt == c.attempt
+			return e.Type == want && e.Frame == c.frame && e.Step == c.step && e.Attempt == c.attempt
 		}) {
 			problem("%v, attempt %d, is not in the history", c, c.attempt)
 		}
 		switch {
 		case c.undo && c.effect:
-			undid[c.step] = true
+			undid[c.frame+"/"+c.step] = true
 			undos = append(undos, c.step)
 		case c.effect:
-			did[c.step] = true
+			did[c.frame+"/"+c.step] = true
 		}
 	}
 	// What the provider saw undone is in the reverse of the definition's order,
@@ -339,30 +352,52 @@ func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event,
 		return slices.IndexFunc(states, func(s saga.State) bool { return s.Name == name })
 	}
 	for i := 1; i < len(undos); i++ {
-		if position(undos[i]) >= position(undos[i-1]) {
+		if a, b := position(undos[i]), position(undos[i-1]); a >= 0 && b >= 0 && a >= b {
 			problem("%s is undone after %s", undos[i], undos[i-1])
 		}
 	}
 	for _, s := range states {
+		if s.Type != saga.TypeTask {
+			continue
+		}
 		switch {
-		case status == saga.Completed && !did[s.Name]:
+		case status == saga.Completed && !did["/"+s.Name]:
 			problem("the saga completed without %s", s.Name)
-		case status == saga.Completed && undid[s.Name]:
+		case status == saga.Completed && undid["/"+s.Name]:
 			problem("the saga completed, and %s was undone", s.Name)
-		case status == saga.Compensated && did[s.Name] && !undid[s.Name] && s.UndoRetry != nil:
-			problem("the saga was compensated, and %s is done still", s.Name)
+		}
+	}
+	for name := range did {
+		if status == saga.Compensated && !undid[name] && state(def, path.Base(name)).UndoRetry != nil {
+			problem("the saga was compensated, and %s is done still", name)
 		}
 	}
 	return problems
 }
 
 func state(def *saga.Definition, name string) saga.State {
-	for _, s := range def.States() {
+	return stateAmong(def.States(), name)
+}
+
+func stateAmong(states []saga.State, name string) (found saga.State) {
+	for _, s := range states {
 		if s.Name == name {
 			return s
 		}
+		for _, g := range append(s.Branches, s.Each) {
+			if g == nil {
+				continue
+			}
+			var inner []saga.State
+			for _, s := range g.States {
+				inner = append(inner, *s)
+			}
+			if found = stateAmong(inner, name); found.Name != "" {
+				return found
+			}
+		}
 	}
-	return saga.State{}
+	return found
 }
 
 // audited checks what every store must be like when all executions have ended.

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -18,8 +19,8 @@ type Retry struct {
 	Factor float64 `json:"factor"`
 	// Max caps the delay. Defaults to 1 minute.
 	Max time.Duration `json:"max"`
-	// Jitter spreads a delay d over d*(1-Jitter) to d*(1+Jitter), so that
-	// those who failed together do not return together. Defaults to 0.5; a
+	// Jitter spreads a delay d over d*(1-Jitter) to d, so that those who failed
+	// together do not return together: 1 is full jitter. Defaults to 0.5; a
 	// negative one means none.
 	Jitter float64 `json:"jitter"`
 }
@@ -39,7 +40,8 @@ func Exponential(initial, most time.Duration, attempts int) Retry {
 // defaultUndoRetry is patient: what it gives up on, a person has to look at.
 var defaultUndoRetry = Retry{Attempts: 10, Initial: 200 * time.Millisecond, Max: time.Minute}
 
-func (r Retry) withDefaults() Retry {
+// complete is the policy with its defaults.
+func (r Retry) complete() *Retry {
 	if r.Attempts == 0 {
 		r.Attempts = 5
 	}
@@ -58,7 +60,7 @@ func (r Retry) withDefaults() Retry {
 	case r.Jitter < 0:
 		r.Jitter = -1
 	}
-	return r
+	return &r
 }
 
 func (r Retry) validate() error {
@@ -86,7 +88,7 @@ func (r Retry) delay(tries int) time.Duration {
 		backoff.WithInitialInterval(r.Initial),
 		backoff.WithMultiplier(r.Factor),
 		backoff.WithMaxInterval(r.Max),
-		backoff.WithRandomizationFactor(max(r.Jitter, 0)),
+		backoff.WithRandomizationFactor(0),
 		backoff.WithMaxElapsedTime(0),
 	)
 	// Past some tries the interval has reached its cap.
@@ -94,5 +96,5 @@ func (r Retry) delay(tries int) time.Duration {
 	for i := 1; i < min(tries, 200); i++ {
 		d = b.NextBackOff()
 	}
-	return d
+	return d - time.Duration(rand.Float64()*max(r.Jitter, 0)*float64(d))
 }

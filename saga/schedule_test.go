@@ -500,10 +500,10 @@ func TestClocksDiffer(t *testing.T) {
 				st := memstore.New(memstore.Config{Now: func() time.Time { return time.Now().Add(skew) }})
 				var at []time.Duration
 				begin := time.Now()
-				s := saga.NewWithin("trip", time.Minute, saga.Do("A", nothing).Undo(undoNothing), saga.Do("B", func(ctx context.Context, _ *trip) error {
+				s := saga.New("trip", saga.Do("A", nothing).Undo(undoNothing), saga.Do("B", func(ctx context.Context, _ *trip) error {
 					at = append(at, time.Since(begin))
 					return errors.New("flaky")
-				}).Retry(saga.Retry{Attempts: 3, Initial: 500 * time.Millisecond, Factor: 20, Jitter: -1}))
+				}).Retry(saga.Retry{Attempts: 3, Initial: 500 * time.Millisecond, Factor: 20, Jitter: -1})).Within(time.Minute)
 				c := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
 				if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrCompensated) {
 					t.Error(err)

@@ -42,8 +42,12 @@ const (
 
 // A Cause tells why an execution left its way forward, or is blocked.
 type Cause struct {
-	Kind  string `json:"kind"`
-	Step  string `json:"step,omitempty"`
+	Kind string `json:"kind"`
+	Step string `json:"step,omitempty"`
+	// Frame is the branch or item that the step is in, as in [StepInfo].Frame.
+	Frame string `json:"frame,omitempty"`
+	// Name is the error's: see [Named].
+	Name  string `json:"name,omitempty"`
 	Undo  bool   `json:"undo,omitempty"` // the step's compensation
 	Error string `json:"error,omitempty"`
 	// By and Note tell who asked for it and why, where somebody did.

@@ -274,7 +274,7 @@ func TestDeafHandlerIsGivenUp(t *testing.T) {
 
 // Within bounds all attempts together: the last one is cut short, and none
 // begins after it.
-func TestWithin(t *testing.T) {
+func TestStepWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		var ends []time.Duration
@@ -299,11 +299,11 @@ func TestWithin(t *testing.T) {
 
 // The saga's own time compensates before the pivot, and cuts a running attempt
 // short.
-func TestNewWithin(t *testing.T) {
+func TestSagaWithin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
 		begin := time.Now()
-		s := saga.NewWithin("trip", 10*time.Second,
+		s := saga.New("trip",
 			saga.Do("A", j.do("A")).Undo(j.undo("A")),
 			saga.Do("B", func(ctx context.Context, _ *trip) error {
 				<-ctx.Done()
@@ -311,7 +311,7 @@ func TestNewWithin(t *testing.T) {
 				return ctx.Err()
 			}).Undo(j.undo("B")),
 			saga.Do("C", j.do("C")),
-		)
+		).Within(10 * time.Second)
 		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
 		_, err := s.Run(t.Context(), c, "1", trip{})
 		var failed *saga.FailedError
@@ -325,11 +325,11 @@ func TestNewWithin(t *testing.T) {
 }
 
 // It wakes the saga from a wait.
-func TestNewWithinEndsAWait(t *testing.T) {
+func TestSagaWithinEndsAWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		s := saga.NewWithin("trip", 10*time.Second, saga.Do("A", func(context.Context, *trip) error { return errors.New("flaky") }).
-			Retry(saga.Retry{Initial: time.Hour}))
+		s := saga.New("trip", saga.Do("A", func(context.Context, *trip) error { return errors.New("flaky") }).
+			Retry(saga.Retry{Initial: time.Hour})).Within(10 * time.Second)
 		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
 		_, err := s.Run(t.Context(), c, "1", trip{})
 		if !errors.Is(err, saga.ErrCompensated) || time.Since(begin) > 12*time.Second {
@@ -340,10 +340,10 @@ func TestNewWithinEndsAWait(t *testing.T) {
 
 // After the pivot the saga goes on when its time has run out, and an alert is
 // logged, once.
-func TestNewWithinAfterThePivotIsAnAlert(t *testing.T) {
+func TestSagaWithinAfterThePivotIsAnAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
-		s := saga.NewWithin("trip", 10*time.Second,
+		s := saga.New("trip",
 			saga.Do("P", nothing).Pivot(),
 			saga.Do("Z", func(ctx context.Context, _ *trip) error {
 				if saga.StepFrom(ctx).Attempt < 4 {
@@ -351,7 +351,7 @@ func TestNewWithinAfterThePivotIsAnAlert(t *testing.T) {
 				}
 				return nil
 			}).Retry(saga.Retry{Initial: 8 * time.Second, Jitter: -1}),
-		)
+		).Within(10 * time.Second)
 		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}, Logger: logTo(&log)})
 		if _, err := s.Run(t.Context(), c, "ride-1", trip{}); err != nil {
 			t.Error(err)

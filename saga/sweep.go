@@ -104,7 +104,8 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 	a := &actor{
 		c: c, lease: o.Lease, started: o.Started, status: Status(o.Status), commit: o.Commit,
-		recent: make(map[int][]byte),
+		recent: make(map[place][]byte), running: make(map[*frame]*attempt), answers: make(chan *attempt, 1),
+		gone: make(chan struct{}),
 	}
 	a.held(sent, o.Now)
 	if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {
@@ -119,7 +120,7 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 		}
 		return nil, nil
 	}
-	f, err := decodeFrame(c.cfg.Codec, o.Root, def)
+	f, err := decodeFrame(c.cfg.Codec, o.Root, def, def.root, "")
 	if err != nil {
 		return nil, err
 	}

@@ -157,6 +157,8 @@ type Commit struct {
 	Previous string // the id of the commit before
 	Set      map[string][]byte
 	Delete   []string
+	// Sole deletes all frames that Set does not name, but the root.
+	Sole     bool
 	History  []byte
 	Absorbed int64  // number of the last mail that this commit took into account
 	Outbox   []byte // replaces what the commit before had put there; empty clears it

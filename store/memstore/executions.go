@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -146,6 +147,9 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 // apply writes what a commit changes in the execution itself.
 func (x *execution) apply(c *store.Commit) {
 	x.commit = c.CommitID
+	if c.Sole {
+		maps.DeleteFunc(x.frames, func(name string, _ []byte) bool { return name != store.RootFrame })
+	}
 	for name, frame := range c.Set {
 		x.frames[name] = clone(frame)
 	}

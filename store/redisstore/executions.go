@@ -88,9 +88,13 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 	if c.Releases() {
 		wake = strconv.FormatInt(ceilTime(c.Wake), 10)
 	}
-	args := make([]any, 0, 14+2*len(c.Set)+len(c.Delete))
+	sole := ""
+	if c.Sole {
+		sole = "1"
+	}
+	args := make([]any, 0, 15+2*len(c.Set)+len(c.Delete))
 	args = append(args, c.ID, c.Epoch, c.Nonce, c.Previous, c.CommitID, nexts[c.Next], wake,
-		c.Absorbed, c.History, c.Outbox, c.Status, c.Index, c.OldIndex, len(c.Set))
+		c.Absorbed, c.History, c.Outbox, c.Status, c.Index, c.OldIndex, sole, len(c.Set))
 	for field, value := range c.Set {
 		args = append(args, field, value)
 	}

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -37,6 +38,30 @@ var commitRules = []rule{
 			e.same("the frames", frames, map[string][]byte{"f:": []byte("root c1"), "f:1": []byte("uno")})
 			e.same("the outbox", e.record("a").Outbox, []byte(nil))
 			e.same("the history", e.history("a"), []string{"h0", "h c1"})
+		},
+	},
+	{
+		name: "leaves a sole frame",
+		says: "a commit with Sole deletes all frames but the root and those that it sets",
+		check: func(e *env) {
+			o := e.held("a")
+			c := follow(o, "c1")
+			for i := range 300 {
+				c.Set["f:"+strconv.Itoa(i)] = []byte("part")
+			}
+			e.commit(c)
+			c = then(c, "c2")
+			c.Set, c.Sole = map[string][]byte{"f:7": []byte("kept"), "f:new": []byte("new")}, true
+			e.commit(c)
+			names := []string{"f:", "f:new"}
+			for i := range 300 {
+				names = append(names, "f:"+strconv.Itoa(i))
+			}
+			frames, err := e.Frames(e.Context(), "a", names...)
+			e.ok(err)
+			e.same("the frames", frames, map[string][]byte{"f:": []byte("root c1"), "f:7": []byte("kept"), "f:new": []byte("new")})
+			x := e.record("a")
+			e.same("the rest", []any{x.Status, x.Match, x.Index, string(x.Meta)}, []any{"running", "fare@1 abc", "fare running", "meta"})
 		},
 	},
 	{

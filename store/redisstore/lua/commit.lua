@@ -9,8 +9,9 @@
 --       7 wake-up (ms), or '' where the lease is kept
 --       8 mails absorbed  9 history entry, or ''  10 outbox, or ''
 --       11 status, or ''  12 index to join, or ''  13 index to leave, or ''
---       14 number of fields to set
---       15.. field, value, field, value, ... then fields to delete
+--       14 '1' to delete all frames but the root's and those set, or ''
+--       15 number of fields to set
+--       16.. field, value, field, value, ... then fields to delete
 -- returns {'OK', mails absorbed, mails after those}
 --         {'MAIL', mails absorbed, mails after those}  nothing was written
 --         {'LOST'}             the lease is somebody else's
@@ -88,15 +89,22 @@ if ARGV[7] ~= '' then
   put('w', ARGV[7])
   redis.call('ZADD', KEYS[4], ARGV[7], ARGV[1])
 end
-local fields = tonumber(ARGV[14])
-for i = 15, 14 + 2 * fields do
+local fields = tonumber(ARGV[15])
+for i = 16, 15 + 2 * fields do
   set[#set + 1] = ARGV[i]
+end
+if ARGV[14] ~= '' then
+  for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(field, 1, 2) == 'f:' and field ~= 'f:' then
+      redis.call('HDEL', KEYS[1], field)
+    end
+  end
 end
 -- A Lua call takes some thousands of arguments; long commits go in slices.
 for i = 1, #set, 1000 do
   redis.call('HSET', KEYS[1], unpack(set, i, math.min(i + 999, #set)))
 end
-for i = 15 + 2 * fields, #ARGV do
+for i = 16 + 2 * fields, #ARGV do
   redis.call('HDEL', KEYS[1], ARGV[i])
 end
 return {'OK', read, mails}

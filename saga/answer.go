@@ -1,0 +1,202 @@
+package saga
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A result is the answer of one attempt.
+type result struct {
+	err     error
+	outcome Outcome
+	state   []byte // after an action that is done
+	// running is until when a handler that did not answer may be at work.
+	running time.Time
+}
+
+// dispatch readies the next attempt, of action or compensation, for the given
+// time.
+func (m *machine) dispatch(f *frame, at time.Time) {
+	f.Attempt++
+	f.At = toMillis(at)
+	t := TaskScheduled
+	if f.Undoing {
+		t = CompensationTried
+	}
+	m.record(f, Event{Type: t, Step: f.Step, Attempt: f.Attempt})
+}
+
+// lost accounts for the attempts that an earlier opening was to run, and whose
+// answers are not there: its worker died, or lost its lease.
+func (m *machine) lost(now time.Time) {
+	if m.root.Parked == m.epoch-1 {
+		return // it gave the lease back when nothing was at work
+	}
+	var lost []job
+	results := make(map[*frame]result)
+	for _, f := range m.live() {
+		at := fromMillis(f.At)
+		if f.Attempt == 0 || f.Blocked || f.Pending || f.Fork != nil && !f.Undoing || at.After(now) {
+			continue
+		}
+		// An attempt that waited for its opening began later than it was due,
+		// but before that opening's lease ran out.
+		s := m.step(f)
+		running := latest(at.Add(s.Timeout+m.lease), now.Add(s.Timeout))
+		if !f.Undoing {
+			// One that fails may stop others, which then are not heard.
+			f.Unknown, f.StillRunning = true, max(f.StillRunning, toMillis(running))
+		}
+		results[f] = result{err: errWorkerLost, outcome: Unknown, running: running}
+		lost = append(lost, job{f, f.Undoing})
+	}
+	// Actions come first: what is undone next hangs on what is known of them.
+	slices.SortStableFunc(lost, func(a, b job) int { return cmp.Compare(btoi(a.undo), btoi(b.undo)) })
+	for _, j := range lost {
+		if j.f.Step == "" || j.f.Attempt == 0 || j.f.Undoing != j.undo {
+			continue // stopped
+		}
+		j.f.Lost++
+		m.take(j.f, results[j.f], now)
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// answer takes the result of a frame's dispatched attempt.
+func (m *machine) answer(f *frame, r result, now time.Time) {
+	f.Lost, f.running = 0, false
+	m.take(f, r, now)
+}
+
+func (m *machine) take(f *frame, r result, now time.Time) {
+	switch {
+	case f.Undoing:
+		m.undoAnswer(f, r, now)
+	case r.outcome == Done:
+		m.done(f, r.state, now)
+	default:
+		m.failed(f, r, now)
+	}
+}
+
+func (m *machine) done(f *frame, state []byte, now time.Time) {
+	s := m.step(f)
+	changed := m.setState(f, state)
+	m.record(f, Event{Type: TaskSucceeded, Step: s.Name, Attempt: f.Attempt})
+	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
+	switch {
+	case s.Pivot:
+		f.Pivoted, f.Undo = true, nil
+		m.clear()
+	case s.undo != nil && !m.root.Pivoted:
+		// An earlier attempt of a done step may still be at work too.
+		m.push(f, undoRecord{NotUntil: f.StillRunning})
+	}
+	if m.stopping(f) {
+		f.Unknown, f.StillRunning = false, 0
+		m.quit(f)
+		return
+	}
+	m.leave(f, s.Next, now)
+}
+
+// push adds the frame's present step to what must be undone.
+func (m *machine) push(f *frame, r undoRecord) {
+	r.Step, r.Order, r.Entry = f.Step, f.Order, stateInFrame
+	if v := f.visit(f.Step); v > 1 {
+		r.Visit = v
+	}
+	f.Undo = append(f.Undo, r)
+	m.touch(f)
+}
+
+func (m *machine) failed(f *frame, r result, now time.Time) {
+	s := m.step(f)
+	t := TaskFailed
+	if r.outcome == Unknown {
+		t = TaskTimedOut
+		f.Unknown = true
+		f.StillRunning = max(f.StillRunning, toMillis(r.running))
+	}
+	m.record(f, failure(t, s.Name, f.Attempt, r))
+	if m.stopping(f) {
+		m.quit(f)
+		return
+	}
+	name := errorName(r.err)
+	if at, ok := m.retryAt(f, s, name, now); ok && !isPermanent(r.err) {
+		m.again(f, at)
+		return
+	}
+	cause := &Cause{Kind: CauseFailed, Step: s.Name, Name: shownName(name), Error: errorText(r.err)}
+	if due := m.due(); !isPermanent(r.err) && !due.IsZero() && !now.Before(due) && !m.bound() {
+		m.deadline(now) // what ended the last attempt
+		return
+	}
+	m.fail(f, cause, now)
+}
+
+// retryAt charges a failure to the policy that is for it, and tells when the
+// step is tried again, if it is.
+func (m *machine) retryAt(f *frame, s *State, name string, now time.Time) (time.Time, bool) {
+	policy, n, ok := s.policy(name)
+	if !ok {
+		return time.Time{}, false
+	}
+	tries := &f.Tries
+	if n > 0 {
+		for len(f.TriesOn) < n {
+			f.TriesOn = append(f.TriesOn, 0)
+		}
+		tries = &f.TriesOn[n-1]
+	}
+	*tries++
+	m.touch(f)
+	at := now.Add(policy.delay(*tries))
+	within := s.Within == 0 || at.Before(fromMillis(f.Entered).Add(s.Within))
+	return at, within && !policy.exhausted(*tries)
+}
+
+// again dispatches the next attempt, unless the attempts keep killing their
+// workers: that is an operator's business, however patient the policy is.
+func (m *machine) again(f *frame, at time.Time) {
+	if f.Lost >= m.maxLost {
+		m.block(f, &Cause{Kind: CauseCrashes, Step: f.Step, Undo: f.Undoing,
+			Error: fmt.Sprintf("%d attempts in a row ended with their worker", f.Lost)})
+		return
+	}
+	m.dispatch(f, at)
+}
+
+// block stops a frame until an operator acts.
+func (m *machine) block(f *frame, why *Cause) {
+	why.Frame = f.path
+	f.Blocked = true
+	m.record(f, Event{Type: ExecutionBlocked, Step: why.Step, Error: why.Error})
+	if m.root.Trouble == nil {
+		m.root.Trouble = why
+		m.touch(m.root)
+	}
+}
+
+// unblock lets a frame go on, and the execution if it was the last that was
+// blocked.
+func (m *machine) unblock(f *frame) {
+	if !f.Blocked {
+		return
+	}
+	f.Blocked = false
+	m.touch(f)
+	if m.root.each(func(other *frame) bool { return !other.Blocked }) {
+		m.root.Trouble = nil
+		m.touch(m.root)
+	}
+}

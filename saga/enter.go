@@ -1,0 +1,332 @@
+package saga
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// maxHops is how many steps may follow one another without an attempt or a wait
+// between them: more go round in circles.
+const maxHops = 10_000
+
+// enter goes to a step.
+func (m *machine) enter(f *frame, s *State, now time.Time) {
+	again := f.Pending && f.Attempt > 0 // a Parallel or a Map that is tried again
+	if !again {
+		f.Tries, f.TriesOn = 0, nil
+	}
+	f.Step, f.Entered, f.At, f.Pending = s.Name, toMillis(now), 0, false
+	f.Attempt, f.Lost, f.Unknown, f.StillRunning, f.Undoing = 0, 0, false, 0, false
+	if again || f.graph.loops[s.Name] {
+		if f.Visits == nil {
+			f.Visits = make(map[string]int)
+		}
+		if again {
+			f.Visits[s.Name] = f.visit(s.Name)
+		}
+		f.Visits[s.Name]++
+	}
+	m.hops++
+	m.record(f, Event{Type: enteredTypes[s.Type], Step: s.Name})
+	if m.hops > maxHops {
+		m.fault(f, fmt.Errorf("%d steps followed one another without a task or a wait", maxHops), now)
+		return
+	}
+	switch s.Type {
+	case TypeTask:
+		if f != m.root {
+			m.root.Orders++
+			f.Order = m.root.Orders
+			m.touch(m.root)
+		}
+		m.dispatch(f, now)
+	case TypeChoice:
+		m.choose(f, s, now)
+	case TypePass:
+		m.pass(f, s, now)
+	case TypeWait:
+		m.waitAt(f, s, now)
+	case TypeSucceed:
+		m.record(f, Event{Type: SucceedStateExited, Step: s.Name})
+		m.leave(f, "", now)
+	case TypeFail:
+		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: s.Error, Error: s.Cause}, now)
+	case TypeParallel, TypeMap:
+		m.fork(f, s, now)
+	}
+}
+
+// leave goes on from a step, or ends the frame.
+func (m *machine) leave(f *frame, next string, now time.Time) {
+	f.Caught = nil
+	if next != "" {
+		m.enter(f, m.def.byName[next], now)
+		return
+	}
+	f.Step, f.At = "", 0
+	m.touch(f)
+	if f != m.root {
+		m.ended(f, now)
+		return
+	}
+	f.Undo = nil
+	m.clear()
+	m.record(f, Event{Type: ExecutionSucceeded})
+}
+
+func (m *machine) choose(f *frame, s *State, now time.Time) {
+	next := s.Next
+	for _, c := range s.Choices {
+		var holds bool
+		err := guard(func() (err error) { holds, err = c.holds(f.State); return err })
+		if err != nil {
+			m.fault(f, fmt.Errorf("choose whether to go to %s: %w", c.Next, err), now)
+			return
+		}
+		if holds {
+			next = c.Next
+			break
+		}
+	}
+	m.record(f, Event{Type: ChoiceStateExited, Step: s.Name})
+	m.leave(f, next, now)
+}
+
+func (m *machine) pass(f *frame, s *State, now time.Time) {
+	var state []byte
+	err := guard(func() (err error) { state, err = s.transform(f.State); return err })
+	if err != nil {
+		m.fault(f, err, now)
+		return
+	}
+	changed := m.setState(f, state)
+	m.record(f, Event{Type: PassStateExited, Step: s.Name, changed: changed})
+	m.leave(f, s.Next, now)
+}
+
+func (m *machine) waitAt(f *frame, s *State, now time.Time) {
+	until := now.Add(s.Wait)
+	if s.until != nil {
+		if err := guard(func() (err error) { until, err = s.until(f.State); return err }); err != nil {
+			m.fault(f, fmt.Errorf("compute until when to wait: %w", err), now)
+			return
+		}
+	}
+	f.At = max(toMillis(until), 1)
+}
+
+// fork begins the branches of a Parallel or the items of a Map.
+func (m *machine) fork(f *frame, s *State, now time.Time) {
+	k := &fork{Step: s.Name, Visit: f.visit(s.Name), Size: len(s.Branches)}
+	if k.Visit == 1 {
+		k.Visit = 0
+	}
+	if s.Type == TypeMap {
+		var items []json.RawMessage
+		if err := guard(func() (err error) { items, err = s.items(f.State); return err }); err != nil {
+			m.fault(f, fmt.Errorf("list the items: %w", err), now)
+			return
+		}
+		if len(items) > maxItems {
+			m.fault(f, fmt.Errorf("there are %d items, at most %d run within one saga", len(items), maxItems), now)
+			return
+		}
+		k.Size = len(items)
+		if len(items) > 0 {
+			m.putItems(f, items)
+		}
+	}
+	f.Fork = k
+	m.record(f, Event{Type: startedTypes[s.Type], Step: s.Name})
+	m.spread(f, s, now)
+}
+
+// maxItems bounds the items of a Map that run within one execution.
+const maxItems = 1000
+
+func (m *machine) putItems(f *frame, items []json.RawMessage) {
+	f.items = items
+	data, _ := json.Marshal(items) // each is JSON already
+	if m.puts == nil {
+		m.puts = make(map[string][]byte)
+	}
+	m.puts[itemsField(f.path)] = data
+}
+
+// spread begins as many branches or items as may be under way.
+func (m *machine) spread(f *frame, s *State, now time.Time) {
+	k := f.Fork
+	for k == f.Fork && k.Begun < k.Size && !m.stopping(f) {
+		if s.Concurrency > 0 && k.Begun-k.Ended.count() >= s.Concurrency {
+			return
+		}
+		state := f.State
+		if s.Type == TypeMap {
+			if len(f.items) != k.Size {
+				m.want(itemsField(f.path))
+				return
+			}
+			state = f.items[k.Begun]
+		}
+		n := k.Begun
+		child := &frame{State: state, Changed: true, path: f.below(k, n), graph: k.graph(s, n)}
+		k.Begun++
+		m.adopt(f, n, child)
+		m.touch(f)
+		if s.Type == TypeMap {
+			m.record(child, Event{Type: MapIterationStarted, Step: s.Name})
+		}
+		m.enter(child, child.graph.start(), now)
+	}
+}
+
+// ended notes that a branch or an item has come to its end.
+func (m *machine) ended(f *frame, now time.Time) {
+	p := f.parent
+	s := m.def.byName[p.Fork.Step]
+	p.Fork.Ended.add(f.index)
+	if s.Type == TypeMap {
+		t := MapIterationSucceeded
+		if f.Failed != nil {
+			t = MapIterationFailed
+		}
+		m.record(f, Event{Type: t, Step: s.Name})
+	}
+	m.touch(p)
+}
+
+// tend begins further items of a fork, or joins its branches when all have
+// ended. It reports whether it did something.
+func (m *machine) tend(f *frame, s *State, now time.Time) bool {
+	k := f.Fork
+	if k.Begun < k.Size {
+		before := k.Begun
+		m.spread(f, s, now)
+		return k.Begun > before
+	}
+	if k.Ended.count() < k.Size {
+		return false
+	}
+	for n := range k.Size {
+		if f.kid(n) == nil {
+			m.want(frameField(f.below(k, n)))
+		}
+	}
+	if len(m.wants) > 0 {
+		return false
+	}
+	m.join(f, s, now)
+	return true
+}
+
+// join merges the states of a fork's branches, and goes on.
+func (m *machine) join(f *frame, s *State, now time.Time) {
+	k := f.Fork
+	parts := make([]part, k.Size)
+	for n, child := range f.kids {
+		parts[n] = part{state: child.State, cause: child.Failed}
+	}
+	var state []byte
+	if err := guard(func() (err error) { state, err = s.merge(f.State, parts); return err }); err != nil {
+		m.fault(f, fmt.Errorf("merge: %w", err), now)
+		return
+	}
+	r := undoRecord{Step: s.Name, Visit: k.Visit, Fork: &fork{Step: s.Name, Visit: k.Visit, Size: k.Size, Begun: k.Size, Undoing: true}}
+	undo := false
+	for n, child := range f.kids {
+		m.keepLast(child)
+		if len(child.Undo) == 0 {
+			r.Fork.Ended.add(n) // with nothing left
+			m.drop(child)
+			continue
+		}
+		undo, r.Order = true, max(r.Order, child.lastOrder())
+		m.shelf[child.path] = child
+	}
+	m.detach(f)
+	if undo {
+		f.Undo = append(f.Undo, r)
+	}
+	changed := m.setState(f, state)
+	m.record(f, Event{Type: succeededTypes[s.Type], Step: s.Name})
+	m.record(f, Event{Type: exitedTypes[s.Type], Step: s.Name, changed: changed})
+	m.leave(f, s.Next, now)
+}
+
+// detach takes off a fork that is through.
+func (m *machine) detach(f *frame) {
+	if m.def.byName[f.Fork.Step].Type == TypeMap && f.Fork.Size > 0 && !f.Fork.Undoing {
+		delete(m.puts, itemsField(f.path))
+		m.dropField(itemsField(f.path))
+	}
+	f.Fork, f.kids, f.items = nil, nil, nil
+	m.touch(f)
+}
+
+// setState replaces the frame's state, and keeps the one before where the undo
+// records that need it will find it. It reports whether they differ.
+func (m *machine) setState(f *frame, state []byte) bool {
+	if bytes.Equal(state, f.State) {
+		return false
+	}
+	entry, nth := stateInMeta, 0
+	if f.Changed {
+		entry, nth = m.root.Entries, m.keep(f)
+	}
+	for i := len(f.Undo) - 1; i >= 0 && (f.Undo[i].Entry == stateInFrame || f.Undo[i].Fork != nil); i-- {
+		if f.Undo[i].Fork == nil {
+			f.Undo[i].Entry, f.Undo[i].Nth = entry, nth
+		}
+	}
+	f.State, f.Changed = json.RawMessage(state), true
+	m.touch(f)
+	return true
+}
+
+// keep puts the frame's state into the history entry of the next commit, and
+// tells at which place there.
+func (m *machine) keep(f *frame) int {
+	if m.replaced == nil {
+		m.replaced = make(map[string][]json.RawMessage)
+	}
+	m.replaced[f.path] = append(m.replaced[f.path], f.State)
+	return len(m.replaced[f.path]) - 1
+}
+
+// keepLast keeps the last state of a frame that is about to go, for the history.
+func (m *machine) keepLast(f *frame) {
+	if f != m.root && !f.kept {
+		m.keep(f)
+		f.kept = true
+	}
+}
+
+// A faultError is a mistake of the definition's code that shows as it runs.
+type faultError struct{ error }
+
+func (e *faultError) Unwrap() error     { return e.error }
+func (e *faultError) ErrorName() string { return ErrorRuntime }
+func (e *faultError) Permanent() bool   { return true }
+
+// fault fails a step because a function of the definition does not work.
+func (m *machine) fault(f *frame, err error, now time.Time) {
+	name := errorName(err)
+	if name == ErrorTaskFailed || name == ErrorTimeout {
+		name = ErrorRuntime
+	}
+	m.fail(f, &Cause{Kind: CauseFailed, Step: f.Step, Name: name, Error: errorText(err)}, now)
+}
+
+// guard calls code of the definition, and makes an error of a panic.
+func guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = errors.Join(&PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,331 @@
+package saga
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestTreeProperties drives machines of random graphs, with branches, items,
+// choices and catchers, through random results, cancels and crashes, and holds
+// what they did to the rules of compensation. Handlers of several branches are
+// at work at once, and answer in any order.
+func TestTreeProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWood(t, drawTree(t))
+		for range rapid.IntRange(0, 60).Draw(t, "operations") {
+			w.step()
+		}
+		w.finish()
+	})
+}
+
+// drawTree draws a valid definition.
+func drawTree(t *rapid.T) *Definition {
+	d := &drawer{T: t}
+	s := New("s", d.steps(3)...).Version("1")
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return s.def
+}
+
+type drawer struct {
+	*rapid.T
+	n int
+}
+
+func (d *drawer) steps(depth int) []*Step[int] {
+	var steps []*Step[int]
+	n := rapid.IntRange(1, 4).Draw(d.T, "steps")
+	for range n {
+		steps = append(steps, d.one(depth))
+	}
+	if steps[0].state.Type != TypeWait && rapid.IntRange(0, 3).Draw(d.T, "catch") == 0 {
+		// The last step catches what the first fails with.
+		d.n++
+		last := compensable(fmt.Sprintf("S%d", d.n))
+		steps[0].Catch(last.state.Name, rapid.SampledFrom([]string{ErrorAny, "NoSeats"}).Draw(d.T, "caught"))
+		steps = append(steps, last)
+	}
+	return steps
+}
+
+func (d *drawer) one(depth int) *Step[int] {
+	d.n++
+	name := fmt.Sprintf("S%d", d.n)
+	kinds := []string{"task", "task", "task", "read-only", "pass", "wait"}
+	if depth > 0 {
+		kinds = append(kinds, "parallel", "map", "parallel", "map")
+	}
+	switch kind := rapid.SampledFrom(kinds).Draw(d.T, name); kind {
+	case "read-only":
+		return Do(name, nothing).ReadOnly().Retry(twice)
+	case "pass":
+		return Pass(name, func(n *int) error { *n++; return nil })
+	case "wait":
+		return Wait[int](name, time.Minute)
+	case "parallel", "map":
+		s := d.fork(kind, name, depth)
+		if rapid.Bool().Draw(d.T, "together") {
+			s.UndoTogether()
+		}
+		if rapid.IntRange(0, 3).Draw(d.T, "again") == 0 {
+			s.Retry(Retry{Attempts: 2, Initial: time.Minute, Jitter: -1})
+		}
+		return s
+	}
+	return compensable(name)
+}
+
+func (d *drawer) fork(kind, name string, depth int) *Step[int] {
+	if kind == "parallel" {
+		return Parallel(name, Branch("x", d.steps(depth-1)...), Branch("y", d.steps(depth-1)...)).Merge(sum)
+	}
+	size := rapid.IntRange(0, 3).Draw(d.T, "items")
+	s := ForEach(name, func(*int) []int { return make([]int, size) }, nil, d.steps(depth-1)...)
+	if rapid.Bool().Draw(d.T, "one at a time") {
+		s.Concurrency(1)
+	}
+	if rapid.Bool().Draw(d.T, "tolerant") {
+		s.Tolerate(1)
+	}
+	return s
+}
+
+// A wood is a machine of a tree, and what its handlers did.
+type wood struct {
+	*rapid.T
+	*bench
+	began map[string]int // attempts, by key
+	order []string       // keys of actions, as they were first begun
+	known map[string]Outcome
+	gone  []string // keys of actions that were undone
+}
+
+func newWood(t *rapid.T, def *Definition) *wood {
+	w := &wood{T: t, bench: newBench(def), began: make(map[string]int), known: make(map[string]Outcome)}
+	w.settled()
+	return w
+}
+
+// key is the idempotency key of what a frame is doing, but for its direction.
+func (w *wood) key(f *frame) string {
+	visit := f.visit(f.Step)
+	if f.Undoing {
+		visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
+	}
+	return fmt.Sprint(f.path, "/", f.Step, "/", visit)
+}
+
+// settled commits, begins all that is to be run, and checks that it may.
+func (w *wood) settled() {
+	w.settle()
+	// Those that begin at once have an order among them, too.
+	slices.SortStableFunc(w.jobs, func(a, b job) int { return a.f.Order - b.f.Order })
+	for _, j := range w.jobs {
+		key := w.key(j.f)
+		dir := fmt.Sprint(key, j.undo)
+		if j.f.Attempt <= w.began[dir] {
+			w.Fatalf("attempt %d of %s begins after attempt %d", j.f.Attempt, dir, w.began[dir])
+		}
+		w.began[dir] = j.f.Attempt
+		j.f.running = true
+		if !j.undo {
+			if slices.Contains(w.gone, key) {
+				w.Fatalf("%s is done after it was undone", key)
+			}
+			if w.known[key] == "" {
+				w.order = append(w.order, key)
+			}
+			w.known[key] = Unknown // until it says otherwise
+			continue
+		}
+		if o := w.known[key]; o != Done && o != Unknown {
+			w.Fatalf("%s is undone, and it is %q", key, o)
+		}
+		if got := j.f.Undo[len(j.f.Undo)-1].outcome(); got != w.known[key] {
+			w.Fatalf("%s is undone as %s, and it is %s", key, got, w.known[key])
+		}
+		w.inOrder(j.f, key)
+	}
+}
+
+// inOrder checks that nothing that began later, and is not undone, stands in
+// the way of an undo: but what is undone side by side with it.
+func (w *wood) inOrder(f *frame, key string) {
+	at := slices.Index(w.order, key)
+	for _, later := range w.order[at+1:] {
+		if w.known[later] == NotDone || slices.Contains(w.gone, later) || !w.undoable(later) {
+			continue
+		}
+		if w.apart(f, later) {
+			continue
+		}
+		w.Fatalf("%s is undone before %s, which began later: %s", key, later, trail(w.trace))
+	}
+}
+
+func (w *wood) undoable(key string) bool {
+	for name, s := range w.def.byName {
+		if s.undo != nil && contains(key, "/"+name+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func contains(s, part string) bool {
+	for i := range s {
+		if len(s) >= i+len(part) && s[i:i+len(part)] == part {
+			return true
+		}
+	}
+	return false
+}
+
+// apart reports whether another action is in a branch that is undone side by
+// side with the frame, or beside the scope that the frame is undone in. Branches
+// that are undone together have their turn when the last of them has it.
+func (w *wood) apart(f *frame, other string) bool {
+	for g := f; g != nil; g = g.parent {
+		if g.Scope != nil {
+			// Beyond the scope, all goes on.
+			return !w.within(g, other)
+		}
+		p := g.parent
+		if p != nil && w.def.byName[p.Fork.Step].UndoTogether && !w.within(g, other) {
+			return true
+		}
+	}
+	return false
+}
+
+// within reports whether a key is of the frame or below it.
+func (w *wood) within(f *frame, key string) bool {
+	return f.path == "" || len(key) > len(f.path) && key[:len(f.path)] == f.path && (key[len(f.path)] == '/' || key[len(f.path)] == ',')
+}
+
+func (w *wood) atWork() (frames []*frame) {
+	w.m.each(func(f *frame) bool {
+		if f.running {
+			frames = append(frames, f)
+		}
+		return true
+	})
+	return frames
+}
+
+func (w *wood) step() {
+	things := []string{"crash"}
+	busy := w.atWork()
+	if len(busy) > 0 {
+		things = append(things, "answer", "answer", "answer", "answer", "answer", "answer", "answer", "answer")
+	}
+	if w.parked && !w.wake.IsZero() {
+		things = append(things, "wake", "wake", "wake", "wake")
+	}
+	if !w.m.root.running {
+		things = append(things, "retry", "cancel")
+	}
+	if w.parked && w.m.status().Ended() {
+		return
+	}
+	switch rapid.SampledFrom(things).Draw(w.T, "what") {
+	case "crash":
+		if w.parked {
+			w.open(0)
+		}
+		w.die()
+	case "wake":
+		w.open(max(w.wake.Sub(w.now), 0))
+	case "retry":
+		if w.parked {
+			w.open(0)
+		}
+		w.m.retry("ann", "", w.now)
+	case "cancel":
+		if w.parked {
+			w.open(0)
+		}
+		w.m.cancel("ann", "", w.now)
+	case "answer":
+		w.reply(rapid.SampledFrom(busy).Draw(w.T, "who"),
+			rapid.SampledFrom([]string{"done", "done", "done", "done", "done", "flaky", "declined", "named", "unknown", "unknown!"}).Draw(w.T, "answer"))
+	}
+	w.settled()
+}
+
+// die loses the worker. Attempts that were to begin before the next opening may
+// have.
+func (w *wood) die() {
+	w.m.each(func(f *frame) bool {
+		if s := w.m.step(f); s != nil && s.Type == TypeTask && f.Attempt > 0 && !f.Undoing && !fromMillis(f.At).After(w.now.Add(benchLease)) {
+			w.known[w.key(f)] = Unknown
+		}
+		return true
+	})
+	w.crash()
+}
+
+func (w *wood) reply(f *frame, answer string) {
+	key, undo := w.key(f), f.Undoing
+	r := w.result(f, answer)
+	unknown := f.Unknown
+	w.m.answer(f, r, w.now)
+	switch {
+	case undo && r.outcome == Done:
+		w.gone = append(w.gone, key)
+	case undo:
+	case r.outcome == NotDone && unknown:
+		w.known[key] = Unknown // an earlier attempt may have done it
+	default:
+		w.known[key] = r.outcome
+	}
+	// What a handler said counts once it is committed.
+	if w.m.dirty {
+		w.commit(false)
+	}
+}
+
+// finish answers everything with success until the execution has ended.
+func (w *wood) finish() {
+	for range 2000 {
+		busy := w.atWork()
+		switch {
+		case w.m.status().Ended():
+			w.ended()
+			return
+		case len(busy) > 0:
+			w.reply(busy[0], "done")
+		case w.m.root.Trouble != nil:
+			if w.parked {
+				w.open(0)
+			}
+			w.m.retry("ann", "", w.now)
+		case w.parked && !w.wake.IsZero():
+			w.open(max(w.wake.Sub(w.now), 0))
+		default:
+			w.Fatalf("it stands still: %s", trail(w.trace))
+		}
+		w.settled()
+	}
+	w.Fatalf("it does not end: %s", trail(w.trace))
+}
+
+func (w *wood) ended() {
+	if len(w.committed) != 1 {
+		w.Fatalf("it has ended, and there are %q", sortedKeys(w.committed))
+	}
+	if w.m.status() != Compensated {
+		return
+	}
+	for _, key := range w.order {
+		if w.undoable(key) && w.known[key] != NotDone && !slices.Contains(w.gone, key) {
+			w.Fatalf("it was compensated, and %s is %s still: %s", key, w.known[key], trail(w.trace))
+		}
+	}
+}

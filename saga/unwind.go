@@ -1,0 +1,365 @@
+package saga
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// fail takes a frame's present step as failed for good, and looks for what is
+// to come of that: the step, or a Parallel or Map around it, is tried again, its
+// error is caught, or the saga has failed. Whatever was done within the scope
+// of that is undone first.
+func (m *machine) fail(f *frame, cause *Cause, now time.Time) {
+	cause.Frame = f.path
+	if f.parent == nil && m.bound() && !m.catches(f, cause) {
+		m.block(f, cause)
+		return
+	}
+	for g := f; ; g = g.parent {
+		s := m.step(g)
+		if len(s.graphs()) > 0 {
+			if at, ok := m.retryAt(g, s, cause.errorName(), now); ok {
+				m.open(g, &scope{Keep: len(g.Undo), Then: s.Name, Again: max(toMillis(at), 1), Cause: cause}, now)
+				return
+			}
+		}
+		if next, ok := s.catcher(cause.errorName()); ok {
+			m.open(g, &scope{Keep: len(g.Undo), Then: next, Cause: cause}, now)
+			return
+		}
+		p := g.parent
+		if p == nil {
+			break
+		}
+		if s := m.step(p); s.Tolerate > 0 {
+			p.Fork.Failures++
+			m.touch(p)
+			if p.Fork.Failures <= s.Tolerate {
+				m.open(g, &scope{Cause: cause}, now)
+				return
+			}
+			cause = &Cause{Kind: CauseFailed, Step: s.Name, Frame: p.path, Name: ErrorTolerance,
+				Error: fmt.Sprintf("%d items failed, and %d may; the last: %s", p.Fork.Failures, s.Tolerate, cause)}
+		}
+	}
+	if m.bound() {
+		m.block(f, cause)
+		return
+	}
+	m.record(f, Event{Type: ExecutionFailed, Step: cause.Step, Error: cause.Error})
+	m.open(m.root, &scope{Cause: cause}, now)
+}
+
+func (m *machine) catches(f *frame, cause *Cause) bool {
+	_, ok := m.step(f).catcher(cause.errorName())
+	return ok
+}
+
+// open begins to undo what was done in a frame, and below it. What is under way
+// there is awaited, and nothing more begins.
+func (m *machine) open(g *frame, sc *scope, now time.Time) {
+	g.Scope = sc
+	m.touch(g)
+	if g.Fork != nil && !g.Fork.Undoing {
+		m.record(g, Event{Type: failedTypes[m.step(g).Type], Step: g.Fork.Step, Error: sc.Cause.Error})
+	}
+	for _, kid := range g.kids {
+		if kid != nil {
+			m.stop(kid)
+		}
+	}
+	if !g.running && (!g.Undoing || g.Blocked) { // else its answer is awaited
+		m.quit(g)
+	}
+}
+
+// stop lets a frame, and those below it, begin nothing more.
+func (m *machine) stop(f *frame) {
+	for _, kid := range f.kids {
+		if kid != nil {
+			m.stop(kid)
+		}
+	}
+	f.Scope = nil
+	m.touch(f)
+	if !f.running && f.Step != "" {
+		m.quit(f)
+	}
+}
+
+// quit leaves a step in the middle. If it may have had an effect, that is to be
+// undone.
+func (m *machine) quit(f *frame) {
+	s := m.step(f)
+	switch {
+	case f.Undoing:
+		f.Undo[len(f.Undo)-1].Attempt = f.Attempt
+	case f.Unknown && s.undo != nil && !m.root.Pivoted:
+		m.push(f, undoRecord{Unknown: true, NotUntil: f.StillRunning})
+	}
+	m.unblock(f)
+	f.Undoing, f.Pending, f.Unknown, f.StillRunning, f.Attempt, f.At = false, false, false, 0, 0, 0
+	if f.Scope == nil {
+		f.Step = ""
+	}
+	m.touch(f)
+}
+
+// unwind goes on undoing a scope. It reports whether it did something.
+func (m *machine) unwind(g *frame, now time.Time) bool {
+	if m.acting(g) {
+		return false
+	}
+	next, loaded := m.undoable(g, g.Scope.Keep)
+	if !loaded {
+		return false
+	}
+	if len(next) == 0 {
+		m.finish(g, now)
+		return true
+	}
+	did := false
+	for _, f := range next {
+		if !f.Undoing {
+			m.compensate(f, now)
+			did = true
+		}
+	}
+	return did
+}
+
+// acting reports whether an action is under way in the frame or below.
+func (m *machine) acting(f *frame) bool {
+	return !f.each(func(f *frame) bool { return !f.running || f.Undoing })
+}
+
+// undoable are the frames whose last record may be undone now: that of the
+// latest action of all or, where branches are undone together, of each branch.
+// It reports false where frames must be loaded first.
+func (m *machine) undoable(f *frame, keep int) (next []*frame, loaded bool) {
+	if f.Fork != nil {
+		next, loaded = m.undoableBelow(f)
+		if !loaded || len(next) > 0 {
+			return next, loaded
+		}
+		if slices.ContainsFunc(f.kids, func(kid *frame) bool { return kid != nil && kid.Step != "" }) {
+			return nil, false
+		}
+		for _, kid := range f.kids {
+			if kid != nil {
+				m.drop(kid)
+			}
+		}
+		m.detach(f)
+	}
+	if len(f.Undo) <= keep {
+		return nil, true
+	}
+	if r := f.Undo[len(f.Undo)-1]; r.Fork != nil {
+		f.Undo = f.Undo[:len(f.Undo)-1]
+		f.Fork = r.Fork
+		m.touch(f)
+		return m.undoable(f, keep)
+	}
+	return []*frame{f}, true
+}
+
+func (m *machine) undoableBelow(f *frame) (next []*frame, loaded bool) {
+	together := m.def.byName[f.Fork.Step].UndoTogether
+	latest := func(frames []*frame) int {
+		return slices.MaxFunc(frames, func(a, b *frame) int { return cmp.Compare(a.lastOrder(), b.lastOrder()) }).lastOrder()
+	}
+	if !m.loadBelow(f) {
+		return nil, false
+	}
+	for _, kid := range f.kids {
+		if kid == nil {
+			continue
+		}
+		part, ok := m.undoable(kid, 0)
+		switch {
+		case !ok:
+			return nil, false
+		case len(part) == 0:
+		case together:
+			next = append(next, part...)
+		case len(next) == 0 || latest(part) > latest(next):
+			next = part
+		}
+	}
+	return next, true
+}
+
+// loadBelow makes sure that the frames of a fork are there, but those that have
+// nothing left to undo. A completed branch may have gone to the shelf.
+func (m *machine) loadBelow(f *frame) bool {
+	k := f.Fork
+	for n := range k.Begun {
+		if f.kid(n) != nil || k.Undoing && k.Ended.has(n) {
+			continue
+		}
+		path := f.below(k, n)
+		if kid := m.shelf[path]; kid != nil {
+			delete(m.shelf, path)
+			m.adopt(f, n, kid)
+			continue
+		}
+		m.want(frameField(path))
+	}
+	return len(m.wants) == 0
+}
+
+// why tells why a frame's last action is being undone.
+func (m *machine) why(f *frame) *Cause {
+	for ; f != nil; f = f.parent {
+		if f.Scope != nil {
+			return f.Scope.Cause
+		}
+	}
+	return nil
+}
+
+func (f *frame) lastOrder() int { return f.Undo[len(f.Undo)-1].Order }
+
+// compensate dispatches the compensation that is last in the frame's list.
+func (m *machine) compensate(f *frame, now time.Time) {
+	r := f.Undo[len(f.Undo)-1]
+	f.Step, f.Entered, f.Attempt, f.Tries, f.TriesOn, f.Lost = r.Step, now.UnixMilli(), r.Attempt, 0, nil, 0
+	f.Undoing = true
+	m.record(f, Event{Type: CompensationEntered, Step: r.Step, Outcome: r.outcome()})
+	at := now
+	if notUntil := fromMillis(r.NotUntil); notUntil.After(now) {
+		at = notUntil
+	}
+	m.dispatch(f, at)
+}
+
+func (m *machine) undoAnswer(f *frame, r result, now time.Time) {
+	s := m.step(f)
+	if r.outcome == Done {
+		m.record(f, Event{Type: CompensationDone, Step: f.Step, Attempt: f.Attempt})
+		f.Undo = f.Undo[:len(f.Undo)-1]
+		f.Undoing, f.Attempt, f.Tries, f.Lost, f.At = false, 0, 0, 0, 0
+		if f.Scope == nil {
+			f.Step = ""
+		}
+		return
+	}
+	m.record(f, failure(CompensationFailed, f.Step, f.Attempt, r))
+	if !m.mayUndo(f) {
+		m.quit(f) // the order is another one by now
+		return
+	}
+	f.Tries++
+	if isPermanent(r.err) || s.UndoRetry.exhausted(f.Tries) {
+		m.block(f, &Cause{Kind: CauseFailed, Step: f.Step, Undo: true, Name: shownName(errorName(r.err)), Error: errorText(r.err)})
+		return
+	}
+	m.again(f, now.Add(s.UndoRetry.delay(f.Tries)))
+}
+
+// mayUndo reports whether it is the frame's turn to undo still.
+func (m *machine) mayUndo(f *frame) bool {
+	for g := f; g != nil; g = g.parent {
+		if g.Scope == nil {
+			continue
+		}
+		if m.acting(g) {
+			return false
+		}
+		next, loaded := m.undoable(g, g.Scope.Keep)
+		return loaded && slices.Contains(next, f)
+	}
+	return false
+}
+
+// finish goes on from a scope in which nothing is left to undo.
+func (m *machine) finish(g *frame, now time.Time) {
+	sc := g.Scope
+	m.touch(g)
+	switch {
+	case sc.Again > 0: // a Parallel or a Map
+		g.Scope, g.Step, g.Pending, g.Attempt = nil, sc.Then, true, 1
+		g.At = max(sc.Again, now.UnixMilli())
+	case sc.Then != "":
+		g.Scope = nil
+		m.record(g, Event{Type: ErrorCaught, Step: sc.Cause.Step, Next: sc.Then, Error: sc.Cause.Error})
+		g.Caught = sc.Cause
+		m.enter(g, m.def.byName[sc.Then], now)
+	case g == m.root:
+		g.Step, g.At = "", 0
+		m.clear()
+		m.record(g, Event{Type: ExecutionCompensated})
+	default: // an item whose failure is tolerated
+		g.Scope, g.Step, g.At, g.Failed = nil, "", 0, sc.Cause
+		m.ended(g, now)
+	}
+}
+
+// deadline acts on the saga's own time, if that has run out.
+func (m *machine) deadline(now time.Time) {
+	due := m.due()
+	if due.IsZero() || m.status().Ended() || m.root.Trouble != nil || now.Before(due) || m.root.running {
+		return
+	}
+	m.root.Overdue = true
+	if m.bound() {
+		m.record(m.root, Event{Type: ExecutionOverdue, Step: m.root.Step})
+		return
+	}
+	m.record(m.root, Event{Type: ExecutionTimedOut, Step: m.root.Step})
+	m.open(m.root, &scope{Cause: &Cause{Kind: CauseTimedOut, Step: m.root.Step}}, now)
+}
+
+// cancel undoes the saga, unless it is past its pivot or being undone already.
+// The root's own attempt must not be running.
+func (m *machine) cancel(by, note string, now time.Time) {
+	refuse := func(why string) {
+		m.record(m.root, Event{Type: CancelRefused, By: by, Note: note, Error: why})
+	}
+	switch {
+	case m.undone() || m.status().Ended():
+		refuse("it is being undone, or has ended, already")
+	case m.root.Pivoted:
+		refuse("it is past its point of no return")
+	case m.bound():
+		refuse("it may be past its point of no return")
+	default:
+		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
+		m.open(m.root, &scope{Cause: &Cause{Kind: CauseCancelled, By: by, Note: note}}, now)
+	}
+}
+
+// retry gives what is blocked, or waits for its next attempt, a fresh budget of
+// tries and dispatches it at once.
+func (m *machine) retry(by, note string, now time.Time) {
+	var frames []*frame
+	for _, f := range m.live() {
+		waits := f.Attempt > 0 && !f.running && !f.Pending && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
+		if f.Blocked || waits {
+			frames = append(frames, f)
+		}
+	}
+	if len(frames) == 0 {
+		m.record(m.root, Event{Type: RetryRefused, By: by, Note: note, Error: "it neither is blocked nor waits for an attempt"})
+		return
+	}
+	for _, f := range frames {
+		if !f.Blocked {
+			f.Attempt-- // the one that waits becomes the one at once
+		}
+		m.unblock(f)
+		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
+		f.Entered = now.UnixMilli()
+		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
+		at := now
+		if f.Undoing {
+			if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
+				at = notUntil
+			}
+		}
+		m.dispatch(f, at)
+	}
+}
