@@ -50,6 +50,6 @@
 // # Testing what uses a store
 //
 // [NewFaulty] wraps a store so that calls fail before they are made, lose their
-// answer, come late, or come twice. [CrashAt] is the death of a process at its
-// nth call.
+// answer, come late, are answered late, or come twice. [CrashAt] is the death
+// of a process at its nth call.
 package storetest

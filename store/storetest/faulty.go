@@ -32,6 +32,11 @@ type Fault struct {
 	// its answer lost.
 	After error
 
+	// Late keeps the answer back that much longer once the work is done, and
+	// heeds no context: the caller gets it after its context has ended, as from
+	// a process that stood still or a client that does not look.
+	Late time.Duration
+
 	// Twice does the work a second time and gives the second answer, as a
 	// client does that lost the first one. Reads are as good done once.
 	Twice bool
@@ -94,6 +99,7 @@ func do[T any](ctx context.Context, f *Faulty, op, id string, call func() (T, er
 	if fault.Twice {
 		v, err = call()
 	}
+	time.Sleep(fault.Late)
 	if fault.After != nil {
 		return none, fault.After
 	}

@@ -138,6 +138,41 @@ func TestDelayEndsWithTheContext(t *testing.T) {
 	})
 }
 
+// TestLateAnswer: the work of a call whose answer comes late is done at once,
+// and the answer comes when it was said, be it the store's or another, though
+// the context ended before.
+func TestLateAnswer(t *testing.T) {
+	for _, after := range []error{nil, storetest.ErrInjected} {
+		t.Run(fmt.Sprintf("after=%v", after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memstore.New(memstore.Config{})
+				late := storetest.NewFaulty(st, func(storetest.Call) storetest.Fault {
+					return storetest.Fault{Delay: time.Second, Late: time.Hour, After: after}
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				begin := time.Now()
+				answered := make(chan struct{})
+				go func() {
+					defer close(answered)
+					workers, err := late.Heartbeat(ctx, "w", 2*time.Hour)
+					if err != after || after == nil && len(workers) != 1 {
+						t.Errorf("got %q and error %v, want the worker or error %v", workers, err, after)
+					}
+				}()
+				time.Sleep(2 * time.Second)
+				if workers, err := st.Heartbeat(t.Context(), "other", time.Hour); len(workers) != 2 || err != nil {
+					t.Errorf("after two seconds the store has %q, %v: the work is not done", workers, err)
+				}
+				<-answered
+				if d := time.Since(begin); d != time.Hour+time.Second {
+					t.Errorf("the answer came after %v, want an hour and a second", d)
+				}
+			})
+		})
+	}
+}
+
 // A process dies with its second call, and another finds what it left.
 func ExampleCrashAt() {
 	ctx := context.Background()
