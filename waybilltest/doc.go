@@ -14,13 +14,14 @@
 //
 // Any client works with it, not only Waybill's: Stack.AWS is an aws.Config,
 // Stack.Redis a client of go-redis, and Stack.AWSURL and Stack.RedisAddr are the
-// addresses for other processes and languages.
+// addresses for other processes and languages. The Redis says that it evicts
+// nothing, so that redisstore.Open takes it as it takes a Redis in production.
 //
 // # Virtual time
 //
 // With [NoSockets] the stack listens nowhere: Stack.AWS and Stack.Redis reach
 // it through memory. Then it runs in a bubble of testing/synctest, where hours
-// of visibility timeouts, retries and retention pass in no time:
+// of visibility timeouts, retries of sagas and retention pass in no time:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		stack := waybilltest.Start(t, waybilltest.NoSockets())

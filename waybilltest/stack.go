@@ -7,10 +7,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/redis/go-redis/v9"
@@ -74,6 +72,7 @@ type Stack struct {
 	Namespace string
 
 	redis  *miniredis.Miniredis
+	memory *memory // leads to redis without sockets
 	cancel context.CancelFunc
 	served chan error // what the emulator's server ended with; nil without sockets
 	done   chan struct{}
@@ -117,10 +116,7 @@ func (s *Stack) start(ctx context.Context, cfg Config) error {
 	if err := s.startRedis(cfg); err != nil {
 		return err
 	}
-	store, err := redisstore.Open(ctx, redisstore.Config{
-		Client: s.Redis, Namespace: s.Namespace,
-		AcceptUnknownEviction: true, // miniredis evicts nothing, and cannot say so
-	})
+	store, err := redisstore.Open(ctx, redisstore.Config{Client: s.Redis, Namespace: s.Namespace})
 	if err != nil {
 		return fmt.Errorf("waybilltest: %w", err)
 	}
@@ -147,64 +143,6 @@ func (s *Stack) listen(ctx context.Context, addr string) error {
 	return nil
 }
 
-func (s *Stack) startRedis(cfg Config) error {
-	s.redis = miniredis.NewMiniRedis()
-	expire := sync.OnceFunc(func() { s.redis.Server().SetPreHook(expiry(s.redis)) })
-	options := &redis.UniversalOptions{}
-	if cfg.NoSockets {
-		options.Addrs = []string{"127.0.0.1:6379"} // never dialled; a name would be looked up
-		options.Dialer = func(context.Context, string, string) (net.Conn, error) {
-			conn, err := s.redis.Dial() // the first makes the server
-			if err == nil {
-				expire()
-			}
-			return conn, err
-		}
-	} else {
-		addr := cfg.RedisAddr
-		if addr == "" {
-			addr = DefaultAddr
-		}
-		if err := s.redis.StartAddr(addr); err != nil {
-			return fmt.Errorf("waybilltest: Redis cannot listen on %s: %w", addr, err)
-		}
-		expire()
-		s.RedisAddr = s.redis.Addr()
-		options.Addrs = []string{s.RedisAddr}
-	}
-	s.Redis = redis.NewUniversalClient(options)
-	return nil
-}
-
-// expiry returns what has to run before every command so that keys expire as
-// time passes. miniredis can do it too (ClockTTL), and then goes through all its
-// keys with every command; this does so every 10 ms, or less often where there
-// are so many keys that it would take more than a twentieth of the time. A key
-// can expire that much too early.
-func expiry(m *miniredis.Miniredis) server.Hook {
-	const least, share = 10 * time.Millisecond, 20
-	var mu sync.Mutex
-	last, pause := time.Now(), least
-	return func(*server.Peer, string, ...string) bool {
-		// Who is busy is left alone: a command of a script comes here with
-		// the server locked.
-		if !mu.TryLock() {
-			return false
-		}
-		defer mu.Unlock()
-		now := time.Now()
-		elapsed := now.Sub(last)
-		if elapsed < pause || !m.TryLock() {
-			return false
-		}
-		m.Unlock()
-		last = now
-		m.FastForward(elapsed)
-		pause = max(least, share*time.Since(now))
-		return false
-	}
-}
-
 // Done is closed when the stack serves no more: after Close, or because its
 // listener failed. With NoSockets it is closed by Close alone.
 func (s *Stack) Done() <-chan struct{} { return s.done }
@@ -218,6 +156,9 @@ func (s *Stack) stop() error {
 	var errs []error
 	if s.Redis != nil {
 		errs = append(errs, s.Redis.Close())
+	}
+	if s.memory != nil {
+		s.memory.close()
 	}
 	if s.redis != nil {
 		s.redis.Close()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
+	"github.com/waybill-dev/waybill/queue/emulator"
+	"github.com/waybill-dev/waybill/waybilltest"
 )
 
 // TestMain makes the test binary a worker when it is called as one.
@@ -143,6 +145,19 @@ func TestKilled(t *testing.T) {
 				t.Errorf("%d sagas were undone in reverse, want %d", r.InReverse, r.After.Compensated)
 			}
 		})
+	}
+}
+
+// TestElsewhere runs on queues and a Redis of another program, as of waybill dev.
+func TestElsewhere(t *testing.T) {
+	stack := waybilltest.Start(t, waybilltest.Emulator(emulator.Config{NoCooldowns: true}))
+	r, _ := demonstrate(t, "--rides", "20", "--crash", "1", "--endpoint", stack.AWSURL, "--redis", stack.RedisAddr)
+	if r.Crashes != 1 {
+		t.Errorf("the worker was killed %d times, want once", r.Crashes)
+	}
+	keys, err := stack.Redis.Keys(t.Context(), "wildrydes*").Result()
+	if len(keys) > 0 || err != nil {
+		t.Errorf("it leaves the keys %q, %v", keys, err)
 	}
 }
 

@@ -28,10 +28,6 @@ type Address struct {
 
 	// Namespace begins the names of the keys in Redis.
 	Namespace string `json:"namespace"`
-
-	// Embedded says that the Redis is the one in the parent's process, which
-	// cannot say that it evicts nothing.
-	Embedded bool `json:"embedded"`
 }
 
 // partitions suit a handful of workers.
@@ -62,7 +58,7 @@ func Connect(ctx context.Context, a Address) (*Backend, error) {
 	}
 	if err == nil {
 		b.Store, err = redisstore.Open(ctx, redisstore.Config{
-			Client: b.Redis, Namespace: a.Namespace, Partitions: partitions, AcceptUnknownEviction: a.Embedded,
+			Client: b.Redis, Namespace: a.Namespace, Partitions: partitions,
 		})
 	}
 	if err != nil {

@@ -156,10 +156,10 @@ func (d *demo) close() error {
 	if d.stage == nil {
 		return errors.Join(errs...)
 	}
-	if a := d.stage.assignment.Backend; d.stage.backend != nil && !a.Embedded {
+	if d.stage.backend != nil && d.cfg.Redis != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		errs = append(errs, d.stage.backend.Forget(ctx, a.Namespace))
+		errs = append(errs, d.stage.backend.Forget(ctx, d.stage.assignment.Backend.Namespace))
 	}
 	return errors.Join(append(errs, d.stage.close())...)
 }

@@ -94,7 +94,7 @@ func (s *stage) address(ctx context.Context, cfg Config) (backend.Address, error
 		a.Endpoint = "http://" + tap(strings.TrimPrefix(stack.AWSURL, "http://"))
 	}
 	if cfg.Redis == "" {
-		a.Redis, a.Embedded = tap(stack.RedisAddr), true
+		a.Redis = tap(stack.RedisAddr)
 	}
 	return a, nil
 }
