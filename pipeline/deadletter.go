@@ -21,10 +21,6 @@ const (
 	maxRecord  = 64 << 10
 	maxMessage = 4 << 10
 	maxStack   = 16 << 10
-
-	// fitRounds bounds the search for the longest record that fits: where
-	// metadata has to be packed, the record costs more than its size.
-	fitRounds = 4
 )
 
 // failure returns the record of a failure.
@@ -67,17 +63,21 @@ func (f *filter) bury(ctx context.Context, msg *message.Message, failure queue.F
 }
 
 // letters yields the dead letter with a record that fits by all that is known,
-// with the shortest record, and with none.
+// then, for a queue whose limit is lower than that, with shorter ones, and with
+// none.
 func (f *filter) letters(ctx context.Context, msg *message.Message, failure queue.Failure) func(func(*message.Message) bool) {
 	return func(yield func(*message.Message) bool) {
-		shortest := queue.Failure{
-			Reason: failure.Reason, Filter: failure.Filter, Source: failure.Source, Cut: true,
-		}
-		for _, record := range []queue.Failure{failure, shortest} {
-			letter, ok := f.letter(msg, record)
+		size := 0
+		for _, limit := range []int{maxRecord, 1 << 10, 256} {
+			letter, ok := f.letter(msg, failure, limit)
 			if !ok {
-				continue
+				break
 			}
+			n := len(letter.Metadata[queue.KeyFailure])
+			if n == size {
+				continue // refused already
+			}
+			size = n
 			letter.SetContext(ctx)
 			if !yield(letter) {
 				return
@@ -89,37 +89,18 @@ func (f *filter) letters(ctx context.Context, msg *message.Message, failure queu
 	}
 }
 
-// letter returns the message with the record, shortened as it must be, and
-// whether that is possible.
-func (f *filter) letter(msg *message.Message, failure queue.Failure) (*message.Message, bool) {
+// letter returns the message with the record, shortened to the limit and to
+// what the dead-letter queue leaves, and whether that is possible.
+func (f *filter) letter(msg *message.Message, failure queue.Failure, limit int) (*message.Message, bool) {
 	letter := bare(msg)
-	limit, measure := f.limit()
-	room := maxRecord
-	if measure != nil {
-		n, err := measure(letter)
-		if err != nil {
-			return nil, false
-		}
-		room = min(room, limit-n)
+	short, ok := failure.Fit(limit)
+	if !ok {
+		return nil, false
 	}
-	for range fitRounds {
-		short, ok := failure.Fit(room)
-		if !ok || short.Encode(letter) != nil {
-			return nil, false
-		}
-		if measure == nil {
-			return letter, true
-		}
-		n, err := measure(letter)
-		if err != nil {
-			return nil, false
-		}
-		if n <= limit {
-			return letter, true
-		}
-		room -= n - limit
+	if to, ok := f.letterQueue(); ok {
+		return letter, short.Attach(letter, to) == nil
 	}
-	return nil, false
+	return letter, short.Encode(letter) == nil
 }
 
 // bare returns the message without a record.
@@ -130,17 +111,16 @@ func bare(msg *message.Message) *message.Message {
 	return letter
 }
 
-// limit returns the size limit of dead letters, and what measures them, if the
-// dead-letter queue is one of SQS. The limit is not above that of the queue the
-// message was in: it is often lowered for both.
-func (f *filter) limit() (int, func(*message.Message) (int, error)) {
+// letterQueue returns the endpoint of the dead-letter queue, if it is one of
+// SQS. Its size limit is not above that of the queue the message was in: it is
+// often lowered for both.
+func (f *filter) letterQueue() (queue.Endpoint, bool) {
 	e, err := f.config.Endpoints.Resolve(f.deadLetter)
 	if err != nil || !e.IsQueue() {
-		return 0, nil
+		return queue.Endpoint{}, false
 	}
-	limit := e.MaxMessageSize
 	if from, err := f.config.Endpoints.Resolve(f.route.From); err == nil && from.IsQueue() {
-		limit = min(limit, from.MaxMessageSize)
+		e.MaxMessageSize = min(e.MaxMessageSize, from.MaxMessageSize)
 	}
-	return limit, e.Size
+	return e, true
 }

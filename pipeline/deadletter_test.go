@@ -100,8 +100,23 @@ func TestDeadLettersFit(t *testing.T) {
 				t.Errorf("got %v %s", ok, asJSON(t, f))
 			}
 		}},
-		{"nearer", 200, func(t *testing.T, f queue.Failure, ok bool) {
-			if !ok || !f.Cut || f.Reason != queue.ReasonPermanent || f.Source != "sqs://in" {
+		{"nearer", 300, func(t *testing.T, f queue.Failure, ok bool) {
+			if !ok || !f.Cut || f.Reason != queue.ReasonPermanent || f.Source != "sqs://in" || f.Attempts != 1 || f.FirstFailure.IsZero() || f.LastFailure.IsZero() || !strings.HasPrefix(f.Message, "outer: a long") {
+				t.Errorf("got %v %s", ok, asJSON(t, f))
+			}
+		}},
+		{"nearer still", 200, func(t *testing.T, f queue.Failure, ok bool) {
+			if !ok || !f.Cut || f.Reason != queue.ReasonPermanent || f.Source != "sqs://in" || f.Attempts != 1 || !strings.HasPrefix(f.Message, "outer: a long") {
+				t.Errorf("got %v %s", ok, asJSON(t, f))
+			}
+		}},
+		{"very near", 160, func(t *testing.T, f queue.Failure, ok bool) {
+			if !ok || f.Reason != queue.ReasonPermanent || f.Source != "sqs://in" || f.Filter != "charge" || !strings.HasPrefix(f.Message, "outer") {
+				t.Errorf("got %v %s", ok, asJSON(t, f))
+			}
+		}},
+		{"all but there", 65, func(t *testing.T, f queue.Failure, ok bool) {
+			if !ok || f.Reason != queue.ReasonPermanent {
 				t.Errorf("got %v %s", ok, asJSON(t, f))
 			}
 		}},
@@ -136,6 +151,24 @@ func TestDeadLettersFit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message at the limit that was sent without an id has no room for one: the
+// queue itself moves it, as it is.
+func TestDeadLetterWithoutRoomForItsID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStack(t, endpoint("in"), endpoint("out"))
+		p := s.process().pipeline()
+		charge := newScript(always(pipeline.Permanent(errDeclined)))
+		p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"))
+		s.start(p)
+		body := fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", queue.DefaultMaxQueueMessage-len(`{"id":""}`)))
+		id := s.send("in", body)
+		settle(5 * time.Minute)
+		if dead := s.one("in-dlq"); dead.body != body || dead.id != id || len(dead.attributes) != 0 {
+			t.Errorf("the message was changed: it has the id %s, was %s, and %v", dead.id, id, dead.attributes)
+		}
+	})
 }
 
 // Metadata that the record displaces from the attributes of the message costs
@@ -201,7 +234,7 @@ func TestDeadLetterFitsAQueueWithALowerLimit(t *testing.T) {
 		s.start(p)
 		s.send("in", fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", 1500)))
 		settle(time.Second)
-		if got := s.one("in-dlq").failure(t); !got.Cut || got.Reason != queue.ReasonPermanent {
+		if got := s.one("in-dlq").failure(t); !got.Cut || got.Reason != queue.ReasonPermanent || !strings.HasPrefix(got.Message, "a long") {
 			t.Errorf("got %s", asJSON(t, got))
 		}
 	})

@@ -51,7 +51,11 @@
 //     message to the endpoint's dead-letter queue, with a queue.Failure: the
 //     reason, the error and what it wraps, the filter, how often it ran and was
 //     received, when it failed first and last, and where it came from. The
-//     record is shortened to what the size limit of the queue leaves.
+//     record is shortened to what the size limit of the queue leaves, as
+//     queue.Failure.Fit says: in the end to the reason alone. A message within
+//     about 60 bytes of the limit has no record. One that leaves no room for
+//     its id either, which a message of another writer is given with the
+//     record, is moved by the queue itself.
 //
 // An error that is [Permanent], and a message that cannot be decoded, skip the
 // retries. [RetryAfter] skips those in place, and so does a message whose form

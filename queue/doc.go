@@ -92,11 +92,11 @@
 // The message in the queue is intact, and is what counts: the damaged one is
 // never delivered, but returned, at once at first and then with a backoff.
 //
-// A received message that does not keep to this form is undecodable. It goes back to the queue,
-// and so to the dead-letter queue by the queue's redrive policy, unless
-// SubscriberConfig.DeliverUndecodable has it delivered as it arrived. One whose
-// form only a later release knows is [ErrNewer] as well: another receiver may
-// be able to read it.
+// A received message that does not keep to this form is undecodable. It goes
+// back to the queue, and so to the dead-letter queue by the queue's redrive
+// policy, unless SubscriberConfig.DeliverUndecodable has it delivered as it
+// arrived. One whose form only a later release knows is [ErrNewer] as well:
+// another receiver may be able to read it.
 //
 // # Failures
 //

@@ -53,7 +53,7 @@ type Failure struct {
 	// "type: message". See [ErrorChain].
 	Chain []string `json:"chain,omitempty"`
 
-	// Cut says that Message, Chain or Stack were shortened to fit.
+	// Cut says that the record was shortened to fit; see [Failure.Fit].
 	Cut bool `json:"cut,omitempty"`
 
 	// Filter is the name of the filter or handler that failed.
@@ -194,37 +194,81 @@ func (f Failure) Size() int {
 // Fit returns the record shortened so that its [Failure.Size] is at most
 // limit, and whether that is possible. It gives up the stack first, then the
 // chain from its middle, so that the outermost error and the root cause stay
-// longest, then the message; the other fields are kept. Where even that is too
-// large, Fit returns the shortest record and false.
+// longest. Then it cuts the message, and where less than its beginning would be
+// left, gives up before it: SentAt and MessageID, Endpoint, the times of the
+// failures. What remains of the message goes before the counts, Filter and
+// Source. Where not even the reason alone fits, Fit returns false.
 func (f Failure) Fit(limit int) (Failure, bool) {
 	f.Chain = slices.Clone(f.Chain)
-	shorten := func(text *string) {
-		over := f.Size() - limit
-		if over <= 0 || *text == "" {
-			return
-		}
-		f.Cut = true
-		// JSON may write a character as several bytes, so one cut can fall
-		// short; each further one takes at least an eighth.
-		for over > 0 && *text != "" {
-			keep := len(*text) - max(over+len(ellipsis), len(*text)/8+1)
-			*text, _ = cutText(*text, max(keep, 0))
-			over = f.Size() - limit
-		}
-	}
-	shorten(&f.Stack)
+	f.shorten(&f.Stack, limit)
 	for len(f.Chain) > 2 && f.Size() > limit {
 		f.Cut = true
 		f.Chain = slices.Delete(f.Chain, len(f.Chain)/2, len(f.Chain)/2+1)
 	}
 	for i := range f.Chain {
-		shorten(&f.Chain[i])
+		f.shorten(&f.Chain[i], limit)
 	}
 	if f.Size() > limit && len(f.Chain) > 0 {
 		f.Chain, f.Cut = nil, true
 	}
-	shorten(&f.Message)
-	return f, f.Size() <= limit
+	whole := f.Message
+	for step := 0; ; step++ {
+		f.Message = whole
+		f.shorten(&f.Message, limit)
+		enough := len(f.Message) >= min(len(whole), leastMessage) || step >= stepsForMessage
+		if enough && f.Size() <= limit {
+			return f, true
+		}
+		if !f.giveUp(step) {
+			return f, false
+		}
+	}
+}
+
+const (
+	// leastMessage is how much of the message is worth more than what
+	// stepsForMessage steps of giveUp cost.
+	leastMessage    = 40
+	stepsForMessage = 3
+)
+
+// giveUp empties the fields of one step, and reports whether there is such a
+// step.
+func (f *Failure) giveUp(step int) bool {
+	switch step {
+	case 0:
+		f.SentAt, f.MessageID = time.Time{}, ""
+	case 1:
+		f.Endpoint = ""
+	case 2:
+		f.FirstFailure, f.LastFailure = time.Time{}, time.Time{}
+	case 3:
+		f.Attempts, f.ReceiveCount = 0, 0
+	case 4:
+		f.Filter = ""
+	case 5:
+		f.Source = ""
+	default:
+		return false
+	}
+	f.Cut = true
+	return true
+}
+
+// shorten cuts one text of the record so that the record fits, or as far as
+// there is something to cut.
+func (f *Failure) shorten(text *string, limit int) {
+	over := f.Size() - limit
+	if over <= 0 || *text == "" {
+		return
+	}
+	f.Cut = true
+	// JSON may write a character as several bytes, so one cut can fall
+	// short; each further one takes at least an eighth.
+	for over = f.Size() - limit; over > 0 && *text != ""; over = f.Size() - limit {
+		keep := len(*text) - max(over+len(ellipsis), len(*text)/8+1)
+		*text, _ = cutText(*text, max(keep, 0))
+	}
 }
 
 const ellipsis = "..."
@@ -250,10 +294,11 @@ func cutText(text string, limit int) (string, bool) {
 // returns an error that matches [ErrTooLarge] if not even the shortest record
 // fits; the message is then as it was.
 func (f Failure) Attach(msg *message.Message, to Endpoint) error {
-	limit := to.WithDefaults().MaxMessageSize
+	to = to.WithDefaults()
+	limit := to.MaxMessageSize
 	plain := msg.Copy()
 	delete(plain.Metadata, KeyFailure)
-	room, err := roomFor(plain, limit)
+	room, err := roomFor(plain, to)
 	if err != nil {
 		return err
 	}
@@ -267,7 +312,7 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 		if err := short.Encode(plain); err != nil {
 			return err
 		}
-		left, err := roomFor(plain, limit)
+		left, err := roomFor(plain, to)
 		if err != nil {
 			return err
 		}
@@ -279,11 +324,11 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 	}
 }
 
-// roomFor returns how many bytes the message leaves of the limit.
-func roomFor(msg *message.Message, limit int) (int, error) {
-	w, err := encode(msg, []string{KeyFailure})
+// roomFor returns how many bytes the message leaves of the endpoint's limit.
+func roomFor(msg *message.Message, to Endpoint) (int, error) {
+	n, err := to.Size(msg)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)
 	}
-	return limit - w.size(), nil
+	return to.MaxMessageSize - n, nil
 }

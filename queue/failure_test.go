@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,19 +107,34 @@ func TestFailureFit(t *testing.T) {
 		if len(f.Chain) != before || f.Cut {
 			t.Fatal("Fit changed the original")
 		}
-		shortest := f
-		shortest.Message, shortest.Stack, shortest.Chain, shortest.Cut = "", "", nil, true
+		shortest := Failure{Reason: f.Reason, Cut: true}
 		switch {
 		case ok != (got.Size() <= limit):
 			t.Fatalf("%d bytes with a limit of %d, and Fit says %t", got.Size(), limit, ok)
-		case !ok && f.Size() > limit && shortest.Size() <= limit:
+		case !ok && shortest.Size() <= limit:
 			t.Fatalf("did not fit %d bytes, though %d are possible", limit, shortest.Size())
 		case f.Size() <= limit && !reflect.DeepEqual(got, f):
 			t.Fatalf("cut although it fits")
 		case !got.Cut && !reflect.DeepEqual(got, f):
 			t.Fatalf("cut, and does not say so")
 		}
-		if got.Reason != f.Reason || got.Source != f.Source || got.MessageID != f.MessageID {
+		if !ok {
+			return
+		}
+		// What is given up goes in this order, and not before it must.
+		kept := []bool{
+			f.Stack != "" && got.Stack == f.Stack, len(f.Chain) > 0 && len(got.Chain) > 0,
+			got.MessageID == f.MessageID && got.SentAt.Equal(f.SentAt), got.Endpoint == f.Endpoint,
+			got.FirstFailure.Equal(f.FirstFailure) && got.LastFailure.Equal(f.LastFailure),
+			got.Attempts == f.Attempts && got.ReceiveCount == f.ReceiveCount, got.Filter == f.Filter, got.Source == f.Source,
+		}
+		for i := range kept[:len(kept)-1] {
+			if kept[i] && slices.Contains(kept[max(i+1, 2):], false) {
+				t.Fatalf("gave up %d before %d: %+v", i+1, i, got)
+			}
+		}
+		known := Failure{Reason: f.Reason, Source: f.Source, Cut: true}
+		if known.Size() <= limit && got.Source != f.Source || got.Reason != f.Reason {
 			t.Fatalf("lost what must be kept: %+v", got)
 		}
 	})
@@ -131,6 +147,33 @@ func TestFailureFitOrder(t *testing.T) {
 	got, ok := f.Fit(2200)
 	if !ok || got.Stack != "" || len(got.Chain) != 3 || got.Chain[0] != "outermost" || got.Chain[2] != "root cause" || got.Message != f.Message {
 		t.Errorf("to 2200 bytes: %t, %+v", ok, got)
+	}
+	for limit, want := range map[int]string{
+		290: "message, times, counts, filter, source",
+		240: "message, counts, filter, source",
+		170: "message, counts, filter, source",
+		130: "message, filter, source",
+		110: "filter, source",
+		95:  "source",
+		70:  "",
+	} {
+		got, ok := f.Fit(limit)
+		var left []string
+		for _, field := range []struct {
+			name  string
+			there bool
+		}{
+			{"message", got.Message != ""}, {"id", got.MessageID != "" || !got.SentAt.IsZero()}, {"endpoint", got.Endpoint != ""},
+			{"times", !got.FirstFailure.IsZero() || !got.LastFailure.IsZero()}, {"counts", got.Attempts > 0 || got.ReceiveCount > 0},
+			{"filter", got.Filter != ""}, {"source", got.Source != ""},
+		} {
+			if field.there {
+				left = append(left, field.name)
+			}
+		}
+		if text := strings.Join(left, ", "); !ok || text != want || got.Reason != f.Reason {
+			t.Errorf("to %d bytes: %t, %s, want %s", limit, ok, text, want)
+		}
 	}
 	got, ok = f.Fit(700)
 	if !ok || len(got.Chain) != 2 || got.Chain[1] != "root cause" || got.Message != f.Message {
@@ -173,7 +216,7 @@ func TestAttach(t *testing.T) {
 
 // TestAttachFull holds the case of a message that has no room left.
 func TestAttachFull(t *testing.T) {
-	msg := message.NewMessage("u", []byte(strings.Repeat("x", DefaultMaxQueueMessage-100)))
+	msg := message.NewMessage("u", []byte(strings.Repeat("x", DefaultMaxQueueMessage-80)))
 	err := sampleFailure().Attach(msg, Endpoint{Name: "dlq", URL: "sqs://dlq"})
 	if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), `that endpoint "dlq" allows`) {
 		t.Errorf("got %v", err)
