@@ -94,6 +94,7 @@ func (s *subscription) follow(h *held) bool {
 	defer func() { <-s.slots }()
 	select {
 	case <-h.message.Acked():
+		h.acked.Store(true)
 		h.end(nil)
 		s.deletes.add(h)
 		return true

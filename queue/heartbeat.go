@@ -13,7 +13,8 @@ import (
 
 // A heartbeat keeps the messages that a subscription holds invisible to other
 // receivers. It extends each when half of its visibility has passed, and looks
-// every quarter, so that two attempts fit before the visibility ends.
+// every quarter, so that two attempts fit before the visibility ends. Where they
+// fail, it gives the message up a little before that.
 type heartbeat struct {
 	visibility time.Duration
 
@@ -42,12 +43,44 @@ func newHeartbeat(visibility, maxHold time.Duration, extend func(context.Context
 	return &heartbeat{visibility: visibility, maxHold: maxHold, extend: extend, lost: lost, held: map[*held]struct{}{}}
 }
 
-// add has the heartbeat keep a message that was received just now.
-func (b *heartbeat) add(h *held, now time.Time) {
+// margin is how much earlier than by the local clock the visibility may have
+// ended: the service began to count before its answer was here.
+func (b *heartbeat) margin() time.Duration { return min(b.visibility/10, time.Second) }
+
+// add has the heartbeat keep a message that was handed out at a time.
+func (b *heartbeat) add(h *held, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	h.deadline = now.Add(b.visibility)
 	b.held[h] = struct{}{}
+	h.deadline = at.Add(b.visibility - b.margin())
+	h.expiry = time.AfterFunc(time.Until(h.deadline), func() { b.expire(h) })
+}
+
+// hiddenFrom notes that the visibility of a message began again. b.mu is held.
+func (b *heartbeat) hiddenFrom(h *held, at time.Time) {
+	if _, ok := b.held[h]; !ok {
+		return
+	}
+	h.deadline = at.Add(b.visibility - b.margin())
+	h.expiry.Reset(time.Until(h.deadline))
+}
+
+// expire gives a message up whose visibility has ended.
+func (b *heartbeat) expire(h *held) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch now := time.Now(); {
+	case h.deadline.After(now): // extended meanwhile
+	case b.old(h, now):
+		b.lose(h, fmt.Errorf("a message is held for at most %v", b.maxHold))
+	default:
+		b.lose(h, fmt.Errorf("it ended at %v", h.deadline.Format(time.TimeOnly)))
+	}
+}
+
+// old reports whether a message cannot be extended any more.
+func (b *heartbeat) old(h *held, now time.Time) bool {
+	return now.Sub(h.delivery.ReceivedAt) > b.maxHold-b.visibility
 }
 
 // remove has the heartbeat keep a message no longer. When it returns, no
@@ -55,6 +88,7 @@ func (b *heartbeat) add(h *held, now time.Time) {
 func (b *heartbeat) remove(h *held) {
 	b.mu.Lock()
 	delete(b.held, h)
+	h.expiry.Stop()
 	extending := h.extending
 	b.mu.Unlock()
 	if extending != nil {
@@ -76,7 +110,7 @@ func (b *heartbeat) run(ctx context.Context) {
 	}
 }
 
-// beat extends what is due and ends what is lost.
+// beat extends what is due.
 func (b *heartbeat) beat(ctx context.Context) {
 	now := time.Now()
 	due := b.due(now)
@@ -96,20 +130,13 @@ func (b *heartbeat) beat(ctx context.Context) {
 	_ = requests.Wait() // the functions return no error
 }
 
-// due returns the messages to extend. Those whose visibility has ended are
-// given up.
+// due returns the messages to extend.
 func (b *heartbeat) due(now time.Time) []*held {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var due []*held
 	for h := range b.held {
-		old := now.Sub(h.delivery.ReceivedAt) > b.maxHold-b.visibility
-		switch left := h.deadline.Sub(now); {
-		case left <= 0 && old:
-			b.lose(h, fmt.Errorf("a message is held for at most %v", b.maxHold))
-		case left <= 0:
-			b.lose(h, fmt.Errorf("it ended at %v", h.deadline.Format(time.TimeOnly)))
-		case left <= b.visibility/2 && !old:
+		if left := h.deadline.Sub(now); left <= b.visibility/2 && !b.old(h, now) {
 			h.extending = make(chan struct{})
 			due = append(due, h)
 		}
@@ -126,7 +153,7 @@ func (b *heartbeat) extended(batch []*held, errs []error, sent time.Time) {
 		h.extending = nil
 		switch err := errs[i]; {
 		case err == nil:
-			h.deadline = sent.Add(b.visibility)
+			b.hiddenFrom(h, sent)
 		case errors.Is(err, ErrInvalid):
 			// The receipt is of no use any more.
 			b.lose(h, err)
@@ -134,14 +161,19 @@ func (b *heartbeat) extended(batch []*held, errs []error, sent time.Time) {
 	}
 }
 
-// lose ends the context of a message that may be with another receiver. b.mu
-// is held.
+// lose ends the context of a message that may be with another receiver. Of one
+// that is acked nobody is told: an extension finds it deleted when it overtakes
+// the answer of the delete, and a delete that fails is reported as such. b.mu is
+// held.
 func (b *heartbeat) lose(h *held, reason error) {
 	if _, ok := b.held[h]; !ok {
 		return // settled meanwhile
 	}
 	delete(b.held, h)
+	h.expiry.Stop()
 	h.lost.Store(true)
 	h.end(fmt.Errorf("%w: %w", ErrVisibilityLost, reason))
-	b.lost(h, reason)
+	if !h.acked.Load() {
+		b.lost(h, reason)
+	}
 }

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -63,14 +68,14 @@ func TestHeartbeat(t *testing.T) {
 // another.
 func TestVisibilityLost(t *testing.T) {
 	tests := []struct {
-		name  string
-		fault emulator.Fault
-		after time.Duration
+		name        string
+		fault       emulator.Fault
+		after, late time.Duration
 	}{
-		{"service unavailable", emulator.Fault{Err: &emulator.Error{Code: "ServiceUnavailable", Message: "no", Status: 503}}, 30 * time.Second},
+		{"service unavailable", emulator.Fault{Err: &emulator.Error{Code: "ServiceUnavailable", Message: "no", Status: 503}}, 28 * time.Second, 29 * time.Second},
 		{"entry refused", emulator.Fault{FailEntry: func(emulator.Entry) *emulator.Error {
 			return &emulator.Error{Code: "ReceiptHandleIsInvalid", Message: "no", Status: 400}
-		}}, 15 * time.Second},
+		}}, 14 * time.Second, 23 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,8 +97,9 @@ func TestVisibilityLost(t *testing.T) {
 				if cause := context.Cause(msg.Context()); !errors.Is(cause, queue.ErrVisibilityLost) {
 					t.Errorf("cause %v, want ErrVisibilityLost", cause)
 				}
-				if d := time.Since(began); d < tt.after || d > tt.after+8*time.Second {
-					t.Errorf("lost after %v, want about %v", d, tt.after)
+				// Before its visibility of 30 s has ended.
+				if d := time.Since(began); d < tt.after || d > tt.late {
+					t.Errorf("lost after %v, want %v to %v", d, tt.after, tt.late)
 				}
 				again := next(t, ch)
 				s.emulator.SetFault(nil)
@@ -168,6 +174,88 @@ func TestNackAfterExtension(t *testing.T) {
 		(<-ch).Ack()
 		if d := time.Since(began); d > 7*time.Second {
 			t.Errorf("redelivered after %v, want 4 s after the extension has arrived", d)
+		}
+	})
+}
+
+// A slowReader takes its time for the body of the answers to an operation.
+type slowReader struct {
+	next      aws.HTTPClient
+	operation string
+	delay     time.Duration
+}
+
+func (r slowReader) Do(req *http.Request) (*http.Response, error) {
+	resp, err := r.next.Do(req)
+	if err == nil && strings.HasSuffix(req.Header.Get("X-Amz-Target"), "."+r.operation) {
+		if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.GotFirstResponseByte != nil {
+			trace.GotFirstResponseByte() // as the transport of net/http does
+		}
+		resp.Body = &slowBody{resp.Body, r.delay}
+	}
+	return resp, err
+}
+
+type slowBody struct {
+	io.ReadCloser
+	delay time.Duration
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	time.Sleep(b.delay)
+	b.delay = 0
+	return b.ReadCloser.Read(p)
+}
+
+// TestVisibilityCountsFromTheFirstByte holds that the time which reading an
+// answer takes is not counted as visibility that is left.
+func TestVisibilityCountsFromTheFirstByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		s.send(t, s.createQueue(t, "q"), "x")
+		s.aws.HTTPClient = slowReader{s.aws.HTTPClient, "ReceiveMessage", 10 * time.Second}
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			if r.Operation != "ChangeMessageVisibilityBatch" {
+				return emulator.Fault{}
+			}
+			return emulator.Fault{Err: &emulator.Error{Code: "ServiceUnavailable", Message: "no", Status: 503}}
+		})
+		began := time.Now()
+		msg := next(t, subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws}), "sqs://q"))
+		if got := queue.FromContext(msg.Context()).ReceivedAt; !got.Equal(began) {
+			t.Errorf("received at %v, want %v", got, began)
+		}
+		<-msg.Context().Done()
+		if d := time.Since(began); d < 28*time.Second || d >= 30*time.Second {
+			t.Errorf("lost after %v, want shortly before the visibility of 30 s has ended", d)
+		}
+		msg.Nack()
+	})
+}
+
+// TestAckIsNoLoss holds that an extension which finds an acked message deleted,
+// because the answer of the delete is late, is not taken for a loss.
+func TestAckIsNoLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		s.send(t, url, "x")
+		s.aws.HTTPClient = slowReader{s.aws.HTTPClient, "DeleteMessageBatch", 20 * time.Second}
+		log := &recorder{}
+		stats := new(queue.Stats)
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Logger: log.logger(), Stats: stats}), "sqs://q")
+		msg := next(t, ch)
+		time.Sleep(10 * time.Second)
+		msg.Ack()
+		time.Sleep(time.Minute)
+		if n := s.emulator.Requests()["sqs.ChangeMessageVisibilityBatch"]; n == 0 {
+			t.Error("no extension met the delete")
+		}
+		if n := log.count("lost the visibility"); n != 0 {
+			t.Errorf("logged %d losses", n)
+		}
+		if f := stats.Figures(); f.Deleted != 1 {
+			t.Errorf("%+v", f)
 		}
 	})
 }

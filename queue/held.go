@@ -27,16 +27,20 @@ type held struct {
 	// lost says that the message may be with another receiver.
 	lost atomic.Bool
 
-	// Under the heartbeat's lock: when the visibility ends, and a channel
-	// that is closed when the extension under way is over.
+	// acked says that the message is handled, and to be deleted.
+	acked atomic.Bool
+
+	// Under the heartbeat's lock: when the visibility ends at the earliest,
+	// the timer of that, and a channel that is closed when the extension under
+	// way is over.
 	deadline  time.Time
+	expiry    *time.Timer
 	extending chan struct{}
 }
 
-// hold turns received messages into held ones, whose visibility the heartbeat
-// extends from now on.
-func (s *subscription) hold(messages []sqstypes.Message) []*held {
-	now := time.Now()
+// hold turns messages that were handed out at a time into held ones, whose
+// visibility the heartbeat extends from now on.
+func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 	all := make([]*held, len(messages))
 	for i, m := range messages {
 		h := &held{
@@ -49,7 +53,7 @@ func (s *subscription) hold(messages []sqstypes.Message) []*held {
 				MaxReceiveCount:  int(s.maxReceiveCount.Load()),
 				SentAt:           systemTime(m, sqstypes.MessageSystemAttributeNameSentTimestamp),
 				FirstReceivedAt:  systemTime(m, sqstypes.MessageSystemAttributeNameApproximateFirstReceiveTimestamp),
-				ReceivedAt:       now,
+				ReceivedAt:       at,
 				DeadLetterSource: m.Attributes[string(sqstypes.MessageSystemAttributeNameDeadLetterQueueSourceArn)],
 			},
 		}
@@ -59,7 +63,7 @@ func (s *subscription) hold(messages []sqstypes.Message) []*held {
 		h.message, h.damage = readMessage(m, h.delivery), damage(m)
 		h.ctx, h.end = context.WithCancelCause(NewContext(s.handlers, h.delivery))
 		h.message.SetContext(h.ctx)
-		s.beats.add(h, now)
+		s.beats.add(h, at)
 		all[i] = h
 	}
 	return all

@@ -71,26 +71,28 @@ func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (int
 	if err := s.held.Acquire(ctx, int64(size)); err != nil {
 		return 0, err
 	}
-	messages, err := s.receive(ctx, size, wait)
+	messages, at, err := s.receive(ctx, size, wait)
 	s.held.Release(int64(size - len(messages)))
-	s.deliver(s.hold(messages))
+	s.deliver(s.hold(messages, at))
 	return len(messages), err
 }
 
-// receive makes one receive call. When ctx ends, the call is cancelled only
+// receive makes one receive call, and returns when its messages were handed out,
+// as far as is known: SQS counts their visibility from then, and to read ten
+// large messages can take a good part of it. When ctx ends, the call is cancelled only
 // after ReceiveGrace, and not while its answer is being read: the messages in an
 // answer that nobody reads are lost to everyone until their visibility ends.
-func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) ([]sqstypes.Message, error) {
+func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) (messages []sqstypes.Message, at time.Time, err error) {
 	began := time.Now()
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+answerTimeout)
 	defer cancel()
-	var answered atomic.Bool
+	var answered atomic.Pointer[time.Time]
 	call = httptrace.WithClientTrace(call, &httptrace.ClientTrace{
-		GetConn:              func(string) { answered.Store(false) }, // of the next attempt
-		GotFirstResponseByte: func() { answered.Store(true) },
+		GetConn:              func(string) { answered.Store(nil) }, // of the next attempt
+		GotFirstResponseByte: func() { now := time.Now(); answered.Store(&now) },
 	})
 	stop := context.AfterFunc(ctx, func() {
-		if sleep(call, s.config.ReceiveGrace-time.Since(began)) && answered.Load() {
+		if sleep(call, s.config.ReceiveGrace-time.Since(began)) && answered.Load() != nil {
 			sleep(call, readTimeout)
 		}
 		cancel()
@@ -105,11 +107,15 @@ func (s *subscription) receive(ctx context.Context, size int, wait time.Duration
 		MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{sqstypes.MessageSystemAttributeNameAll},
 	}, s.opt)
 	if err != nil {
-		return nil, newError("ReceiveMessage", s.endpoint, err)
+		return nil, time.Time{}, newError("ReceiveMessage", s.endpoint, err)
 	}
-	messages := out.Messages[:min(len(out.Messages), size)] // by protocol, never more
+	at = time.Now()
+	if first := answered.Load(); first != nil {
+		at = *first
+	}
+	messages = out.Messages[:min(len(out.Messages), size)] // by protocol, never more
 	s.stats.received.Add(int64(len(messages)))
-	return messages, nil
+	return messages, at, nil
 }
 
 // A trouble is a run of failed receives of one poller.
