@@ -3,7 +3,9 @@ package pipeline_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +47,41 @@ func TestDrain(t *testing.T) {
 		}
 		if n := s.left("in"); n != 1 {
 			t.Errorf("in holds %d messages, want the one that came late", n)
+		}
+	})
+}
+
+// Deployments cost the messages that wait nothing: one that no filter has seen is
+// not received, and so not moved for it.
+func TestRestartsMoveNoHealthyMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := endpoint("in") // three receives
+		e.Concurrency = 10
+		s := newStack(t, e)
+		const messages = 60
+		for i := range messages {
+			s.send("in", fmt.Sprintf(`{"id":"f%d"}`, i))
+		}
+		var handled atomic.Int64
+		restart := func(after time.Duration) {
+			p := s.process().pipeline()
+			p.Handle("slow", pipeline.Sink(func(context.Context, fare) error {
+				time.Sleep(2 * time.Second)
+				handled.Add(1)
+				return nil
+			}), pipeline.From("in"))
+			stop := s.start(p)
+			time.Sleep(after)
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 {
+			restart(time.Second)
+		}
+		restart(time.Minute)
+		if dead, left := s.left("in-dlq"), s.left("in"); handled.Load() != messages || dead != 0 || left != 0 {
+			t.Errorf("handled %d messages without a failure; %d are dead letters, %d are left", handled.Load(), dead, left)
 		}
 	})
 }

@@ -4,21 +4,24 @@ import (
 	"time"
 )
 
-// deliver hands messages to the reader of out, in their order, and waits while
-// Concurrency messages are out. A FIFO group is a lane: its next message is
-// delivered when the one before is acked.
+// deliver hands messages to the reader of out, in their order. Each has a slot.
+// A FIFO group is a lane, which keeps one slot: its next message is delivered
+// when the one before is acked.
 func (s *subscription) deliver(messages []*held) {
 	for _, lane := range lanes(messages) {
 		first, rest := lane[0], lane[1:]
+		s.freeSlots(len(rest))
 		if !s.offer(first) {
+			s.freeSlots(1)
 			s.giveBack(rest)
 			continue
 		}
 		s.following.Go(func() {
-			acked := s.follow(first)
-			for acked && len(rest) > 0 && s.offer(rest[0]) {
-				acked = s.follow(rest[0])
+			defer s.freeSlots(1)
+			for acked := s.follow(first); acked && len(rest) > 0; {
+				next := rest[0]
 				rest = rest[1:]
+				acked = s.offer(next) && s.follow(next)
 			}
 			s.giveBack(rest)
 		})
@@ -53,7 +56,7 @@ func (s *subscription) offer(h *held) bool {
 		s.nack(h)
 		return false
 	}
-	if s.isDraining() || !s.takeSlot(h) {
+	if s.isDraining() {
 		s.giveBack([]*held{h})
 		return false
 	}
@@ -63,7 +66,6 @@ func (s *subscription) offer(h *held) bool {
 	case <-s.draining:
 	case <-h.ctx.Done():
 	}
-	<-s.slots
 	s.giveBack([]*held{h})
 	return false
 }
@@ -77,21 +79,9 @@ func (s *subscription) isDraining() bool {
 	}
 }
 
-// takeSlot waits for room among the messages that are out.
-func (s *subscription) takeSlot(h *held) bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.draining:
-	case <-h.ctx.Done():
-	}
-	return false
-}
-
 // follow waits for the ack or nack of a message that is out, and settles it. It
 // reports whether it was acked.
 func (s *subscription) follow(h *held) bool {
-	defer func() { <-s.slots }()
 	select {
 	case <-h.message.Acked():
 		h.acked.Store(true)
@@ -137,12 +127,38 @@ func (s *subscription) reread(h *held) {
 	s.changeVisibility(h, delay)
 }
 
-// giveBack returns messages that were not handled to the queue, at once.
+// giveBack returns messages that were not handled to the queue, at once. While
+// the subscription drains they wait for its last receives, which would only take
+// them again.
 func (s *subscription) giveBack(messages []*held) {
+	s.stats.undelivered.Add(int64(len(messages)))
 	for _, h := range messages {
 		h.end(ErrClosed)
+	}
+	s.mu.Lock()
+	wait := s.isDraining() && !s.polled
+	if wait {
+		s.late = append(s.late, messages...)
+	}
+	s.mu.Unlock()
+	if !wait {
+		s.returnAll(messages)
+	}
+}
+
+func (s *subscription) returnAll(messages []*held) {
+	for _, h := range messages {
 		s.changeVisibility(h, 0)
 	}
+}
+
+// giveBackLate returns what has waited for the last receives.
+func (s *subscription) giveBackLate() {
+	s.mu.Lock()
+	late := s.late
+	s.polled, s.late = true, nil
+	s.mu.Unlock()
+	s.returnAll(late)
 }
 
 // A visibilityChange settles a message that was not acked.

@@ -61,7 +61,8 @@
 // once: what is delivered twice has the same UUID.
 //
 // When the context of Subscribe ends, or on Close, the subscription drains: it
-// receives no more, gives back what it has not delivered, and waits up to
+// receives no more, gives back the little that it has received and not delivered
+// ([Endpoint.Concurrency] tells what that can be), and waits up to
 // SubscriberConfig.DrainTimeout for the messages that are out. Their contexts
 // stay alive meanwhile.
 //

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -160,7 +162,8 @@ func TestDrainUnderBacklog(t *testing.T) {
 		s := embedded(t)
 		url := s.createQueue(t, "q")
 		s.send(t, url, "x")
-		sub := newSubscriber(t, queue.SubscriberConfig{SQS: farReceiver{s.sqs, 200 * time.Millisecond}})
+		stats := new(queue.Stats)
+		sub := newSubscriber(t, queue.SubscriberConfig{SQS: farReceiver{s.sqs, 200 * time.Millisecond}, Stats: stats})
 		ch := subscribe(t, sub, "sqs://q")
 		time.Sleep(100 * time.Millisecond)
 		if got := s.depth(t, url); got != "0 visible, 1 in flight" {
@@ -176,8 +179,53 @@ func TestDrainUnderBacklog(t *testing.T) {
 		if got := s.depth(t, url); got != "1 visible, 0 in flight" {
 			t.Errorf("%s after Close, want the message back", got)
 		}
+		if f := stats.Figures(); f.Received != 1 || f.Returned != 1 || f.Undelivered != 1 {
+			t.Errorf("%+v, want one message that no handler has seen", f)
+		}
 		if d := time.Since(began); d > 500*time.Millisecond {
 			t.Errorf("Close took %v", d)
+		}
+	})
+}
+
+// An asFIFO is an SQS client that shows the queue q as q.fifo, with its messages
+// in one group.
+type asFIFO struct{ receiver }
+
+func (f asFIFO) GetQueueUrl(ctx context.Context, _ *sqs.GetQueueUrlInput, opts ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
+	return f.Client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("q")}, opts...)
+}
+
+// TestDrainOfGroups holds that the messages of a FIFO group which wait behind one
+// that is out go back to the queue, each once, and are counted.
+func TestDrainOfGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		s.send(t, url, "0", "1", "2", "3", "4")
+		client := asFIFO{receiver{s.sqs, func(m *sqstypes.Message) {
+			m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)] = "g"
+		}}}
+		stats := new(queue.Stats)
+		sub := newSubscriber(t, queue.SubscriberConfig{SQS: client, Stats: stats})
+		ch := subscribe(t, sub, "sqs://q.fifo")
+		next(t, ch).Ack()
+		second := next(t, ch)
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			if err := sub.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		second.Ack()
+		<-closed
+		if f := stats.Figures(); f.Received != 5 || f.Deleted != 2 || f.Returned != 3 || f.Undelivered != 3 {
+			t.Errorf("%+v, want three messages returned that no handler has seen", f)
+		}
+		if got := s.depth(t, url); got != "3 visible, 0 in flight" {
+			t.Error(got)
 		}
 	})
 }

@@ -96,8 +96,12 @@ type Endpoint struct {
 	// Concurrency caps the messages that handlers of one subscription hold at
 	// once. Defaults to 64.
 	//
-	// A subscription prefetches beyond it: it holds up to
-	// Concurrency + Pollers*min(10, Concurrency) messages of the queue.
+	// A subscription receives no more than it can hand out at once, because
+	// what it gives back when it ends has spent one of the receives after which
+	// a message goes to DeadLetter. What it does receive and not hand out, it
+	// gives back: what a receive brings that is under way when the
+	// subscription ends, and the messages of a FIFO group behind one that is
+	// out.
 	Concurrency int
 
 	// Pollers caps the receive calls that one subscription has open at once.

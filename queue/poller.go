@@ -12,6 +12,10 @@ import (
 )
 
 const (
+	// slotLinger is how long a free slot may wait for others to share the
+	// receive that fills them.
+	slotLinger = 50 * time.Millisecond
+
 	// helperWait is the long poll of the pollers that join under load. They
 	// leave again when a receive comes back short, so their wait is short.
 	helperWait = time.Second
@@ -47,8 +51,8 @@ func (s *subscription) poll(ctx context.Context, number int, full chan struct{})
 			}
 		}
 		for {
-			n, err := s.receiveOnce(ctx, wait)
-			if n == batchSize(s.endpoint) {
+			all, err := s.receiveOnce(ctx, wait)
+			if all {
 				select {
 				case full <- struct{}{}:
 				default:
@@ -57,24 +61,73 @@ func (s *subscription) poll(ctx context.Context, number int, full chan struct{})
 			if ctx.Err() != nil || !s.outlast(ctx, &t, err) {
 				return
 			}
-			if helper && n < batchSize(s.endpoint) {
+			if helper && !all {
 				break
 			}
 		}
 	}
 }
 
-// receiveOnce receives messages and delivers them. It returns how many there
-// were.
-func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (int, error) {
-	size := batchSize(s.endpoint)
+// receiveOnce receives messages and delivers them. It reports whether there were
+// as many as it asked for.
+func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (all bool, err error) {
+	size, err := s.takeSlots(ctx)
+	if err != nil {
+		return false, err
+	}
 	if err := s.held.Acquire(ctx, int64(size)); err != nil {
-		return 0, err
+		s.freeSlots(size)
+		return false, err
 	}
 	messages, at, err := s.receive(ctx, size, wait)
-	s.held.Release(int64(size - len(messages)))
+	unused := size - len(messages)
+	s.held.Release(int64(unused))
+	s.freeSlots(unused)
 	s.deliver(s.hold(messages, at))
-	return len(messages), err
+	return unused == 0, err
+}
+
+// takeSlots takes the slots of a receive, so that whatever it brings can be
+// handed out at once: a message that waits here for its turn would go back to
+// the queue when the process stops, one receive poorer. It waits for a slot, and
+// from then on for at most slotLinger until there are as many as a receive can
+// bring. Pollers take turns, so that they do not share out what is one batch.
+func (s *subscription) takeSlots(ctx context.Context) (n int, err error) {
+	select {
+	case s.taking <- struct{}{}:
+		defer func() { <-s.taking }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	var linger *time.Timer
+	var late <-chan time.Time
+	for n < batchSize(s.endpoint) {
+		select {
+		case s.slots <- struct{}{}:
+		case <-late:
+			return n, nil
+		case <-ctx.Done():
+			s.freeSlots(n)
+			return 0, ctx.Err()
+		}
+		if n++; linger == nil {
+			linger = time.NewTimer(slotLinger)
+			defer linger.Stop()
+			late = linger.C
+		}
+	}
+	if ctx.Err() != nil { // which select may pass over
+		s.freeSlots(n)
+		return 0, ctx.Err()
+	}
+	return n, nil
+}
+
+// freeSlots gives slots back.
+func (s *subscription) freeSlots(n int) {
+	for range n {
+		<-s.slots
+	}
 }
 
 // receive makes one receive call, and returns when its messages were handed out,

@@ -17,7 +17,7 @@ type Stats struct {
 	mu       sync.Mutex
 	requests map[string]int64
 
-	sent, received, deleted, extended, returned atomic.Int64
+	sent, received, deleted, extended, returned, undelivered atomic.Int64
 }
 
 // Figures are the counts of a [Stats] at one moment.
@@ -41,6 +41,10 @@ type Figures struct {
 	// Returned counts the messages given back: nacked, or not handled when
 	// the subscriber closed.
 	Returned int64
+
+	// Undelivered counts the messages that were received and that no handler
+	// has seen; see [Endpoint.Concurrency]. Each has spent a receive.
+	Undelivered int64
 }
 
 // Total returns the number of all requests.
@@ -66,6 +70,8 @@ func (s *Stats) Figures() Figures {
 		Deleted:  s.deleted.Load(),
 		Extended: s.extended.Load(),
 		Returned: s.returned.Load(),
+
+		Undelivered: s.undelivered.Load(),
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 //	beat     the heartbeat
 //
 // and the workers of the two batchers. A message's stations are received, with
-// the poller; delivered, with the reader of out; settled, with a batcher.
+// the poller, under a slot that it got before; delivered, with the reader of out; settled, with a batcher.
 type subscription struct {
 	config   SubscriberConfig
 	endpoint Endpoint
@@ -53,9 +53,18 @@ type subscription struct {
 	settling    context.Context
 	endSettling context.CancelFunc
 
-	slots     chan struct{} // one for each message that is out
+	// slots has one for each message that is out, is on its way there, or may
+	// be in the answer to a receive. taking is with the poller that takes some.
+	slots  chan struct{}
+	taking chan struct{}
+
 	held      *semaphore.Weighted
 	following sync.WaitGroup
+
+	// mu guards what is to be given back when the last receive is over.
+	mu     sync.Mutex
+	polled bool
+	late   []*held
 
 	beats   *heartbeat
 	deletes *batcher[*held]
@@ -63,8 +72,9 @@ type subscription struct {
 }
 
 const (
-	// pendingDeletes is how many messages may wait for their deletion, beyond
-	// those that wait for a handler or are with one, before receiving pauses.
+	// pendingDeletes is how many messages may wait for their deletion, or
+	// behind others of their FIFO group, beyond those that are out, before
+	// receiving pauses.
 	pendingDeletes = 1000
 
 	// settleRequests caps the requests of each batcher under way at once.
@@ -94,7 +104,8 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		draining:  make(chan struct{}),
 		abandoned: make(chan struct{}),
 		slots:     make(chan struct{}, e.Concurrency),
-		held:      semaphore.NewWeighted(int64(e.Concurrency + e.Pollers*batchSize(e) + pendingDeletes)),
+		taking:    make(chan struct{}, 1),
+		held:      semaphore.NewWeighted(int64(e.Concurrency + pendingDeletes)),
 	}
 	s.beats = newHeartbeat(e.Visibility, config.MaxHold, s.extend, s.lost)
 	s.deletes = &batcher[*held]{linger: config.DeleteLinger, workers: settleRequests, flush: s.flushDeletes}
@@ -135,6 +146,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	defer giveUp.Stop()
 	stopPolling()
 	polls.Wait()
+	s.giveBackLate()
 	s.awaitHandlers()
 	s.changes.close()
 	s.deletes.close()
