@@ -1,5 +1,6 @@
 -- claim: take an idempotency key, unless its work was done or somebody has it.
--- The key's time to live is a courtesy to memory: stored times decide.
+-- Stored times decide. The key's time to live is a courtesy to memory, and a
+-- minute longer: a server that is early with it takes no claim from anybody.
 -- include now
 -- KEYS  1 record (hash)
 -- ARGV  1 token  2 lease in ms
@@ -18,5 +19,5 @@ if r[2] and tonumber(r[2]) > at then
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 't', ARGV[1], 'u', string.format('%.0f', at + tonumber(ARGV[2])))
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(ARGV[2]) + 60000))
 return {'CLAIMED'}

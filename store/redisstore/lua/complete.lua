@@ -1,4 +1,5 @@
 -- complete: store the result of the work done under an idempotency key.
+-- The stored time decides; the key's time to live is an hour longer.
 -- include now
 -- KEYS  1 record (hash)
 -- ARGV  1 token  2 result  3 retention in ms
@@ -17,5 +18,5 @@ if r[2] and tonumber(r[2]) > at then
 end
 redis.call('HSET', KEYS[1], 't', ARGV[1], 'r', ARGV[2],
   'u', string.format('%.0f', at + tonumber(ARGV[3])))
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', tonumber(ARGV[3]) + 3600000))
 return {'OK'}
