@@ -27,8 +27,10 @@ import (
 // again: effects that must not happen twice need [Call.Key] where they happen.
 // A filter that fails leaves no record, so that its message can be redriven.
 //
-// Each record keeps the outputs of a message for as long as once says: 14 days
-// by default, the longest that any queue keeps a message.
+// Each record keeps the outputs of a message for as long as once says: 15 days
+// by default, a day more than the longest that any queue keeps a message. A
+// message that is redriven later than that is handled again; see
+// [store.DefaultIdempotencyRetention].
 func Idempotent(once store.Once) Middleware {
 	return func(h message.HandlerFunc) message.HandlerFunc {
 		return func(in *message.Message) ([]*message.Message, error) {

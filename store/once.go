@@ -33,8 +33,9 @@ type Once struct {
 	// the claim of a process that died has run out.
 	Wait time.Duration
 
-	// Retention is how long results are kept. Defaults to
-	// [DefaultIdempotencyRetention].
+	// Retention is how long results are kept: a repeat that comes later is
+	// handled again. Defaults to [DefaultIdempotencyRetention], 15 days, which
+	// tells when that is too short.
 	Retention time.Duration
 }
 

@@ -138,6 +138,22 @@ func TestOnceRunsOneAtATime(t *testing.T) {
 	})
 }
 
+// The queue delivers on the 14th day still, and what its receiver does then takes
+// time.
+func TestRetentionOutlivesAnyQueue(t *testing.T) {
+	const longest = 14 * 24 * time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		o := store.Once{Records: memstore.New(memstore.Config{})}
+		if _, _, err := o.Do(t.Context(), "k", value("first")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(longest + 12*time.Hour) // the longest that SQS hides a message
+		if _, repeated, err := o.Do(t.Context(), "k", mustNotRun(t)); !repeated || err != nil {
+			t.Errorf("the record is gone: repeated %t, %v", repeated, err)
+		}
+	})
+}
+
 // A receiver that works longer than the lease keeps its claim; others give up
 // when they have waited long enough, and say so.
 func TestOnceRenewsItsClaim(t *testing.T) {

@@ -40,6 +40,15 @@ type Idempotency interface {
 	Forget(ctx context.Context, key, token string) error
 }
 
-// DefaultIdempotencyRetention outlives the longest retention of any SQS queue,
-// 14 days.
-const DefaultIdempotencyRetention = 14 * 24 * time.Hour
+// DefaultIdempotencyRetention is a day more than the longest retention of any
+// SQS queue, 14 days: a message that its queue delivers again on its last day,
+// and that a receiver then works on or waits for, finds its record still.
+//
+// It counts from the completion, and bounds duplicates of one sending alone. A
+// redrive sends a message anew, under the same id, and the queue keeps that for
+// another 14 days; so does a publisher that tries again after an outage. Such a
+// duplicate may come later than this after the first delivery, and is then
+// handled again. Where dead letters are redriven late, set Once.Retention to
+// the retention of the queue, of its dead-letter queue and of the queue again:
+// 43 days at most. What records cost in Redis tells package redisstore.
+const DefaultIdempotencyRetention = 15 * 24 * time.Hour

@@ -47,6 +47,27 @@
 // since commit xc, b when it was started, mn mails posted, mt mails absorbed,
 // o outbox, z set once it has ended, and one field a frame: f: is the root's.
 //
+// The fields of an idempotency record are t the token of its claim, u until when
+// it stands and, once it is completed, r the result. Its key lives a minute
+// longer than a claim and an hour longer than a result, because u decides.
+//
 // The scripts are the .lua files beside this one, each under a header that
 // tells its keys, arguments and answers. They check before they write.
+//
+// # What idempotency records cost
+//
+// A record stays for store.Once.Retention, 15 days by default. With a key of 36
+// bytes it takes this much of the memory of Redis 7.0, 60 to 90 bytes of it
+// outside of what MEMORY USAGE shows:
+//
+//	result        memory
+//	none          230 bytes
+//	64 bytes      300 bytes
+//	200 bytes     650 bytes    from 65 bytes on Redis stores it less densely
+//	1000 bytes    1450 bytes   and so on: 450 bytes and the result
+//
+// N messages a day are 15 N records: at 100,000 messages a day with results of
+// 64 bytes 450 MB, and with results of 1000 bytes 2.2 GB. Redis must have that
+// besides the executions, since it may not evict. A shorter retention costs less,
+// and a small result most of all: store what repeats need, not the whole reply.
 package redisstore

@@ -1,6 +1,8 @@
 package redisstore_test
 
 import (
+	"bytes"
+	"crypto/rand"
 	"errors"
 	"strconv"
 	"testing"
@@ -97,5 +99,35 @@ func TestKeysThatExpireEarly(t *testing.T) {
 	mini.SetTime(epoch.Add(retention))
 	if done, err := claim("other"); done || err != nil {
 		t.Errorf("a result stands after its retention: done %t, %v", done, err)
+	}
+}
+
+// TestRecordSize holds the table of memory in the package documentation to a
+// redis-server, as far as MEMORY USAGE shows it.
+func TestRecordSize(t *testing.T) {
+	for _, server := range servers(t) {
+		if server.name != "redis-server" {
+			continue // others count otherwise
+		}
+		tg := server.new(t)
+		tg.partitions = 1
+		st := tg.open(t)
+		const id = "charge/fc9ab3d4-8e52-4f2b-9d3c-50a1e7" // 36 bytes
+		key := tg.namespace + ":{p0}:k:" + id
+		for result, documented := range map[int]int64{0: 230, 64: 300, 200: 650, 1000: 1450} {
+			if err := tg.client.Del(t.Context(), key).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := st.Complete(t.Context(), id, rand.Text(), bytes.Repeat([]byte("r"), result), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			got, err := tg.client.MemoryUsage(t.Context(), key).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got > documented || got < documented/2 {
+				t.Errorf("a record of %d bytes takes %d, documented are %d with what is shown nowhere", result, got, documented)
+			}
+		}
 	}
 }
