@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -70,27 +71,28 @@ func (o Once) Do(ctx context.Context, key string, fn func(context.Context) ([]by
 		o.Wait = o.Lease
 	}
 	token := rand.Text()
-	claimed := time.Now()
-	result, done, err := o.claim(ctx, key, token)
+	result, done, claimed, err := o.claim(ctx, key, token)
 	if err != nil || done {
 		return result, done, err
 	}
 	return o.run(ctx, key, token, claimed, fn)
 }
 
-// claim takes the key, or waits until its result is there.
-func (o Once) claim(ctx context.Context, key, token string) (result []byte, done bool, err error) {
+// claim takes the key, or waits until its result is there. The claim stands from
+// some time after claimed on, when it was asked for.
+func (o Once) claim(ctx context.Context, key, token string) (result []byte, done bool, claimed time.Time, err error) {
 	deadline := time.Now().Add(o.Wait)
 	for {
+		claimed = time.Now()
 		result, done, err = o.Records.Claim(ctx, key, token, o.Lease)
 		if err == nil {
-			return result, done, nil
+			return result, done, claimed, nil
 		}
 		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
-			return nil, false, fmt.Errorf("store: claim %q: %w", key, err)
+			return nil, false, claimed, fmt.Errorf("store: claim %q: %w", key, err)
 		}
 		if !sleep(ctx, max(o.Lease/claimPolls, time.Millisecond)) {
-			return nil, false, fmt.Errorf("store: claim %q: %w", key, context.Cause(ctx))
+			return nil, false, claimed, fmt.Errorf("store: claim %q: %w", key, context.Cause(ctx))
 		}
 	}
 }
@@ -137,30 +139,38 @@ func (o Once) renewing(ctx context.Context, key, token string, claimed time.Time
 }
 
 // renew keeps the claim until ctx ends, and ends ctx when it is lost: when
-// another has it, or when it has run out by this process's clock.
+// another has it, or when it has run out by this process's clock, whatever the
+// store is about.
 func (o Once) renew(ctx context.Context, cancel context.CancelCauseFunc, key, token string, claimed time.Time) {
 	lost := func(why error) {
 		cancel(fmt.Errorf("store: claim %q: %w: %w", key, ErrLeaseLost, why))
 	}
+	var failed atomic.Pointer[error] // the last renewal, where it did
+	expiry := time.AfterFunc(time.Until(claimed.Add(o.Lease)), func() {
+		why := errors.New("no answer came in time")
+		if err := failed.Load(); err != nil {
+			why = *err
+		}
+		lost(fmt.Errorf("it could not be renewed: %w", why))
+	})
+	defer expiry.Stop()
 	for sleep(ctx, o.Lease/3) {
-		call, stop := context.WithDeadline(ctx, claimed.Add(o.Lease))
 		asked := time.Now()
-		_, done, err := o.Records.Claim(call, key, token, o.Lease)
-		stop()
+		_, done, err := o.Records.Claim(ctx, key, token, o.Lease)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case done:
 			lost(errors.New("another receiver has completed it"))
 			return
-		case err == nil:
-			claimed = asked
 		case errors.Is(err, ErrBusy):
 			lost(err)
 			return
-		case time.Since(claimed) >= o.Lease:
-			lost(fmt.Errorf("it could not be renewed: %w", err))
-			return
+		case err != nil:
+			failed.Store(&err)
+		default:
+			failed.Store(nil)
+			expiry.Reset(time.Until(asked.Add(o.Lease)))
 		}
 	}
 }

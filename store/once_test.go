@@ -11,6 +11,7 @@ import (
 
 	"github.com/waybill-dev/waybill/store"
 	"github.com/waybill-dev/waybill/store/memstore"
+	"github.com/waybill-dev/waybill/store/storetest"
 )
 
 // records fails the calls that its hook says, before or after they are carried
@@ -237,6 +238,77 @@ func TestOnceLosesItsClaim(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOnceIsToldInTime: whatever becomes of a renewal, the function is told when
+// the lease is over by the clock of its process, and neither before nor after,
+// even by a store that answers when it likes.
+func TestOnceIsToldInTime(t *testing.T) {
+	const lease, wait = 30 * time.Second, 25 * time.Second
+	fails := errors.New("no route to host")
+	for name, renewal := range map[string]storetest.Fault{
+		"hangs":         {Delay: time.Hour},
+		"fails":         {Before: fails},
+		"fails late":    {After: fails, Late: 2 * lease},
+		"succeeds late": {Late: 2 * lease},
+	} {
+		for _, waited := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, waited=%t", name, waited), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					st := memstore.New(memstore.Config{})
+					running := false
+					o := store.Once{Lease: lease, Records: storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+						if c.Op == "Claim" && running {
+							return renewal
+						}
+						return storetest.Fault{}
+					})}
+					if waited {
+						if _, _, err := st.Claim(t.Context(), "k", "dead", wait); err != nil {
+							t.Fatal(err)
+						}
+					}
+					_, _, err := o.Do(t.Context(), "k", func(ctx context.Context) ([]byte, error) {
+						running = true
+						begin := time.Now()
+						<-ctx.Done()
+						if told := time.Since(begin); told != lease || !errors.Is(context.Cause(ctx), store.ErrLeaseLost) {
+							t.Errorf("told after %v with %v, want the lease of %v", told, context.Cause(ctx), lease)
+						}
+						return nil, ctx.Err()
+					})
+					if !errors.Is(err, store.ErrLeaseLost) {
+						t.Errorf("got error %v, want ErrLeaseLost", err)
+					}
+					if name == "fails" && !errors.Is(err, fails) {
+						t.Errorf("got error %v, want why the claim was not renewed", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestOnceKeepsAClaimThatItWaitedFor: the time that a call waited for its claim
+// is not taken from the claim.
+func TestOnceKeepsAClaimThatItWaitedFor(t *testing.T) {
+	const lease = 30 * time.Second
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		if _, _, err := st.Claim(t.Context(), "k", "dead", lease-5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := (store.Once{Records: st, Lease: lease}).Do(t.Context(), "k", func(ctx context.Context) ([]byte, error) {
+			select {
+			case <-time.After(3 * lease):
+			case <-ctx.Done():
+			}
+			return nil, context.Cause(ctx)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A lost answer to Complete leaves the result in the store: the caller is told
