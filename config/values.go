@@ -22,6 +22,29 @@ type Value struct {
 
 	// Source is where the value came from, as [Source.String] has it.
 	Source string `json:"source"`
+
+	kind kind
+}
+
+// MarshalJSON writes numbers, booleans and lists as such, and all else, like
+// durations, as texts.
+func (v Value) MarshalJSON() ([]byte, error) {
+	shown := struct {
+		Key    string `json:"key"`
+		Value  any    `json:"value"`
+		Source string `json:"source"`
+	}{v.Key, v.Value, v.Source}
+	switch v.kind {
+	case kindNumber, kindBool, kindSubscriptions:
+		if json.Valid([]byte(v.Value)) {
+			shown.Value = json.RawMessage(v.Value)
+		}
+	case kindTexts:
+		if shown.Value = strings.Split(v.Value, ","); v.Value == "" {
+			shown.Value = []string{}
+		}
+	}
+	return json.Marshal(shown)
 }
 
 // Values returns all settings in use: the file first, then those of the
@@ -58,10 +81,16 @@ func (c *Config) Values() []Value {
 }
 
 func (c *Config) value(key string, fallback any) Value {
-	if v, ok := c.values[key]; ok {
-		return Value{Key: shown(key), Value: v, Source: c.sources[key].String()}
+	v := Value{Key: shown(key), Value: formatValue(fallback), Source: SourceDefault}
+	if set, ok := c.values[key]; ok {
+		v.Value, v.Source = set, c.sources[key].String()
 	}
-	return Value{Key: shown(key), Value: formatValue(fallback), Source: SourceDefault}
+	if _, f, ok := parseKey(v.Key); ok {
+		v.kind = f.kind
+	} else if strings.HasPrefix(key, filtersSection+delimiter) {
+		v.kind = kindTexts // an outlet's
+	}
+	return v
 }
 
 func formatValue(v any) string {
