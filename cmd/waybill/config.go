@@ -33,5 +33,5 @@ table shortens long values.`,
 			return err
 		}),
 	}
-	return group("config", "Show the configuration", "Show the configuration.", show)
+	return group("config", "Show the configuration", configHelp, show)
 }

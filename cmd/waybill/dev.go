@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -26,8 +28,8 @@ free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		for flag, addr := range map[string]string{"aws-addr": *awsAddr, "redis-addr": *redisAddr} {
-			if addr == "" {
-				return usagef("--%s is empty; want host:port", flag)
+			if err := checkAddr(addr); err != nil {
+				return usagef("--%s is %q; want host:port, such as %s: %w", flag, addr, cmd.Flags().Lookup(flag).DefValue, err)
 			}
 		}
 		stack, err := waybilltest.Open(ctx, waybilltest.Config{
@@ -47,6 +49,22 @@ free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 		return stack.Close()
 	})
 	return cmd
+}
+
+// checkAddr reports what is wrong with an address to listen on.
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		var bad *net.AddrError
+		if errors.As(err, &bad) {
+			return errors.New(bad.Err)
+		}
+		return err
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	}
+	return nil
 }
 
 // printReady writes the one line that says where the stack is.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -118,10 +121,33 @@ func (a *app) print(value any, t table) error {
 }
 
 func (a *app) printJSON(value any, indent string) error {
-	enc := json.NewEncoder(a.stdout)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", indent)
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	_, err := io.WriteString(a.stdout, escaped(text.String()))
+	return err
+}
+
+// escaped escapes what JSON may leave as it is and a terminal would obey, such
+// as U+009B.
+func escaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case unicode.IsPrint(r), r == '\n':
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
 }
 
 // printYAML writes what printJSON would, with the same names in the same
@@ -203,6 +229,31 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// typed returns an argument as a shell takes it: what is not plain is quoted,
+// and what cannot be shown is escaped.
+func typed(arg string) string {
+	const plain = "%+,-./:=@_"
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(plain, r)
+	}
+	switch {
+	case strings.ContainsFunc(arg, func(r rune) bool { return !unicode.IsPrint(r) }) || !utf8.ValidString(arg):
+		var b strings.Builder
+		for _, c := range []byte(arg) { // a shell knows no runes
+			if c == '\'' || c == '\\' || c < ' ' || c > '~' {
+				fmt.Fprintf(&b, `\%03o`, c) // always as long, whatever follows
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return "$'" + b.String() + "'"
+	case arg == "" || strings.ContainsFunc(arg, special):
+		return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	default:
+		return arg
+	}
 }
 
 // logger logs to stderr what is no result.

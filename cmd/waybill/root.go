@@ -19,20 +19,9 @@ type app struct {
 
 	flags   *pflag.FlagSet // the global ones
 	format  format
-	started bool // the command line was right, and a command runs
+	started bool           // the command line was right, and a command runs
+	loaded  *config.Config // once a command has asked for it
 }
-
-const rootHelp = `Waybill runs sagas and pipelines over SQS and SNS, with their state in Redis.
-This command operates them.
-
-Settings come from flags, then the environment, then the file waybill.yaml,
-then defaults; "waybill config show" tells where each came from.
-
-Data goes to stdout and all else to stderr. On a terminal data is a table,
-otherwise JSON; -o chooses. NO_COLOR turns colours off.
-
-Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 3 done in part and
-can be resumed, 4 not found, 5 held by another, 130 interrupted.`
 
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
@@ -58,6 +47,7 @@ func (a *app) command() *cobra.Command {
 	a.flags.VarP(&a.format, "output", "o", "the `format` of data: table, json, jsonl or yaml")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.configCommand(), a.devCommand(), a.topologyCommand(), a.dlqCommand(), a.sagaCommand(), a.versionCommand())
+	a.help(root)
 	return root
 }
 
@@ -77,7 +67,21 @@ func (a *app) configuration() (*config.Config, error) {
 		}
 		opts = append(opts, config.WithFileFlag(f.Value.String()))
 	}
-	return config.Load(opts...)
+	cfg, err := config.Load(opts...)
+	if err == nil {
+		a.loaded = cfg
+	}
+	return cfg, err
+}
+
+// unnamed reports whether the configuration was loaded, and names no endpoint
+// for want of a file.
+func (a *app) unnamed() bool {
+	if a.loaded == nil || a.loaded.File() != "" {
+		return false
+	}
+	endpoints, err := a.loaded.Endpoints()
+	return err == nil && len(endpoints.Names()) == 0
 }
 
 // group makes a command of which only the subcommands do something.
@@ -115,7 +119,11 @@ func subcommands(cmd *cobra.Command) string {
 func (a *app) does(f func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		a.started = true
-		return f(cmd, args)
+		err := f(cmd, args)
+		if cmd.HasParent() && cmd.Parent().Name() == "dlq" && (err != nil || cmd.Name() == "ls") && a.unnamed() {
+			a.note("there is no %s here and no endpoint is configured: queues go by their own names alone", config.DefaultFile)
+		}
+		return err
 	}
 }
 

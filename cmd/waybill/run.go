@@ -23,7 +23,6 @@ const (
 	exitUsage       = 2
 	exitPartial     = 3
 	exitNotFound    = 4
-	exitHeld        = 5
 	exitInterrupted = 130
 )
 
@@ -46,7 +45,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	code := exitCode(ctx, err)
 	for line := range strings.Lines(a.explain(err)) {
-		line = strings.TrimSuffix(line, "\n")
+		line = printable(strings.TrimSuffix(line, "\n"))
 		if !strings.HasPrefix(line, "waybill ") && !strings.HasPrefix(line, "waybill: ") { // a command's path
 			line = "waybill: " + line
 		}
@@ -86,7 +85,6 @@ func exitCode(ctx context.Context, err error) int {
 		letters  *dlq.PartialError
 		settings *config.Error
 		apply    *topology.ApplyError
-		held     *store.HeldError
 	)
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
@@ -98,8 +96,6 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &missing), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone),
 		errors.Is(err, queue.ErrNotFound), errors.Is(err, queue.ErrUnknownEndpoint):
 		return exitNotFound
-	case errors.As(err, &held):
-		return exitHeld
 	default:
 		return exitFailed
 	}

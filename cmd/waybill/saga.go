@@ -26,8 +26,9 @@ and retry those that are blocked.`,
 		a.sagaListCommand(), a.sagaShowCommand(), a.sagaHistoryCommand(), a.sagaCancelCommand(), a.sagaRetryCommand())
 }
 
-// withSagas calls f with a client of the executions in Redis.
-func (a *app) withSagas(ctx context.Context, f func(*saga.Client) error) (err error) {
+// withSagas calls f with a client of the executions in Redis, and with their
+// namespace.
+func (a *app) withSagas(ctx context.Context, f func(c *saga.Client, namespace string) error) (err error) {
 	cfg, err := a.configuration()
 	if err != nil {
 		return err
@@ -48,15 +49,16 @@ func (a *app) withSagas(ctx context.Context, f func(*saga.Client) error) (err er
 	if err != nil {
 		return err
 	}
-	return f(sagas)
+	return f(sagas, cfg.StoreNamespace())
 }
 
 func (a *app) sagaListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List executions",
-		Long:  "List executions, newest first within a definition and status.",
-		Args:  takes(),
+		Long: `List executions, newest first within a definition and status. If there are more
+than --limit of one, stderr says so.`,
+		Args: takes(),
 	}
 	definition := cmd.Flags().String("definition", "", "only those of this `name`")
 	status := cmd.Flags().String("status", "", "only those of this `status`: "+strings.Join(statuses(), ", "))
@@ -68,22 +70,46 @@ func (a *app) sagaListCommand() *cobra.Command {
 		if *limit < 1 {
 			return usagef("--limit is %d; want 1 or more", *limit)
 		}
-		return a.withSagas(cmd.Context(), func(c *saga.Client) error {
-			list, err := c.List(cmd.Context(), saga.Query{Definition: *definition, Status: saga.Status(*status), Limit: *limit})
+		return a.withSagas(cmd.Context(), func(c *saga.Client, namespace string) error {
+			list, err := c.List(cmd.Context(), saga.Query{Definition: *definition, Status: saga.Status(*status), Limit: *limit + 1})
 			if err != nil {
 				return err
 			}
+			list, more := cut(list, *limit)
+			switch {
+			case len(more) > 0:
+				a.note("not all are listed: there are more than %d %s; --limit N lists more", *limit, strings.Join(more, " and "))
+			case len(list) == 0 && *definition+*status == "":
+				a.note("namespace %q has no executions", namespace)
+			case len(list) == 0:
+				a.note("namespace %q has no such executions", namespace)
+			}
 			t := table{header: []string{"ID", "DEFINITION", "STATUS", "STEP", "STARTED", "CAUSE"}}
 			for _, x := range list {
-				t.addStyled(statusStyle(x), x.ID, x.Definition, statusText(x), orDash(x.Step), timestamp(x.Started), orDash(reason(x)))
-			}
-			if list == nil {
-				list = []*saga.Execution{}
+				t.addStyled(statusStyle(x), typed(x.ID), x.Definition, statusText(x), orDash(x.Step), timestamp(x.Started), orDash(reason(x)))
 			}
 			return a.print(list, t)
 		})
 	})
 	return cmd
+}
+
+// cut leaves at most limit executions of each definition and status, and tells
+// of which there are more.
+func cut(list []*saga.Execution, limit int) (kept []*saga.Execution, more []string) {
+	kept = []*saga.Execution{} // in JSON a list, not null
+	counts := map[string]int{}
+	for _, x := range list {
+		group := fmt.Sprintf("%s of %s", x.Status, x.Definition)
+		counts[group]++
+		switch n := counts[group]; {
+		case n <= limit:
+			kept = append(kept, x)
+		case n == limit+1:
+			more = append(more, group)
+		}
+	}
+	return kept, more
 }
 
 func statuses() []string {
@@ -140,15 +166,15 @@ func timestamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// named says which execution an error is about.
+// named says which execution an error is about, unless it does so itself.
 func named(id string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("execution %q: %w; check --namespace and --redis", id, err)
-	case err != nil:
+		return &notFoundError{fmt.Sprintf("execution %q: not found; check --namespace and --redis", id)}
+	case err != nil && !strings.Contains(err.Error(), strconv.Quote(id)):
 		return fmt.Errorf("execution %q: %w", id, err)
 	default:
-		return nil
+		return err
 	}
 }
 
@@ -156,10 +182,11 @@ func (a *app) sagaShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID",
 		Short: "Show an execution",
-		Long:  "Show an execution: where it stands, what it waits for, its input and its state.",
-		Args:  takes("ID"),
+		Long: `Show an execution: where it stands, what it waits for, its input and its state.
+One that has ended is kept for a while; in JSON its next_wake is the end of that.`,
+		Args: takes("ID"),
 		RunE: a.does(func(cmd *cobra.Command, args []string) error {
-			return a.withSagas(cmd.Context(), func(c *saga.Client) error {
+			return a.withSagas(cmd.Context(), func(c *saga.Client, _ string) error {
 				x, err := c.Get(cmd.Context(), args[0])
 				if err != nil {
 					return named(args[0], err)
@@ -172,15 +199,19 @@ func (a *app) sagaShowCommand() *cobra.Command {
 
 func executionTable(x *saga.Execution) table {
 	t := table{}
-	t.add("id", x.ID)
+	t.add("id", typed(x.ID))
 	t.add("definition", x.Definition+" ("+x.Version+")")
 	t.addStyled(statusStyle(x), "status", statusText(x))
 	t.add("step", orDash(x.Step))
-	if x.Attempt > 0 {
+	if x.Step != "" && x.Attempt > 0 {
 		t.add("attempt", strconv.Itoa(x.Attempt))
 	}
 	t.add("started", timestamp(x.Started))
-	if !x.NextWake.IsZero() {
+	switch {
+	case x.NextWake.IsZero(), x.Status == saga.Blocked: // which waits for an order alone
+	case x.Status.Ended():
+		t.add("kept until", timestamp(x.NextWake))
+	default:
 		t.add("next wake", timestamp(x.NextWake))
 	}
 	if !x.HeldUntil.IsZero() {
@@ -220,7 +251,7 @@ func (a *app) sagaHistoryCommand() *cobra.Command {
 		Long:  "Show what happened to an execution, event by event, with the states that it went through (-o json).",
 		Args:  takes("ID"),
 		RunE: a.does(func(cmd *cobra.Command, args []string) error {
-			return a.withSagas(cmd.Context(), func(c *saga.Client) error {
+			return a.withSagas(cmd.Context(), func(c *saga.Client, _ string) error {
 				events, err := c.History(cmd.Context(), args[0])
 				if err != nil {
 					return named(args[0], err)
@@ -251,84 +282,4 @@ func detail(e saga.Event) string {
 		parts = append(parts, e.Note)
 	}
 	return strings.Join(parts, "; ")
-}
-
-// orderFlags are what an order to an execution takes.
-func orderFlags(cmd *cobra.Command) *saga.Order {
-	var o saga.Order
-	cmd.Flags().StringVar(&o.Note, "reason", "", "`why`, for the history")
-	cmd.Flags().StringVar(&o.By, "by", operator(), "`who` gives the order, for the history")
-	return &o
-}
-
-// An ordered execution is what an order did.
-type ordered struct {
-	Execution string      `json:"execution"`
-	Order     string      `json:"order"`
-	Given     bool        `json:"given"` // false in a dry run
-	Status    saga.Status `json:"status"`
-	Step      string      `json:"step,omitempty"`
-}
-
-func (a *app) printOrdered(o ordered) error {
-	t := table{header: []string{"EXECUTION", "ORDER", "GIVEN", "STATUS", "STEP"}}
-	t.add(o.Execution, o.Order, strconv.FormatBool(o.Given), string(o.Status), orDash(o.Step))
-	return a.print(o, t)
-}
-
-func (a *app) sagaCancelCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "cancel ID",
-		Short: "Have an execution undone",
-		Long: `Have a running execution undone: what is being done now is awaited, then what was
-done is compensated in reverse order. An execution past its point of no return
-refuses. Without --yes nothing is done, and the execution is shown.`,
-		Args: takes("ID"),
-	}
-	order := orderFlags(cmd)
-	yes := cmd.Flags().Bool("yes", false, "do it")
-	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		return a.withSagas(cmd.Context(), func(c *saga.Client) error {
-			x, err := c.Get(cmd.Context(), args[0])
-			if err != nil {
-				return named(args[0], err)
-			}
-			if x.Status.Ended() {
-				return fmt.Errorf("execution %q is %s: there is nothing to cancel", x.ID, x.Status)
-			}
-			if *yes {
-				if err := c.Cancel(cmd.Context(), x.ID, *order); err != nil {
-					return named(x.ID, err)
-				}
-			} else {
-				a.note("dry run: nothing was done; give --yes to cancel")
-			}
-			return a.printOrdered(ordered{x.ID, "cancel", *yes, x.Status, x.Step})
-		})
-	})
-	return cmd
-}
-
-func (a *app) sagaRetryCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "retry ID",
-		Short: "Let a blocked execution try again",
-		Long: `Let a blocked execution try again where it is blocked, with a fresh count of
-attempts, and one that waits between attempts try at once.`,
-		Args: takes("ID"),
-	}
-	order := orderFlags(cmd)
-	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		return a.withSagas(cmd.Context(), func(c *saga.Client) error {
-			x, err := c.Get(cmd.Context(), args[0])
-			if err != nil {
-				return named(args[0], err)
-			}
-			if err := c.Retry(cmd.Context(), x.ID, *order); err != nil {
-				return named(x.ID, err)
-			}
-			return a.printOrdered(ordered{x.ID, "retry", true, x.Status, x.Step})
-		})
-	})
-	return cmd
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/waybill-dev/waybill/saga"
 )
@@ -71,8 +74,8 @@ func (c *cli) ended(client *saga.Client, id string) *saga.Execution {
 
 func TestSaga(t *testing.T) {
 	c := newStackCLI(t, "")
-	if out := c.ok("saga", "ls"); strings.TrimSpace(out) != "[]" {
-		t.Errorf("without executions: %s", out)
+	if r := c.run("saga", "ls"); strings.TrimSpace(r.stdout) != "[]" || r.stderr != "namespace \"test\" has no executions\n" {
+		t.Errorf("without executions: %+v", r)
 	}
 	client, def, mended := c.sagas()
 	if _, err := def.Run(t.Context(), client, "good", fare{20}); err != nil {
@@ -91,8 +94,8 @@ func TestSaga(t *testing.T) {
 		!strings.HasPrefix(squeeze(lines[1]), "bad fare blocked Charge 20") || !strings.Contains(lines[1], "refund refused") {
 		t.Errorf("blocked ones:\n%s", strings.Join(lines, "\n"))
 	}
-	if list := decode[[]saga.Execution](t, c.ok("saga", "ls", "--definition", "other")); len(list) != 0 {
-		t.Errorf("of another definition: %v", list)
+	if r := c.run("saga", "ls", "--definition", "other"); strings.TrimSpace(r.stdout) != "[]" || r.stderr != "namespace \"test\" has no such executions\n" {
+		t.Errorf("of another definition: %+v", r)
 	}
 
 	x := decode[saga.Execution](t, c.ok("saga", "show", "bad"))
@@ -105,6 +108,13 @@ func TestSaga(t *testing.T) {
 			t.Errorf("show lacks %q:\n%s", want, text)
 		}
 	}
+	if strings.Contains(text, "next wake") || strings.Contains(text, "kept until") {
+		t.Errorf("a blocked execution waits for an order alone:\n%s", text)
+	}
+	text = c.ok("saga", "show", "good", "-o", "table")
+	if !strings.Contains(text, "kept until") || strings.Contains(text, "next wake") || strings.Contains(text, "attempt") {
+		t.Errorf("of one that has ended:\n%s", text)
+	}
 
 	events := decode[[]saga.Event](t, c.ok("saga", "history", "bad"))
 	if events[0].Type != saga.ExecutionStarted || events[len(events)-1].Type != saga.ExecutionBlocked {
@@ -113,7 +123,7 @@ func TestSaga(t *testing.T) {
 
 	mended.Store(true)
 	o := decode[ordered](t, c.ok("saga", "retry", "bad", "--reason", "account is open again"))
-	if !o.Given || o.Execution != "bad" || o.Order != "retry" {
+	if o.DryRun || o.Execution != "bad" || o.Order != "retry" {
 		t.Errorf("retry: %+v", o)
 	}
 	if x := c.ended(client, "bad"); x.Status != saga.Compensated {
@@ -123,7 +133,13 @@ func TestSaga(t *testing.T) {
 	if !strings.Contains(text, "by ada@") || !strings.Contains(text, "account is open again") {
 		t.Errorf("history lacks who and why:\n%s", text)
 	}
-	c.fails(exitFailed, `execution "good" is completed: there is nothing to cancel`, "saga", "cancel", "good", "--yes")
+	for args, want := range map[string]string{
+		"cancel good --yes": `execution "good" is completed: there is nothing to cancel`,
+		"cancel bad":        `execution "bad" is compensated: there is nothing to cancel`,
+		"retry bad":         `execution "bad" is compensated: there is nothing to retry`,
+	} {
+		c.fails(exitFailed, want, append([]string{"saga"}, strings.Fields(args)...)...)
+	}
 }
 
 func TestSagaCancel(t *testing.T) {
@@ -154,10 +170,13 @@ func TestSagaCancel(t *testing.T) {
 	}
 	<-entered
 	r := c.run("saga", "cancel", "s")
-	if o := decode[ordered](t, r.stdout); r.code != exitOK || o.Given || !strings.Contains(r.stderr, "dry run: nothing was done; give --yes to cancel") {
+	if o := decode[ordered](t, r.stdout); r.code != exitOK || !o.DryRun || !strings.Contains(r.stderr, "dry run: nothing was done; give --yes to cancel") {
 		t.Errorf("dry run: %+v", r)
 	}
-	if o := decode[ordered](t, c.ok("saga", "cancel", "s", "--yes", "--reason", "customer left", "--by", "grace")); !o.Given {
+	if out := squeezeLines(c.ok("saga", "cancel", "s", "-o", "table")); out != squeezeLines("EXECUTION ORDER STATUS BEFORE STEP\ns cancel (dry run) running One") {
+		t.Errorf("dry run:\n%s", out)
+	}
+	if o := decode[ordered](t, c.ok("saga", "cancel", "s", "--yes", "--reason", "customer left", "--by", "grace")); o.DryRun {
 		t.Errorf("cancel: %+v", o)
 	}
 	close(release)
@@ -170,7 +189,10 @@ func TestSagaCancel(t *testing.T) {
 func TestSagaNotFound(t *testing.T) {
 	c := newStackCLI(t, "")
 	for _, args := range [][]string{{"show", "x"}, {"history", "x"}, {"cancel", "x"}, {"retry", "x"}} {
-		c.fails(exitNotFound, `execution "x": not found`, append([]string{"saga"}, args...)...)
+		r := c.fails(exitNotFound, `execution "x": not found`, append([]string{"saga"}, args...)...)
+		if strings.Count(r.stderr, "execution") != 1 {
+			t.Errorf("it stutters: %s", r.stderr)
+		}
 	}
 }
 
@@ -201,6 +223,75 @@ func TestCompact(t *testing.T) {
 	for text, want := range map[string]string{"": "-", "{ \"a\": 1\n}": `{"a":1}`, "\x01sealed": "\x01sealed"} {
 		if got := compact(json.RawMessage(text)); got != want {
 			t.Errorf("compact(%q) is %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A list that is cut says so.
+func TestSagaListLimit(t *testing.T) {
+	c := newStackCLI(t, "")
+	client, def, _ := c.sagas()
+	for _, id := range []string{"a", "b", "c"} {
+		if _, err := def.Run(t.Context(), client, id, fare{20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := def.Run(t.Context(), client, "d", fare{200}); !errors.Is(err, saga.ErrBlocked) {
+		t.Fatal(err)
+	}
+	for limit, want := range map[string]string{
+		"2": "not all are listed: there are more than 2 completed of fare; --limit N lists more\n",
+		"3": "",
+	} {
+		r := c.run("saga", "ls", "--limit", limit)
+		if got := fmt.Sprint(len(decode[[]saga.Execution](t, r.stdout)) - 1); r.stderr != want || got != limit {
+			t.Errorf("--limit %s lists %s completed ones and says %q, want %q", limit, got, r.stderr, want)
+		}
+	}
+}
+
+// An id with control characters is shown so that a shell takes it back.
+func TestSagaStrangeID(t *testing.T) {
+	c := newStackCLI(t, "")
+	client, def, _ := c.sagas()
+	const id = "a\x1b[2J'\\b\u009bc"
+	if _, err := def.Run(t.Context(), client, id, fare{20}); err != nil {
+		t.Fatal(err)
+	}
+	const shown = `$'a\033[2J\047\134b\302\233c'`
+	for _, args := range [][]string{{"ls"}, {"show", id}} {
+		if out := c.ok(append([]string{"saga", "-o", "table"}, args...)...); !strings.Contains(out, shown) {
+			t.Errorf("saga %q prints %q, want %q in it", args, out, shown)
+		}
+	}
+	for _, args := range [][]string{{"show", id}, {"history", id}, {"retry", id}, {"show", id + "2"}} {
+		for _, format := range []string{"table", "json", "jsonl", "yaml"} {
+			r := c.run(append([]string{"saga", "-o", format}, args...)...)
+			if strings.ContainsFunc(r.stdout+r.stderr, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+				t.Errorf("saga %q -o %s prints %q", args, format, r.stdout+r.stderr)
+			}
+		}
+	}
+	if x := decode[saga.Execution](t, c.ok("saga", "show", id)); x.ID != id {
+		t.Errorf("as JSON the id is %q", x.ID)
+	}
+}
+
+func TestTyped(t *testing.T) {
+	shell, err := exec.LookPath("bash")
+	for arg, want := range map[string]string{
+		"trip-42": "trip-42", "büro/1:a@b.c": "büro/1:a@b.c", "": "''", "a b": "'a b'", "$x": "'$x'", "it's": `'it'\''s'`,
+		"a\n1": `$'a\0121'`, "\x1b": `$'\033'`, "\xff": `$'\377'`, "\U000e0001'": `$'\363\240\200\201\047'`,
+	} {
+		got := typed(arg)
+		if got != want {
+			t.Errorf("typed(%q) is %s, want %s", arg, got, want)
+		}
+		if err != nil {
+			continue // without the shell
+		}
+		if out, err := exec.CommandContext(t.Context(), shell, "-c", "printf %s "+got).Output(); string(out) != arg || err != nil {
+			t.Errorf("the shell takes %s for %q, %v; want %q", got, out, err, arg)
 		}
 	}
 }

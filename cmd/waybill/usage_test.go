@@ -3,8 +3,12 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 func TestUsage(t *testing.T) {
@@ -30,7 +34,9 @@ func TestUsage(t *testing.T) {
 		{"saga ls --status sleeping", `--status is "sleeping"; want running, blocked, completed, compensated`},
 		{"saga ls --limit 0", "--limit is 0; want 1 or more"},
 		{"topology plan", "no endpoint is configured; name them under endpoints in waybill.yaml"},
-		{"dev --aws-addr=", "--aws-addr is empty; want host:port"},
+		{"dev --aws-addr=", `--aws-addr is ""; want host:port, such as 127.0.0.1:4566`},
+		{"dev --aws-addr foo", `--aws-addr is "foo"; want host:port, such as 127.0.0.1:4566: missing port in address`},
+		{"dev --redis-addr localhost:redis", `--redis-addr is "localhost:redis"; want host:port, such as 127.0.0.1:6379: port "redis" is not a number from 0 to 65535`},
 	} {
 		r := c.fails(exitUsage, tt.want, strings.Fields(tt.args)...)
 		if r.stdout != "" {
@@ -56,6 +62,80 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// Each command has an example that it takes, and its help shows the global flags
+// that mean something to it, and no other.
+func TestHelpOfCommands(t *testing.T) {
+	c := newCLI(t, "")
+	a := &app{}
+	root := a.command()
+	root.InitDefaultCompletionCmd()
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+		path := strings.Fields(cmd.CommandPath())[1:]
+		if cmd.HasSubCommands() || path[0] == "completion" {
+			return
+		}
+		out := c.ok(append(path, "--help")...)
+		for _, f := range []string{"config", "namespace", "endpoint-url", "region", "redis", "output"} {
+			used, limited := uses[path[0]]
+			if want := !limited || slices.Contains(used, f); strings.Contains(out, " --"+f+" ") != want {
+				t.Errorf("the help of %s shows --%s: %t, want %t", path, f, !want, want)
+			}
+		}
+		for example := range strings.Lines(cmd.Example) {
+			words := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(example, -1)
+			found, rest, err := root.Find(words[1:])
+			if err != nil || found != cmd || !strings.Contains(out, example) {
+				t.Errorf("example %q is of %v, %v", example, found, err)
+				continue
+			}
+			if err := cmd.ParseFlags(rest); err != nil {
+				t.Errorf("example %q: %v", example, err)
+			} else if err := cmd.Args(cmd, cmd.Flags().Args()); err != nil {
+				t.Errorf("example %q: %v", example, err)
+			}
+		}
+		if cmd.Example == "" {
+			t.Errorf("%s has no example", path)
+		}
+	}
+	for _, cmd := range root.Commands() {
+		visit(cmd)
+	}
+}
+
+// The file that the help shows is one.
+func TestHelpOfConfig(t *testing.T) {
+	c := newCLI(t, configExample)
+	values := c.ok("config", "show", "-o", "table")
+	for line := range strings.Lines(configExample) {
+		key, value, _ := strings.Cut(strings.TrimSpace(strings.SplitN(line, "#", 2)[0]), ": ")
+		if value != "" && !strings.ContainsAny(value, "[{") && !strings.Contains(squeeze(values), key+" "+value+" file waybill.yaml:") {
+			t.Errorf("%s is not in\n%s", line, values)
+		}
+	}
+	if out := c.ok("config", "--help"); !strings.Contains(out, configExample) {
+		t.Errorf("the help lacks the example:\n%s", out)
+	}
+}
+
+// A queue that is not found may be an endpoint whose file is elsewhere.
+func TestNoFile(t *testing.T) {
+	const want = "there is no waybill.yaml here and no endpoint is configured"
+	c := newStackCLI(t, "")
+	if r := c.run("dlq", "ls"); r.code != exitOK || !strings.Contains(r.stderr, want) {
+		t.Errorf("dlq ls: %+v", r)
+	}
+	c.fails(exitNotFound, want, "dlq", "peek", "fares")
+	c = newStackCLI(t, fares)
+	if r := c.run("dlq", "ls"); strings.Contains(r.stderr, want) {
+		t.Errorf("with a file: %s", r.stderr)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	c := newCLI(t, "")
 	b := decode[build](t, c.ok("version"))
@@ -64,6 +144,17 @@ func TestVersion(t *testing.T) {
 	}
 	if out := c.ok("version", "-o", "table"); !strings.HasPrefix(out, "waybill") || strings.Count(out, "\n") != 1 {
 		t.Errorf("got %q", out)
+	}
+	for want, b := range map[string]build{
+		"waybill v1.0.0, built without a revision, go1.26, linux/amd64": {Version: "v1.0.0"},
+		"waybill (devel), revision abc of 2026-01-02T03:04:05Z, modified since, go1.26, linux/amd64": {
+			Version: "(devel)", Revision: "abc", Time: "2026-01-02T03:04:05Z", Modified: true,
+		},
+	} {
+		b.Go, b.Platform = "go1.26", "linux/amd64"
+		if got := b.String(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
@@ -106,7 +197,7 @@ endpoints.rides.url                    sns://rides                              
 endpoints.rides.max_message_size       262144                                            default
 endpoints.rides.subscriptions          [{"endpoint":"fares","filter":{"long":["yes"]}}]  file waybill.yaml:10
 `)
-	values := decode[[]map[string]string](t, c.ok("config", "show"))
+	values := decode[[]map[string]any](t, c.ok("config", "show"))
 	if got := values[1]; got["key"] != "namespace" || got["value"] != "dev" || got["source"] != "env WAYBILL_NAMESPACE" {
 		t.Errorf("got %v", got)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -10,7 +11,7 @@ import (
 // A build says what this binary was made from.
 type build struct {
 	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"`
+	Revision string `json:"revision"` // empty where the build recorded none
 	Time     string `json:"time,omitempty"`
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
@@ -39,15 +40,31 @@ func thisBuild() build {
 	return b
 }
 
+// String tells all of it in a line.
+func (b build) String() string {
+	revision := "built without a revision"
+	if b.Revision != "" {
+		revision = "revision " + b.Revision
+		if b.Time != "" {
+			revision += " of " + b.Time
+		}
+		if b.Modified {
+			revision += ", modified since"
+		}
+	}
+	return fmt.Sprintf("waybill %s, %s, %s, %s", b.Version, revision, b.Go, b.Platform)
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this binary",
-		Long:  "Show the version of this binary, and what it was built from.",
-		Args:  takes(),
+		Long: `Show the version of this binary, and what it was built from: the revision, if the
+build recorded one.`,
+		Args: takes(),
 		RunE: a.does(func(*cobra.Command, []string) error {
 			b := thisBuild()
-			return a.print(b, table{rows: [][]string{{"waybill", b.Version, b.Revision, b.Go, b.Platform}}})
+			return a.print(b, table{rows: [][]string{{b.String()}}})
 		}),
 	}
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const rootHelp = `Waybill runs sagas and pipelines over SQS and SNS, with their state in Redis.
+This command operates them.
+
+Settings come from flags, then the environment, then the file waybill.yaml,
+then defaults; "waybill config show" tells where each came from, and "waybill
+config --help" what the file may say.
+
+Data goes to stdout and all else to stderr. On a terminal data is a table,
+otherwise JSON; -o chooses. NO_COLOR turns colours off.
+
+What cannot be taken back is a dry run without --yes: "dlq redrive" and "saga
+cancel". The other commands ask for no --yes.
+
+Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 130 interrupted; of
+"topology apply" and "dlq redrive" also 3, done in part: the same command does
+the rest; of "dlq" and "saga" also 4: what is named is not there.`
+
+const configHelp = `Show the configuration.
+
+The file is ./waybill.yaml, or what --config or WAYBILL_CONFIG names. Of an
+endpoint, url is required; all else is optional:
+
+` + configExample + `
+"go doc github.com/waybill-dev/waybill/config" is the reference: all settings,
+their defaults, and the variables of the environment that set them.`
+
+const configExample = `  namespace: dev                  # queues, topics and keys begin with it
+  aws:
+    endpoint_url: http://127.0.0.1:4566
+    region: eu-central-1
+  redis:
+    addr: 127.0.0.1:6379
+  endpoints:
+    rides:                        # the name that programs use
+      url: sqs://rides            # the queue
+      dead_letter: sqs://rides-dlq
+      max_receive_count: 5
+      visibility: 30s
+      retention: 4d
+    priced:
+      url: sns://priced           # a topic
+      subscriptions: [{endpoint: rides, filter: {long: ["yes"]}}]
+  filters:                        # routes, in place of those in the code
+    price: {from: rides, to: [priced]}
+`
+
+// examples are of every command that does something.
+var examples = map[string]string{
+	"config show":    "waybill config show -o table",
+	"dev":            "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
+	"dlq ls":         "waybill dlq ls\nwaybill dlq ls rides",
+	"dlq peek":       "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
+	"dlq redrive":    "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'",
+	"saga cancel":    "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
+	"saga history":   "waybill saga history trip-42",
+	"saga ls":        "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
+	"saga retry":     "waybill saga retry trip-42 --reason 'refunds work again'",
+	"saga show":      "waybill saga show trip-42",
+	"topology apply": "waybill topology apply",
+	"topology plan":  "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1",
+	"topology show":  "waybill topology show",
+	"version":        "waybill version",
+}
+
+// uses are the global flags that mean something to the commands below root.
+// The help of a command leaves out the others.
+var uses = map[string][]string{
+	"completion": {},
+	"dev":        {"output"},
+	"dlq":        {"config", "namespace", "endpoint-url", "region", "output"},
+	"saga":       {"config", "namespace", "redis", "output"},
+	"topology":   {"config", "namespace", "endpoint-url", "region", "output"},
+	"version":    {"output"},
+}
+
+// help completes what the commands say of themselves.
+func (a *app) help(root *cobra.Command) {
+	for path, example := range examples {
+		if cmd, _, err := root.Find(strings.Fields(path)); err == nil {
+			cmd.Example = "  " + strings.ReplaceAll(example, "\n", "\n  ")
+		}
+	}
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		top := cmd
+		for top.HasParent() && top.Parent() != root {
+			top = top.Parent()
+		}
+		if used, limited := uses[top.Name()]; limited {
+			a.flags.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(used, f.Name) })
+		}
+		show(cmd, args)
+	})
+}
