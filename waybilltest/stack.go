@@ -42,7 +42,10 @@ type Config struct {
 	// that Stack.Apply makes. Defaults to "test".
 	Namespace string
 
-	// Emulator configures SQS and SNS. Its zero value behaves as AWS does.
+	// Emulator configures SQS and SNS. Its zero value behaves as AWS does, and
+	// EnforcePolicies is on in any case: a topic delivers only to queues whose
+	// policy lets it. Stack.Apply, and a topology that is applied, see to that;
+	// what subscribes a queue by other means must do so itself, there as on AWS.
 	Emulator emulator.Config
 }
 
@@ -85,6 +88,7 @@ func Open(ctx context.Context, cfg Config) (*Stack, error) {
 	if cfg.NoSockets && (cfg.AWSAddr != "" || cfg.RedisAddr != "") {
 		return nil, errors.New("waybilltest: Config: NoSockets and an address exclude each other")
 	}
+	cfg.Emulator.EnforcePolicies = true // what passes here must not be dropped by AWS
 	s := &Stack{Namespace: cfg.Namespace, Emulator: emulator.New(cfg.Emulator), done: make(chan struct{})}
 	if s.Namespace == "" {
 		s.Namespace = DefaultNamespace

@@ -19,6 +19,10 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Run SQS, SNS and Redis in this process until it is interrupted. They take any
 credentials, keep everything in memory, and are not for production.
 
+As on AWS, a topic delivers to a queue only if the queue's policy lets it, and
+drops the message without a word otherwise. "waybill topology apply" writes such
+policies.
+
 When they are ready, one line on stdout tells their addresses; port 0 takes a
 free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 		Args: takes(),

@@ -121,6 +121,7 @@ var deliveryRules = []rule{
 		test: func(p *probe) {
 			dlq := p.queue()
 			topic, _, _ := p.subscribed("RawMessageDelivery", "true", "RedrivePolicy", `{"deadLetterTargetArn":"`+p.arn(dlq)+`"}`)
+			p.permit(topic, dlq)
 			var edits []publishEdit
 			for i := range 11 {
 				edits = append(edits, publishing("a"+strconv.Itoa(i), "String", "v"))
@@ -135,6 +136,7 @@ var deliveryRules = []rule{
 		test: func(p *probe) {
 			dlq := p.queue()
 			topic, url, _ := p.subscribed("RedrivePolicy", `{"deadLetterTargetArn":"`+p.arn(dlq)+`"}`)
+			p.permit(topic, dlq)
 			_, err := p.sqs.DeleteQueue(p.ctx, deleteQueue(url))
 			p.ok(err, "DeleteQueue")
 			p.publish(topic, "x")
@@ -147,11 +149,50 @@ var deliveryRules = []rule{
 		test: func(p *probe) {
 			topic, a, _ := p.subscribed()
 			b := p.queue()
+			p.permit(topic, b)
 			_, err := p.trySubscribe(topic, p.arn(b), "RawMessageDelivery", "true")
 			p.ok(err, "Subscribe")
 			p.publish(topic, "x")
 			p.equal("Message", p.open(*p.next(a).Body).Message, "x")
 			p.equal("the body", *p.next(b).Body, "x")
+		},
+	},
+	{
+		name: "delivery/policy", source: snsGuide("Subscribing an Amazon SQS queue to an Amazon SNS topic"), sns: true,
+		says: "A topic delivers to a queue only if the queue's policy lets it, also within one account. What it may not deliver is lost.",
+		test: func(p *probe) {
+			topic, other := p.topic(), p.topic()
+			allowed := p.queue()
+			_, err := p.trySubscribe(topic, p.arn(allowed), "RawMessageDelivery", "true")
+			p.ok(err, "Subscribe")
+			p.permit(topic, allowed)
+			without, another, denied := p.queue(), p.queue(), p.queue()
+			p.set(another, "Policy", p.statement("Allow", another, other))
+			p.set(denied, "Policy", p.statement("Deny", denied, topic))
+			for _, url := range []string{without, another, denied} {
+				_, err := p.trySubscribe(topic, p.arn(url), "RawMessageDelivery", "true")
+				p.ok(err, "Subscribe")
+			}
+			p.publish(topic, "x")
+			p.equal("the body", *p.next(allowed).Body, "x")
+			p.empty(without, "without a policy")
+			p.empty(another, "where the policy lets another topic send")
+			p.empty(denied, "where the policy denies it")
+		},
+	},
+	{
+		name: "delivery/policy-dead", source: snsGuide("Amazon SNS dead-letter queues"), sns: true,
+		says: "What a queue's policy keeps out goes to the subscription's dead-letter queue, if the policy of that lets the topic send.",
+		test: func(p *probe) {
+			topic, url, dlq, shut := p.topic(), p.queue(), p.queue(), p.queue()
+			p.permit(topic, dlq)
+			_, err := p.trySubscribe(topic, p.arn(url), "RedrivePolicy", `{"deadLetterTargetArn":"`+p.arn(dlq)+`"}`)
+			p.ok(err, "Subscribe")
+			_, err = p.trySubscribe(topic, p.arn(p.queue()), "RedrivePolicy", `{"deadLetterTargetArn":"`+p.arn(shut)+`"}`)
+			p.ok(err, "Subscribe")
+			p.publish(topic, "x")
+			p.equal("Message", p.open(*p.next(dlq).Body).Message, "x")
+			p.empty(shut, "without a policy")
 		},
 	},
 	{

@@ -270,6 +270,14 @@ var deviations = map[string]map[peer]deviation{
 	"delivery/gone-dead": {
 		moto: {"fails the Publish", "NonExistentQueue"},
 	},
+	"delivery/policy": {
+		localStack: {"delivers whatever the policy says", "without a policy, want none"},
+		moto:       {"delivers whatever the policy says", "without a policy, want none"},
+	},
+	"delivery/policy-dead": {
+		localStack: {"delivers whatever the policy says", "nothing came"},
+		moto:       {"delivers whatever the policy says", "nothing came"},
+	},
 	"delivery/structure": {
 		moto: {"does not want a default", `{"sqs":"q"}: accepted`},
 	},

@@ -239,9 +239,21 @@ func (p *probe) trySubscribe(topic, queueARN string, attributes ...string) (stri
 	return *out.SubscriptionArn, nil
 }
 
-// subscribed makes a topic with one queue subscribed to it.
+// permit lets a topic send to a queue.
+func (p *probe) permit(topic, url string) {
+	p.set(url, "Policy", p.statement("Allow", url, topic))
+}
+
+// statement returns a policy whose only statement allows, or denies, a topic to send to a queue.
+func (p *probe) statement(effect, url, topic string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"` + effect + `","Principal":{"Service":"sns.amazonaws.com"},` +
+		`"Action":"sqs:SendMessage","Resource":"` + p.arn(url) + `","Condition":{"ArnEquals":{"aws:SourceArn":"` + topic + `"}}}]}`
+}
+
+// subscribed makes a topic with one queue subscribed to it, to which it may send.
 func (p *probe) subscribed(attributes ...string) (topic, url, subscription string) {
 	topic, url = p.topic(), p.queue()
+	p.permit(topic, url)
 	subscription, err := p.trySubscribe(topic, p.arn(url), attributes...)
 	p.ok(err, "Subscribe")
 	return topic, url, subscription

@@ -98,7 +98,7 @@ func TestConformance(t *testing.T) {
 		for _, r := range allRules() {
 			t.Run(r.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { // waits cost nothing
-					s := emulator.New(emulator.Config{})
+					s := emulator.New(emulator.Config{EnforcePolicies: true})
 					for _, complaint := range r.hold(newProbe(t, "http://emulator", s.Client()), nil) {
 						t.Error(complaint)
 					}
@@ -107,7 +107,7 @@ func TestConformance(t *testing.T) {
 		}
 	})
 	t.Run("socket", func(t *testing.T) {
-		endpoint := listen(t, emulator.New(emulator.Config{}))
+		endpoint := listen(t, emulator.New(emulator.Config{EnforcePolicies: true}))
 		runRules(t, endpoint, "", true)
 	})
 	for _, p := range peers {

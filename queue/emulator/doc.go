@@ -1,8 +1,8 @@
 // Package emulator is Amazon SQS and SNS in one process, speaking their wire protocols on one port. It is
 // what Waybill's tests, demos and examples run on, so that they need no Docker and no account.
 //
-// It is not for production: it keeps everything in memory, checks no credentials and no policies, and is
-// one process. For production there is the service itself.
+// It is not for production: it keeps everything in memory, checks no credentials, and is one process. For
+// production there is the service itself.
 //
 // # Use
 //
@@ -35,8 +35,9 @@
 // visible, a short poll sees all messages, and publishing has delivered when it answers.
 //
 // It has no FIFO queues and topics, no Query protocol for SQS, no message move tasks, no encryption and no
-// protocols of SNS but sqs. What it does not have, it refuses with a clear error. Access policies are kept
-// and not enforced; the signature of a notification is a placeholder.
+// protocols of SNS but sqs. What it does not have, it refuses with a clear error. Access policies are kept,
+// and enforced only on what topics deliver, with [Config.EnforcePolicies]: AWS silently drops what a topic
+// publishes for a queue whose policy does not let it. The signature of a notification is a placeholder.
 //
 // # Time
 //

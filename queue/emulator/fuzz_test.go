@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -21,6 +22,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("AmazonSQS.SendMessageBatch", `{"QueueUrl":"http://h/000000000000/q","Entries":[{"Id":"a","MessageBody":"x","DelaySeconds":3}]}`)
 	f.Add("AmazonSQS.ReceiveMessage", `{"QueueUrl":"http://h/000000000000/q","MaxNumberOfMessages":10,"AttributeNames":["All"],"MessageAttributeNames":["a.*"]}`)
 	f.Add("AmazonSQS.SetQueueAttributes", `{"QueueUrl":"http://h/000000000000/q","Attributes":{"RedrivePolicy":"{\"deadLetterTargetArn\":\"a\",\"maxReceiveCount\":\"3\"}"}}`)
+	f.Add("AmazonSQS.SetQueueAttributes", `{"QueueUrl":"http://h/000000000000/q","Attributes":{"Policy":"{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":[\"sqs:*\"],\"Condition\":{\"ArnLike\":{\"aws:SourceArn\":\"*\"}}}}"}}`)
 	f.Add("AmazonSQS.ListQueues", `{"MaxResults":1,"NextToken":"eA=="}`)
 	f.Add("", "Action=Publish&TopicArn=arn:aws:sns:us-east-1:000000000000:t&Message=x&MessageAttributes.entry.1.Name=a&MessageAttributes.entry.1.Value.DataType=Number&MessageAttributes.entry.1.Value.StringValue=1e3")
 	f.Add("", "Action=PublishBatch&TopicArn=arn:aws:sns:us-east-1:000000000000:t&PublishBatchRequestEntries.member.1.Id=a&PublishBatchRequestEntries.member.1.Message=x")
@@ -77,6 +79,23 @@ func FuzzReceiptHandle(f *testing.F) {
 		serial, number, receive, ok := parseReceiptHandle(s)
 		if ok && receiptHandle(serial, number, receive) != s {
 			t.Errorf("%q is read as %d, %d, %d", s, serial, number, receive)
+		}
+	})
+}
+
+func FuzzLike(f *testing.F) {
+	f.Add("arn:aws:sns:*:?:t*", "arn:aws:sns:us-east-1:1:topic")
+	f.Add("*a*a*a*b", "aaaaaaaaaaaaaaaa")
+	f.Add("**", "")
+	f.Fuzz(func(t *testing.T, pattern, text string) {
+		for _, s := range pattern + text {
+			if s < ' ' || s > '~' {
+				return // ARNs are of plain characters
+			}
+		}
+		expression := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
+		if want := regexp.MustCompile("^" + expression + "$").MatchString(text); like(pattern, text) != want {
+			t.Errorf("like(%q, %q) is %v, want %v", pattern, text, !want, want)
 		}
 	})
 }

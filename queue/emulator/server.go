@@ -43,6 +43,12 @@ type Config struct {
 	// row. AWS, and the server by default, refuse both for 60 seconds.
 	NoCooldowns bool
 
+	// EnforcePolicies has a topic deliver only to queues whose Policy lets it, as AWS does. It reads
+	// statements that allow or deny sqs:SendMessage to sns.amazonaws.com or everybody, for a Resource,
+	// with conditions on aws:SourceArn and aws:SourceAccount. A statement that says more, or says it
+	// otherwise, counts for nothing. Requests are let through in any case. Defaults to deliver to all.
+	EnforcePolicies bool
+
 	// Fault is the first fault hook; see [Server.SetFault]. Defaults to none.
 	Fault func(Request) Fault
 }
@@ -54,6 +60,7 @@ type Server struct {
 	region      string
 	clock       Clock
 	noCooldowns bool
+	policies    bool
 
 	fault    atomic.Pointer[func(Request) Fault]
 	counters map[string]*atomic.Int64
@@ -76,6 +83,7 @@ func New(cfg Config) *Server {
 		region:      cfg.Region,
 		clock:       cfg.Clock,
 		noCooldowns: cfg.NoCooldowns,
+		policies:    cfg.EnforcePolicies,
 		counters:    newCounters(),
 	}
 	if s.account == "" {

@@ -56,6 +56,7 @@ type settings struct {
 	maxSize                            int
 	redrive                            *redrivePolicy
 	allow                              *redriveAllowPolicy
+	access                             *accessPolicy
 }
 
 // redrivePolicy is the RedrivePolicy of a queue.
@@ -81,7 +82,7 @@ func defaultSettings() settings {
 // with returns the settings with some attributes changed. It checks what can be checked without
 // looking at other queues.
 func (set settings) with(changes map[string]string) (settings, *Error) {
-	out := settings{text: maps.Clone(set.text), redrive: set.redrive, allow: set.allow}
+	out := settings{text: maps.Clone(set.text), redrive: set.redrive, allow: set.allow, access: set.access}
 	for name, value := range changes {
 		value, err := out.change(name, value)
 		switch {
@@ -119,6 +120,7 @@ func (set *settings) change(name, value string) (string, *Error) {
 		if value != "" && !json.Valid([]byte(value)) {
 			return "", errInvalidAttributeValue(name, "The policy must be a JSON document.")
 		}
+		set.access = parseAccessPolicy(value)
 		return value, nil
 	case "RedrivePolicy":
 		p, err := parseRedrivePolicy(value)

@@ -24,17 +24,22 @@ func (s *Server) deliver(c *call, p *publication) {
 			body, attrs = envelope(c, sub, p, now), nil
 		}
 		a := arrival{message: &message{content: s.delivered(p, body, attrs, now)}}
-		if q := s.lookupARN(sub.endpoint); q != nil && q.accepts(a.content) {
+		if q := s.lookupARN(sub.endpoint); q != nil && s.mayDeliver(p.topic, q) && q.accepts(a.content) {
 			a.delay = q.settings().delay
 			if q.add(a) {
 				continue
 			}
 		}
-		if dlq := s.lookupARN(set.deadLetter); dlq != nil {
+		if dlq := s.lookupARN(set.deadLetter); dlq != nil && s.mayDeliver(p.topic, dlq) {
 			a.delay = 0
 			dlq.add(a)
 		}
 	}
+}
+
+// mayDeliver reports whether the topic may send to the queue.
+func (s *Server) mayDeliver(t *topic, q *queue) bool {
+	return !s.policies || q.settings().access.lets(t.key, q.arn)
 }
 
 // sight is a publication as filter policies see it, read when the first asks.
