@@ -1,8 +1,10 @@
 #!/bin/sh
 # Makes the queues, topics, subscriptions and redrive policies of
 # examples/wildrydes/waybill.yaml, as `waybill topology apply` does. LocalStack
-# runs it when it is ready.
+# runs it when it is ready. All names begin with the file's namespace.
 set -eu
+
+namespace=${WILDRYDES_NAMESPACE:-wildrydes}
 
 arn() { echo "arn:aws:$1:${AWS_DEFAULT_REGION:-us-east-1}:000000000000:$2"; }
 
@@ -44,13 +46,13 @@ subscriber() {
 	}'
 }
 
-queue rides
-queue fares-registered
-queue fares-charged
-queue fares-credited
-queue debits
-queue refunds
+queue "$namespace-rides"
+queue "$namespace-fares-registered"
+queue "$namespace-fares-charged"
+queue "$namespace-fares-credited"
+queue "$namespace-debits"
+queue "$namespace-refunds"
 
-awslocal sns create-topic --name fare-results --tags "Key=$managed,Value=true"
-subscriber fares-completed fare-results '{"IsSuccessful": ["true"]}'
-subscriber fares-failed fare-results '{"IsSuccessful": ["false"]}'
+awslocal sns create-topic --name "$namespace-fare-results" --tags "Key=$managed,Value=true"
+subscriber "$namespace-fares-completed" "$namespace-fare-results" '{"IsSuccessful": ["true"]}'
+subscriber "$namespace-fares-failed" "$namespace-fare-results" '{"IsSuccessful": ["false"]}'

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/internal/testserver"
 	"github.com/waybill-dev/waybill/queue/topology"
 	"github.com/waybill-dev/waybill/waybilltest"
 )
@@ -40,12 +41,31 @@ func TestMain(m *testing.M) {
 // TestWildrydes runs the script, after which `waybill topology apply` with the
 // example's configuration has nothing left to do.
 func TestWildrydes(t *testing.T) {
-	stack := waybilltest.Start(t)
-	cfg, err := config.Load(config.WithFile("../examples/wildrydes/waybill.yaml"))
+	const region = "us-east-1"
+	t.Run("emulator", func(t *testing.T) {
+		script(t, waybilltest.Start(t).AWSURL, region, "wildrydes")
+	})
+	if endpoint, ok := testserver.LocalStack(t); ok {
+		// In a namespace of its own: others may have the demo's.
+		t.Run("localstack", func(t *testing.T) { script(t, endpoint, region, testserver.Namespace(t)) })
+	}
+}
+
+func script(t *testing.T, endpoint, region, namespace string) {
+	cfg, err := config.Load(config.WithFile("../examples/wildrydes/waybill.yaml"), config.WithEnviron(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Namespace != "wildrydes" {
+		t.Errorf("waybill.yaml has the namespace %q, want the script's", cfg.Namespace)
+	}
+	cfg.Namespace = namespace
+	cfg.AWS.EndpointURL, cfg.AWS.Region = endpoint, region
 	endpoints, err := cfg.Endpoints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	awsConfig, err := cfg.AWS.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +81,16 @@ func TestWildrydes(t *testing.T) {
 	script := exec.CommandContext(t.Context(), "./wildrydes.sh")
 	script.Env = append(os.Environ(),
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"AWS_ENDPOINT_URL="+stack.AWSURL, "AWS_DEFAULT_REGION="+stack.AWS.Region,
+		"AWS_ENDPOINT_URL="+endpoint, "AWS_DEFAULT_REGION="+region,
 		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
+	if namespace != "wildrydes" {
+		script.Env = append(script.Env, "WILDRYDES_NAMESPACE="+namespace)
+	}
 	if out, err := script.CombinedOutput(); err != nil {
 		t.Fatalf("wildrydes.sh: %v\n%s", err, out)
 	}
 
-	plan, err := topology.NewPlan(t.Context(), topology.NewClients(stack.AWS), endpoints)
+	plan, err := topology.NewPlan(t.Context(), topology.NewClients(awsConfig), endpoints)
 	if err != nil {
 		t.Fatal(err)
 	}

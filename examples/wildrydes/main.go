@@ -92,9 +92,10 @@ func play(ctx context.Context, o *options, progress io.Writer) (_ *report.Report
 	defer func() { err = errors.Join(err, file.remove()) }()
 	progress = &lockedWriter{w: progress} // the workers write there, too
 	var reports []*report.Report
-	for _, mode := range o.modes {
+	for i, mode := range o.modes {
 		r, err := demo.Run(ctx, demo.Config{
-			Mode: mode, Rides: o.rides, Crashes: o.crashes, Seed: o.seed,
+			Clear: o.yes || i > 0, // what the first mode left is our own
+			Mode:  mode, Rides: o.rides, Crashes: o.crashes, Seed: o.seed,
 			File: file.path, Endpoint: o.endpoint, Redis: o.redis,
 			Command: []string{program, workerCommand}, Env: o.workerEnv,
 			Verbose: o.verbose, Progress: progress, Logs: progress,

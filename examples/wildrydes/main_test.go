@@ -195,7 +195,7 @@ func TestHelp(t *testing.T) {
 	if status != exitOK || stderr != "" {
 		t.Errorf("status %d, stderr %q", status, stderr)
 	}
-	for _, flag := range []string{"--mode", "--rides", "--seed", "--input", "--fail", "--crash", "--redis", "--endpoint", "-o text|json"} {
+	for _, flag := range []string{"--mode", "--rides", "--seed", "--input", "--fail", "--crash", "--redis", "--endpoint", "--yes", "EMPTIES", "waybill:managed", "-o text|json"} {
 		if !strings.Contains(stdout, flag) {
 			t.Errorf("the help lacks %s", flag)
 		}

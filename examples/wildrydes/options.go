@@ -31,7 +31,7 @@ type options struct {
 	endpoint, redis string
 	config          string
 	output          string
-	verbose         bool
+	verbose, yes    bool
 	workerEnv       []string // for tests
 }
 
@@ -51,6 +51,7 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	fs.StringVar(&o.config, "config", "", "")
 	fs.StringVar(&o.output, "o", "text", "")
 	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.BoolVar(&o.yes, "yes", false, "")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprint(stdout, help())
@@ -168,11 +169,19 @@ say where they are.
                              fail_auth=5,truncated=0.5 (see below)
   --crash N                  kill the worker's process N times on the way (default %d)
   --endpoint URL             use the SQS and SNS at this URL, as of LocalStack, or aws
+                             (see below)
+  --yes                      with --endpoint aws, delete what is in the queues
   --redis ADDR               use the Redis at host:port or redis://user:password@host:port/db
   --config FILE              take the queues from this file in place of
                              examples/wildrydes/waybill.yaml
   -o text|json               what the report is (default text)
   -v                         show the worker's warnings
+
+With --endpoint it makes queues and a topic whose names begin with wildrydes-,
+and EMPTIES them before it begins: they are the demo's own. It does not run if one
+of them exists without the tag waybill:managed, where the server has tags. With
+--endpoint aws it empties them only with --yes, and without it does not run if
+they hold messages. It deletes no queue. WAYBILL_ variables do not count.
 
 Failures, each with its percentage in the default mix:
 

@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/redis/go-redis/v9"
@@ -46,6 +49,7 @@ type Backend struct {
 func Connect(ctx context.Context, a Address) (*Backend, error) {
 	cfg, err := config.Load(
 		config.WithFile(a.File),
+		config.WithEnviron(environ()),
 		config.WithFlag("--endpoint", "aws.endpoint_url", a.Endpoint),
 		config.WithFlag("--redis", "redis.addr", a.Redis),
 	)
@@ -65,6 +69,12 @@ func Connect(ctx context.Context, a Address) (*Backend, error) {
 		return nil, errors.Join(err, b.Redis.Close())
 	}
 	return b, nil
+}
+
+// environ is the environment without what WAYBILL_ variables say: that is meant
+// for programs with queues of their own, which are not the example's to use.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WAYBILL_") })
 }
 
 // Close closes the connections.

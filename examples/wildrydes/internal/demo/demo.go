@@ -37,6 +37,10 @@ type Config struct {
 	// redis:// URL. What is empty is embedded.
 	Endpoint, Redis string
 
+	// Clear has the run delete what it finds in the queues of AWS. Elsewhere it
+	// does so in any case.
+	Clear bool
+
 	// Command starts a worker, and Env is added to its environment.
 	Command, Env []string
 
@@ -103,12 +107,8 @@ func (d *demo) open(ctx context.Context) (err error) {
 		return err
 	}
 	if d.cfg.Endpoint != "" {
-		n, err := d.mortuary.clear(ctx)
-		if err != nil {
+		if err := d.sweep(ctx); err != nil {
 			return err
-		}
-		if n > 0 {
-			d.say("deleted %d messages that an earlier run has left in the queues", n)
 		}
 	}
 	if d.door, err = newDoor(d.cfg.Mode, b, d.stage.services.Payments); err != nil {
@@ -119,6 +119,30 @@ func (d *demo) open(ctx context.Context) (err error) {
 	}
 	d.crew = &crew{command: d.cfg.Command, env: d.cfg.Env, assignment: d.stage.assignment, stderr: d.cfg.Logs}
 	return d.crew.start(ctx)
+}
+
+// sweep deletes what an earlier run has left in the queues. All of them are the
+// example's own by now: openStage has seen to that.
+func (d *demo) sweep(ctx context.Context) error {
+	if d.cfg.Endpoint == AWS && !d.cfg.Clear {
+		left, err := d.mortuary.backlog(ctx)
+		if err != nil {
+			return err
+		}
+		dead, err := d.mortuary.count(ctx)
+		if err != nil {
+			return err
+		}
+		if left+dead > 0 {
+			return fmt.Errorf("an earlier run has left about %d messages in the queues; give --yes to delete them", left+dead)
+		}
+		return nil
+	}
+	n, err := d.mortuary.clear(ctx)
+	if n > 0 {
+		d.say("deleted %d messages that an earlier run has left in the queues", n)
+	}
+	return err
 }
 
 func (d *demo) run(ctx context.Context) error {

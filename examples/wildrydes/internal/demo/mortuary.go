@@ -124,8 +124,7 @@ func (l deadLetter) reason() string {
 	return f.Filter + ": " + root
 }
 
-// clear empties all queues of what an earlier run has left in them, and returns
-// how much that was.
+// clear empties all queues, and returns how much was in them.
 func (m *mortuary) clear(ctx context.Context) (int, error) {
 	n := 0
 	for _, q := range slices.Concat(m.others, m.queues) {

@@ -65,10 +65,29 @@ func openStage(ctx context.Context, cfg Config) (_ *stage, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := own(plan); err != nil {
+		return nil, err
+	}
 	if err := plan.Apply(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// own refuses queues and topics that are there and that Waybill has not made:
+// the example would change their attributes, and take what is in them.
+func own(plan *topology.Plan) error {
+	var foreign []string
+	for _, step := range plan.Steps() {
+		if step.Action == topology.Adopt {
+			foreign = append(foreign, step.Name)
+		}
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: it exists without the tag %s, and so is not the example's to use; have the example take other names, by a namespace in the file of --config, or delete it",
+		strings.Join(foreign, ", "), topology.Tag)
 }
 
 // address is where queues and Redis are. What the configuration leaves out is
