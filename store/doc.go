@@ -15,12 +15,30 @@
 //
 // Every method is safe for concurrent use. Every method that writes may be
 // called again with the same arguments when its answer was lost: the second
-// call finds what the first one wrote and answers alike. So a store retries
-// network failures itself, until the context ends, and callers do not. Two
-// methods answer less the second time, and lose nothing by it: Post says that
-// the mail came before, and Due hides what the first call returned until it is
-// due again. A repeat that comes late, after the caller has gone on, changes
-// nothing either.
+// call finds what the first one wrote and answers alike. So a store that others
+// reach over a network retries its failures itself, until the context ends or
+// the store gives up, and callers do not: after an error that this package does
+// not know, a write is done or not, and a call with the same arguments is still
+// right. Two methods answer less the second time, and lose nothing by it: Post
+// says that the mail came before, and Due hides what the first call returned
+// until it is due again.
+//
+// A repeat may also come late, after the caller has had its answer and gone on,
+// when a network kept it back. Then it never undoes or repeats a transition: a
+// Commit, Renew or Release changes nothing once its lease was given back. But
+// what is free to be taken is taken by a late call as by any other, until its
+// time runs out:
+//
+//   - Open takes the lease of an execution that has something due and that
+//     nobody holds: that is an opening, and the next one comes after the lease;
+//   - Due hides what is due once more;
+//   - Claim takes a key that Forget gave back, and others wait for a lease;
+//   - Complete stores its result once more after the retention, unless another
+//     has the key;
+//   - Heartbeat brings a worker back that has left, and Leave takes one off
+//     until its next heartbeat: they only share work out;
+//   - Start begins anew once the tombstone is gone, and Post posts what is no
+//     longer among the last MailsRemembered.
 //
 // What no store accepts, such as an empty id, is refused with [ErrInvalid]
 // before it is sent; the Validate methods say what that is.

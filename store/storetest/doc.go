@@ -39,9 +39,9 @@
 //     again only after that.
 //  10. Copy bytes on the way in and out. Empty and missing are the same, except
 //     for frames and mail.
-//  11. Retry what the network did, until the context ends, and never what the
-//     store answered. Run the suite once more over a connection that loses
-//     answers.
+//  11. Retry what the network did, until the context ends or for as long as
+//     users say, and never what the store answered. Run the suite once more over
+//     a connection that loses answers.
 //
 // Then compare it with package memstore by [Compare], which finds what no case
 // thought of, and write tests of what is stored: a suite that only asks does

@@ -66,6 +66,7 @@ var chapters = []chapter{
 	{"Definitions", definitionRules},
 	{"Members", memberRules},
 	{"Idempotency", idempotencyRules},
+	{"Late", lateRules},
 }
 
 // Run holds a store to all that package store promises.
