@@ -165,7 +165,7 @@ func TestRedisComesBack(t *testing.T) {
 func TestGivingUp(t *testing.T) {
 	tg, p := throughProxy(t, inProcess(t))
 	st, err := redisstore.Open(t.Context(), redisstore.Config{
-		Client: tg.client, Namespace: tg.namespace, AcceptUnknownEviction: true, GiveUp: 50 * time.Millisecond,
+		Client: tg.client, Namespace: tg.namespace, AcceptUnknownEviction: true, GiveUp: 200 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ const (
 	pass   fate = iota
 	cut         // the connection ends before the server has the request
 	unsaid      // the server has done its work, and its answer is lost
+	silent      // nothing becomes of it, and the connection stays
 )
 
 func newProxy(t *testing.T, upstream string) *proxy {
@@ -134,6 +135,8 @@ func (p *proxy) requests(client, server net.Conn, lost chan struct{}) {
 			return
 		case unsaid:
 			close(lost)
+		case silent:
+			continue
 		}
 		if _, err := server.Write(buf[:n]); err != nil {
 			return

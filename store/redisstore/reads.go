@@ -20,7 +20,7 @@ var recordFields = []string{"v", "s", "z", "k", "ix", "h", store.RootFrame, "o",
 func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
 	var values []any
 	k := s.keys.execution(id)
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
 		values, err = s.client.HMGet(ctx, k.record(), recordFields...).Result()
 		return err
 	})
@@ -46,7 +46,7 @@ func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
 func (s *Store) missing(ctx context.Context, k executionKeys) error {
 	var until float64
 	var now time.Time
-	err := s.retry(ctx, func() error {
+	err := s.retry(ctx, func(ctx context.Context) error {
 		pipe := s.client.Pipeline()
 		score := pipe.ZScore(ctx, k.tombstones(), k.id)
 		clock := pipe.Time(ctx)
@@ -68,7 +68,7 @@ func (s *Store) missing(ctx context.Context, k executionKeys) error {
 
 // field reads one field of an execution; a missing one is empty.
 func (s *Store) field(ctx context.Context, id, name string) (value string, err error) {
-	err = s.retry(ctx, func() error {
+	err = s.retry(ctx, func(ctx context.Context) error {
 		var err error
 		value, err = s.client.HGet(ctx, s.keys.execution(id).record(), name).Result()
 		if errors.Is(err, redis.Nil) {
@@ -85,7 +85,7 @@ func (s *Store) Frames(ctx context.Context, id string, names ...string) (map[str
 		return nil, nil
 	}
 	var values []any
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
 		values, err = s.client.HMGet(ctx, s.keys.execution(id).record(), names...).Result()
 		return err
 	})
@@ -108,7 +108,7 @@ func (s *Store) History(ctx context.Context, id string, from int64, limit int) (
 		last = from + int64(limit) - 1
 	}
 	var values []string
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
 		values, err = s.client.LRange(ctx, s.keys.execution(id).history(), from, last).Result()
 		return err
 	})
@@ -243,7 +243,7 @@ func (s *Store) duePartitions(ctx context.Context, partitions []int) ([]int, err
 const maxDue = 1000
 
 func (s *Store) pipelined(ctx context.Context, queue func(redis.Pipeliner)) error {
-	return s.retry(ctx, func() error {
+	return s.retry(ctx, func(ctx context.Context) error {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			queue(p)
 			return nil

@@ -18,7 +18,7 @@ func (s *Store) PutDefinition(ctx context.Context, name, version string, graph [
 	if err := store.CheckDefinition(name, version); err != nil {
 		return err
 	}
-	err := s.retry(ctx, func() error {
+	err := s.retry(ctx, func(ctx context.Context) error {
 		return s.client.HSet(ctx, s.keys.definitions(), name+"\x00"+version, graph).Err()
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func (s *Store) PutDefinition(ctx context.Context, name, version string, graph [
 // Definition implements store.Definitions.
 func (s *Store) Definition(ctx context.Context, name, version string) ([]byte, error) {
 	var graph []byte
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
 		graph, err = s.client.HGet(ctx, s.keys.definitions(), name+"\x00"+version).Bytes()
 		return err
 	})
@@ -46,7 +46,7 @@ func (s *Store) Definition(ctx context.Context, name, version string) ([]byte, e
 // DefinitionVersions implements store.Definitions.
 func (s *Store) DefinitionVersions(ctx context.Context) (map[string][]string, error) {
 	var fields []string
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, func(ctx context.Context) (err error) {
 		fields, err = s.client.HKeys(ctx, s.keys.definitions()).Result()
 		return err
 	})
@@ -82,7 +82,7 @@ func (s *Store) Heartbeat(ctx context.Context, worker string, d time.Duration) (
 
 // Leave implements store.Members.
 func (s *Store) Leave(ctx context.Context, worker string) error {
-	err := s.retry(ctx, func() error { return s.client.ZRem(ctx, s.keys.workers(), worker).Err() })
+	err := s.retry(ctx, func(ctx context.Context) error { return s.client.ZRem(ctx, s.keys.workers(), worker).Err() })
 	if err != nil {
 		return fmt.Errorf("redisstore: leave: %w", err)
 	}

@@ -21,8 +21,8 @@ const DefaultPartitions = 256
 // Config says where a Store keeps its data.
 type Config struct {
 	// Client reaches Redis. It stays the caller's to close. One made with
-	// ContextTimeoutEnabled lets go of a call as soon as its context ends;
-	// others do after their ReadTimeout. Required.
+	// ContextTimeoutEnabled lets go of a call as soon as its context ends or
+	// GiveUp is over; others do after their ReadTimeout. Required.
 	Client redis.UniversalClient
 
 	// Namespace begins the name of every key. Letters, digits, - and _.
@@ -40,8 +40,11 @@ type Config struct {
 	// look, whose namespace may be a typing error.
 	Existing bool
 
-	// GiveUp is for how long a call tries again while Redis cannot be reached,
-	// if its context allows. Defaults to 15 s.
+	// GiveUp is for how long a call tries while Redis cannot be reached, if its
+	// context allows. Scripts are tried by the store alone, whatever MaxRetries
+	// the client has; its retries of reads end with GiveUp, too. A call that is
+	// under way then ends at once with ContextTimeoutEnabled, else after the
+	// client's ReadTimeout. Defaults to 15 s.
 	GiveUp time.Duration
 
 	// AcceptUnknownEviction starts on a server that does not show its

@@ -79,11 +79,10 @@ func loadScript(name string) (*script, error) {
 }
 
 // run runs a script, and again while Redis cannot be reached: every script
-// finds what it wrote before and answers alike. The client's own retries are
-// as harmless for the same reason.
+// finds what it wrote before and answers alike.
 func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) ([]any, error) {
 	var reply []any
-	err := s.retry(ctx, func() error {
+	err := s.retry(ctx, func(ctx context.Context) error {
 		v, err := s.eval(ctx, sc, keys, args)
 		if err != nil {
 			return err
@@ -102,39 +101,70 @@ func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any)
 
 func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any) (any, error) {
 	sc.calls.Add(1)
-	v, err := s.client.EvalSha(ctx, sc.sha, keys, args...).Result()
+	v, err := s.send(ctx, "evalsha", sc.sha, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		v, err = s.client.Eval(ctx, sc.text, keys, args...).Result()
+		v, err = s.send(ctx, "eval", sc.text, keys, args)
 	}
 	return v, err
 }
 
+func (s *Store) send(ctx context.Context, name, sc string, keys []string, args []any) (any, error) {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, name, sc, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := sentOnce{redis.NewCmd(ctx, append(all, args...)...)}
+	_ = s.client.Process(ctx, cmd) // the command has the error
+	return cmd.Result()
+}
+
+// sentOnce is a command that the client does not repeat by itself, however the
+// caller has set it up: one call is one attempt, and the store alone says how
+// many there are, and for how long.
+type sentOnce struct{ *redis.Cmd }
+
+func (sentOnce) NoRetry() bool { return true }
+
 // retry calls f until it succeeds, fails for good, or Redis has been out of
 // reach for as long as the configuration and the context allow. The second call
-// comes at once: mostly it was one connection that went.
-func (s *Store) retry(ctx context.Context, f func() error) error {
-	last := f()
+// comes at once: mostly it was one connection that went. The context that f gets
+// ends when the time is up, whatever the client is about: its own retries of
+// reads, or a dial.
+func (s *Store) retry(ctx context.Context, f func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, s.giveUp)
+	defer cancel()
+	last := f(bounded)
 	if last == nil || ctx.Err() != nil || !unreachable(last) {
 		return last
 	}
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(10*time.Millisecond),
 		backoff.WithMaxInterval(time.Second),
-		backoff.WithMaxElapsedTime(s.giveUp),
+		backoff.WithMaxElapsedTime(0), // the context's
 	)
-	err := backoff.Retry(func() error {
-		err := f()
-		switch {
-		case err == nil:
-			return nil
-		case unreachable(err):
-			last = err
+	err := bounded.Err()
+	if err == nil {
+		err = backoff.Retry(func() error {
+			err := f(bounded)
+			switch {
+			case err == nil:
+				return nil
+			case !unreachable(err):
+				return backoff.Permanent(err)
+			case bounded.Err() == nil:
+				last = err // one that was cut short tells less than the one before
+			}
 			return err
-		}
-		return backoff.Permanent(err)
-	}, backoff.WithContext(b, ctx))
-	if err != nil && ctx.Err() != nil {
+		}, backoff.WithContext(b, bounded))
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		return fmt.Errorf("%w; before that: %w", err, last)
+	case unreachable(err):
+		return fmt.Errorf("gave up after %s: %w", s.giveUp, last)
 	}
 	return err
 }
@@ -154,10 +184,12 @@ func unreachable(err error) bool {
 
 // passingReplies begin the errors, after ERR if it is there, of a server that
 // starts, fails over, moves slots or is overrun.
-var passingReplies = []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "max number of clients reached"}
+var passingReplies = []string{
+	"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "max number of clients reached",
+}
 
-// Scripts returns how often each script was run, by name. Reads that need no
-// script are not in it.
+// Scripts returns how often each script was sent to Redis, by name, repeats
+// included. Reads that need no script are not in it.
 func (s *Store) Scripts() map[string]int64 {
 	calls := make(map[string]int64)
 	for name, sc := range s.scripts.byName() {
