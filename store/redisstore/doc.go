@@ -24,6 +24,9 @@
 //
 // A failover to a replica may lose what the replica had not received.
 //
+// A Redis whose memory is full refuses writes. Calls try again for as long as
+// Config.GiveUp says: what is purged and what expires makes room.
+//
 // # Keys
 //
 // All keys of an execution share one slot of a Redis Cluster. With the

@@ -237,8 +237,8 @@ func TestDialTimeouts(t *testing.T) {
 	}
 }
 
-// TestRepliesThatPass: a server that starts, fails over or moves slots is asked
-// again; any other error is returned at once.
+// TestRepliesThatPass: a server that starts, fails over, moves slots or is out of
+// memory is asked again; any other error is returned at once.
 func TestRepliesThatPass(t *testing.T) {
 	for _, tt := range []struct {
 		reply  string
@@ -251,7 +251,10 @@ func TestRepliesThatPass(t *testing.T) {
 		{"TRYAGAIN Multiple keys request during rehashing of slot", true},
 		{"BUSY Redis is busy running a script.", true},
 		{"ERR max number of clients reached", true},
-		{"OOM command not allowed when used memory > 'maxmemory'.", false},
+		{"NOREPLICAS Not enough good replicas to write.", true},
+		{"OOM command not allowed when used memory > 'maxmemory'.", true},
+		{"OOM command not allowed when used memory > 'maxmemory'. script: 4a15868, on @user_script:1.", true},
+		{"ERR Error running script (call to f_4a15868): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.", true},
 		{"NOAUTH Authentication required.", false},
 		{"ERR something else", false},
 	} {

@@ -179,14 +179,20 @@ func unreachable(err error) bool {
 	if errors.As(err, &netErr) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, redis.ErrPoolTimeout) {
 		return true
 	}
-	return slices.ContainsFunc(passingReplies, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
+	return slices.ContainsFunc(passingReplies, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) }) ||
+		strings.Contains(err.Error(), outOfMemory)
 }
 
 // passingReplies begin the errors, after ERR if it is there, of a server that
 // starts, fails over, moves slots or is overrun.
 var passingReplies = []string{
-	"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "max number of clients reached",
+	"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "BUSY ", "max number of clients reached",
 }
+
+// outOfMemory is in the errors of a server that has no memory until something is
+// purged or expires, which had the script write nothing: Redis refuses the first
+// write of a script or none. Before Redis 7 it stands in the middle of one.
+const outOfMemory = "OOM command not allowed"
 
 // Scripts returns how often each script was sent to Redis, by name, repeats
 // included. Reads that need no script are not in it.
