@@ -45,8 +45,8 @@ type Options struct {
 	// letter stays where it is; any other error is a failure of the letter.
 	Edit func(ctx context.Context, l *Letter) error
 
-	// Rate is how many messages are sent in a second, at most. Defaults to no
-	// limit.
+	// Rate is how many messages are sent in a second, at most. One that is too
+	// low for the queue's retention is a Report.Warning. Defaults to no limit.
 	Rate float64
 
 	// Workers is how many batches of ten are under way at once. A FIFO queue

@@ -339,7 +339,11 @@ func (a *app) progress() func(dlq.Report) {
 	return func(r dlq.Report) {
 		if time.Since(last) >= time.Second {
 			last = time.Now()
-			a.note("%d of %d looked at, %d sent, %d failed", r.Seen, r.Snapshot, r.Sent+r.WouldSend, r.Failed)
+			verb, n := "sent", r.Sent
+			if r.DryRun {
+				verb, n = "would be sent", r.WouldSend
+			}
+			a.note("%d of %d looked at, %d %s, %d failed", r.Seen, r.Snapshot, n, verb, r.Failed)
 		}
 	}
 }

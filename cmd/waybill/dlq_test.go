@@ -244,6 +244,23 @@ func TestDLQRedriveFault(t *testing.T) {
 	}
 }
 
+// A rate at which messages would be deleted for their age first is warned of in
+// the dry run.
+func TestDLQRedriveTooSlow(t *testing.T) {
+	c, bury := newGraveyard(t)
+	for i := range 2 {
+		bury("sqs://test-fares-dlq", fmt.Sprint(i), "{}", "sqs://test-fares", queue.ReasonPermanent)
+	}
+	const want = "raise Rate to 1 or more"
+	if r := c.run("dlq", "redrive", "fares", "--rate", "0.000001", "-o", "table"); r.code != exitOK ||
+		!strings.Contains(r.stdout, want) || !strings.Contains(r.stderr, want) {
+		t.Errorf("%+v", r)
+	}
+	if r := c.run("dlq", "redrive", "fares", "--rate", "1"); strings.Contains(r.stdout+r.stderr, "raise Rate") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // An interrupt returns what is held, and the report so far is printed.
 func TestDLQRedriveInterrupted(t *testing.T) {
 	c, bury := newGraveyard(t)

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/waybill-dev/waybill/dlq"
@@ -68,7 +69,8 @@ func (d *demo) redrive(ctx context.Context, s *standing, round int) error {
 			}
 		}
 		r, err := d.mortuary.client.Redrive(ctx, opts)
-		if err != nil {
+		var partial *dlq.PartialError
+		if err != nil && !(errors.As(err, &partial) && r.Failed == 0) { // the next round reaches the rest
 			return err
 		}
 		d.report.Redriven += r.Sent
