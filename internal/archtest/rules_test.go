@@ -3,7 +3,6 @@ package archtest
 import (
 	"fmt"
 	"go/ast"
-	"go/token"
 	"maps"
 	"path"
 	"slices"
@@ -132,61 +131,6 @@ func inits(t *tree) (broken []string) {
 		}
 	}
 	return broken
-}
-
-// globals forbids variables of packages that only make sense when something
-// changes them: those without a value, and locks and counters. Embedded files
-// have their value from the compiler.
-func globals(t *tree) (broken []string) {
-	for _, file := range t.all() {
-		for _, decl := range file.Decls {
-			gen, ok := decl.(*ast.GenDecl)
-			if !ok || gen.Tok != token.VAR {
-				continue
-			}
-			for _, s := range gen.Specs {
-				spec := s.(*ast.ValueSpec)
-				if spec.Names[0].Name == "_" || embedded(gen.Doc) || embedded(spec.Doc) {
-					continue
-				}
-				if len(spec.Values) == 0 || mentionsLock(spec) {
-					broken = append(broken, fmt.Sprintf("%s: %s is state of the package; give it to a value that somebody owns", t.at(spec.Pos()), spec.Names[0]))
-				}
-			}
-		}
-	}
-	return broken
-}
-
-func embedded(doc *ast.CommentGroup) bool {
-	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool {
-		return strings.HasPrefix(c.Text, "//go:embed ")
-	})
-}
-
-// mentionsLock reports whether a variable is of a type of sync or sync/atomic.
-// A sync.Pool is no state, and OnceFunc and its like compute a constant.
-func mentionsLock(spec *ast.ValueSpec) bool {
-	found := false
-	look := func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.FuncLit:
-			return false
-		case *ast.SelectorExpr:
-			pkg, ok := n.X.(*ast.Ident)
-			if ok && (pkg.Name == "atomic" || pkg.Name == "sync") && n.Sel.Name != "Pool" && !strings.HasPrefix(n.Sel.Name, "OnceValue") {
-				found = true
-			}
-		}
-		return true
-	}
-	if spec.Type != nil {
-		ast.Inspect(spec.Type, look)
-	}
-	for _, v := range spec.Values {
-		ast.Inspect(v, look)
-	}
-	return found
 }
 
 // all returns the files of every package, in order.
