@@ -233,6 +233,8 @@ func (e Endpoint) Validate() error {
 		v.validateQueue(e)
 	case e.IsTopic():
 		v.validateTopic(e)
+	default:
+		v.validateOther(e)
 	}
 	return v.err()
 }
@@ -263,17 +265,23 @@ func (v *validation) validateServer(e Endpoint) {
 
 func (v *validation) validateQueue(e Endpoint) {
 	if e.DeadLetter != "" {
-		_, _, err := ParseURL(e.DeadLetter)
+		name, account, err := ParseURL(e.DeadLetter)
+		own, ownAccount := e.Queue()
 		switch {
 		case err != nil:
 			v.add("DeadLetter", "%v", err)
 		case !strings.HasPrefix(e.DeadLetter, SchemeSQS+"://"):
 			v.add("DeadLetter", "%q is not a queue; want for example sqs://%s-dlq", e.DeadLetter, e.Name)
-		case e.DeadLetter == e.URL:
+		case SameQueue(e.DeadLetter, e.URL):
 			v.add("DeadLetter", "%q is the endpoint's own queue", e.DeadLetter)
+		case account != ownAccount:
+			v.add("DeadLetter", "%q: SQS moves messages within an account only, and the endpoint's queue is %s; want %s", e.DeadLetter, e.URL, strings.TrimSuffix(e.URL, own)+name)
 		case strings.HasSuffix(e.DeadLetter, fifoSuffix) != e.FIFO():
 			v.add("DeadLetter", "%q: the dead-letter queue of a FIFO queue is FIFO, and of a standard queue standard", e.DeadLetter)
 		}
+	}
+	if e.MaxMessageSize > DefaultMaxQueueMessage {
+		v.add("MaxMessageSize", "is %d bytes; SQS takes at most %d", e.MaxMessageSize, DefaultMaxQueueMessage)
 	}
 	v.number("MaxReceiveCount", e.MaxReceiveCount, 1000)
 	v.number("Concurrency", e.Concurrency, 100_000)
@@ -288,20 +296,7 @@ func (v *validation) validateQueue(e Endpoint) {
 }
 
 func (v *validation) validateTopic(e Endpoint) {
-	for field, set := range map[string]bool{
-		"DeadLetter":          e.DeadLetter != "",
-		"MaxReceiveCount":     e.MaxReceiveCount != 0,
-		"Visibility":          e.Visibility != 0,
-		"Retention":           e.Retention != 0,
-		"DeadLetterRetention": e.DeadLetterRetention != 0,
-		"Delay":               e.Delay != 0,
-		"Concurrency":         e.Concurrency != 0,
-		"Pollers":             e.Pollers != 0,
-	} {
-		if set {
-			v.add(field, "is set, but %s is a topic; set it on the endpoints of the queues that subscribe", e.URL)
-		}
-	}
+	v.noQueue(e, "is set, but %s is a topic; set it on the endpoints of the queues that subscribe")
 	for i, s := range e.Subscriptions {
 		field := fmt.Sprintf("Subscriptions[%d]", i)
 		if s.Endpoint == "" {
@@ -315,6 +310,35 @@ func (v *validation) validateTopic(e Endpoint) {
 		}
 		if s.FilterScope != "" && s.FilterScope != FilterAttributes && s.FilterScope != FilterBody {
 			v.add(field, "(%s): FilterScope is %q; want %s or %s", s.Endpoint, s.FilterScope, FilterAttributes, FilterBody)
+		}
+	}
+}
+
+// validateOther refuses what another transport would not do.
+func (v *validation) validateOther(e Endpoint) {
+	v.noQueue(e, "is set, but %s is of another transport, which this setting has no effect on")
+	if len(e.Subscriptions) > 0 {
+		v.add("Subscriptions", "are set, but %s is no topic of SNS", e.URL)
+	}
+}
+
+// noQueue refuses what only queues have. The format is given the URL.
+func (v *validation) noQueue(e Endpoint, format string) {
+	for _, f := range []struct {
+		field string
+		set   bool
+	}{
+		{"DeadLetter", e.DeadLetter != ""},
+		{"MaxReceiveCount", e.MaxReceiveCount != 0},
+		{"Visibility", e.Visibility != 0},
+		{"Retention", e.Retention != 0},
+		{"DeadLetterRetention", e.DeadLetterRetention != 0},
+		{"Delay", e.Delay != 0},
+		{"Concurrency", e.Concurrency != 0},
+		{"Pollers", e.Pollers != 0},
+	} {
+		if f.set {
+			v.add(f.field, format, e.URL)
 		}
 	}
 }
