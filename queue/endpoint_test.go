@@ -145,6 +145,24 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// TestGiven holds that a set remembers what was set and what is a default.
+func TestGiven(t *testing.T) {
+	set, err := NewEndpoints("dev", Endpoint{Name: "q", URL: "sqs://q", Visibility: DefaultVisibility})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Endpoint{Name: "q", URL: "sqs://dev-q", Visibility: DefaultVisibility}
+	if got, ok := set.Given("q"); !ok || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if _, ok := set.Given("sqs://dev-q"); ok {
+		t.Error("a URL was given")
+	}
+	if _, ok := (*Endpoints)(nil).Given("q"); ok {
+		t.Error("an empty set was given something")
+	}
+}
+
 func TestNilEndpoints(t *testing.T) {
 	var set *Endpoints
 	if e, err := set.Resolve("sqs://q"); err != nil || e.Concurrency != DefaultConcurrency {

@@ -13,6 +13,7 @@ import (
 type Endpoints struct {
 	namespace string
 	byName    map[string]Endpoint
+	given     map[string]Endpoint // without defaults
 	names     []string
 }
 
@@ -24,7 +25,7 @@ type Endpoints struct {
 // NewEndpoints reports every endpoint that is invalid, every name that occurs
 // twice, and every subscription whose endpoint is not a queue of the set.
 func NewEndpoints(namespace string, endpoints ...Endpoint) (*Endpoints, error) {
-	s := &Endpoints{namespace: namespace, byName: make(map[string]Endpoint, len(endpoints))}
+	s := &Endpoints{namespace: namespace, byName: make(map[string]Endpoint, len(endpoints)), given: make(map[string]Endpoint, len(endpoints))}
 	var errs []error
 	if namespace != "" && !queueRule.MatchString(namespace) {
 		return nil, fmt.Errorf("queue: namespace %q cannot begin the name of a queue; want letters, digits, - or _", namespace)
@@ -40,7 +41,7 @@ func NewEndpoints(namespace string, endpoints ...Endpoint) (*Endpoints, error) {
 			errs = append(errs, err)
 			continue
 		}
-		s.byName[e.Name] = e.WithDefaults()
+		s.given[e.Name], s.byName[e.Name] = e, e.WithDefaults()
 		s.names = append(s.names, e.Name)
 	}
 	slices.Sort(s.names)
@@ -105,6 +106,17 @@ func (s *Endpoints) All() iter.Seq[Endpoint] {
 			}
 		}
 	}
+}
+
+// Given returns the endpoint of a logical name without defaults: its zero
+// fields are those that nobody has set. The namespace is applied. It returns
+// false if the name is not in the set.
+func (s *Endpoints) Given(name string) (Endpoint, bool) {
+	if s == nil {
+		return Endpoint{}, false
+	}
+	e, ok := s.given[name]
+	return e, ok
 }
 
 // Resolve returns the endpoint of a logical name, with its defaults set and

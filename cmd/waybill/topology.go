@@ -15,13 +15,20 @@ import (
 )
 
 func (a *app) topologyCommand() *cobra.Command {
+	var lowerRetention bool
+	allowed := func() []topology.Option {
+		if lowerRetention {
+			return []topology.Option{topology.AllowLowerRetention()}
+		}
+		return nil
+	}
 	plan := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what apply would do",
 		Long:  "Show what apply would create, adopt, change and keep, attribute by attribute. Nothing is changed.",
 		Args:  takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
-			p, err := a.plan(cmd.Context())
+			p, err := a.plan(cmd.Context(), allowed()...)
 			if err != nil {
 				return err
 			}
@@ -36,12 +43,14 @@ func (a *app) topologyCommand() *cobra.Command {
 		Use:   "apply",
 		Short: "Make the queues, topics and subscriptions as configured",
 		Long: `Create what is missing, adopt what exists, and change what differs from the
-configuration. Nothing is ever deleted, and to apply again does nothing. What
-was done is printed; if it fails midway the exit code is 3, and applying again
-does the rest.`,
+configuration. A queue that exists keeps what the configuration says nothing of.
+No queue or topic is ever deleted, and to apply again does nothing. A queue whose
+retention would be lowered is refused without --lower-retention: SQS then deletes
+its older messages. What was done is printed; if it fails midway the exit code is
+3, and applying again does the rest.`,
 		Args: takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
-			p, err := a.plan(cmd.Context())
+			p, err := a.plan(cmd.Context(), allowed()...)
 			if err != nil {
 				return err
 			}
@@ -60,7 +69,7 @@ does the rest.`,
 		Long:  "Show each endpoint: whether its queue or topic is there and as configured, where it delivers, and how many messages wait.",
 		Args:  takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
-			p, err := a.plan(cmd.Context())
+			p, err := a.plan(cmd.Context(), topology.AllowLowerRetention()) // nothing is applied
 			if err != nil {
 				return err
 			}
@@ -72,6 +81,9 @@ does the rest.`,
 			}
 			return a.print(status, t)
 		}),
+	}
+	for _, cmd := range []*cobra.Command{plan, apply} {
+		cmd.Flags().BoolVar(&lowerRetention, "lower-retention", false, "allow to lower the retention of queues, which deletes older messages")
 	}
 	return group("topology", "Plan and make queues, topics and subscriptions",
 		`Plan and make the queues, topics, subscriptions and dead-letter queues that the
@@ -105,7 +117,7 @@ func awsConfig(ctx context.Context, cfg *config.Config) (aws.Config, error) {
 }
 
 // plan compares the configured endpoints with what is there.
-func (a *app) plan(ctx context.Context) (*topology.Plan, error) {
+func (a *app) plan(ctx context.Context, opts ...topology.Option) (*topology.Plan, error) {
 	cfg, endpoints, err := a.endpoints()
 	if err != nil {
 		return nil, err
@@ -117,7 +129,7 @@ func (a *app) plan(ctx context.Context) (*topology.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints)
+	return topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints, opts...)
 }
 
 var actionStyles = map[topology.Action]style{

@@ -49,6 +49,29 @@ rides     sns://test-rides  as configured  -         -          -        -      
 	}
 }
 
+// To lower a retention takes a flag; without it, nothing at all is changed.
+func TestTopologyLowerRetention(t *testing.T) {
+	c := newStackCLI(t, fares)
+	c.ok("topology", "apply")
+	t.Setenv("WAYBILL_ENDPOINTS_FARES_RETENTION", "1h")
+	t.Setenv("WAYBILL_ENDPOINTS_FARES_VISIBILITY", "50s")
+	for _, command := range []string{"plan", "apply"} {
+		c.fails(exitFailed, "sqs://test-fares: MessageRetentionPeriod 345600 -> 3600 would have SQS delete", "topology", command)
+	}
+	if states := decode[[]topology.Status](t, c.ok("topology", "show")); states[0].State != topology.Different {
+		t.Errorf("fares is %+v, want it different", states[0])
+	}
+	for _, command := range []string{"plan", "apply"} {
+		steps := decode[[]topology.Step](t, c.ok("topology", command, "--lower-retention"))
+		if last := steps[len(steps)-1]; command == "apply" && (len(steps) != 1 || len(last.Attributes) != 2) {
+			t.Errorf("%s did %+v", command, steps)
+		}
+	}
+	if done := decode[[]topology.Step](t, c.ok("topology", "apply")); len(done) != 0 {
+		t.Errorf("applied again: %+v", done)
+	}
+}
+
 func squeezeLines(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i := range lines {

@@ -23,6 +23,9 @@ type queueNode struct {
 	endpoint   queue.Endpoint // the first endpoint that it serves; Name is empty for a mere dead-letter queue
 	deadLetter *queueNode     // nil: none is configured
 
+	// set is what configuration says itself; the rest are defaults.
+	set struct{ retention, visibility, delay, maxReceiveCount bool }
+
 	// What is there.
 	exists   bool
 	tagged   bool
@@ -86,14 +89,16 @@ func newDesire(endpoints *queue.Endpoints) (*desire, error) {
 	for e := range endpoints.All() {
 		switch {
 		case e.IsQueue():
-			d.addQueue(e)
+			given, _ := endpoints.Given(e.Name)
+			d.addQueue(e, given)
 		case e.IsTopic():
 			d.addTopic(e)
 		}
 	}
 	for e := range endpoints.All() {
 		if e.IsQueue() && e.DeadLetter != "" {
-			d.addDeadLetter(e)
+			given, _ := endpoints.Given(e.Name)
+			d.addDeadLetter(e, given.DeadLetterRetention != 0)
 		}
 		if e.IsTopic() {
 			d.addSubscriptions(e)
@@ -121,8 +126,13 @@ func (d *desire) queue(url string, s site) (q *queueNode, isNew bool) {
 	return q, true
 }
 
-func (d *desire) addQueue(e queue.Endpoint) {
+// addQueue adds the queue of an endpoint, which is given without defaults, too.
+func (d *desire) addQueue(e, given queue.Endpoint) {
 	q, isNew := d.queue(e.URL, site{e.Region, e.EndpointURL})
+	q.set.retention = q.set.retention || given.Retention != 0
+	q.set.visibility = q.set.visibility || given.Visibility != 0
+	q.set.delay = q.set.delay || given.Delay != 0
+	q.set.maxReceiveCount = q.set.maxReceiveCount || given.MaxReceiveCount != 0
 	d.served[e.Name] = q
 	q.purposes = append(q.purposes, "endpoint "+e.Name)
 	if isNew {
@@ -136,7 +146,9 @@ func (d *desire) addQueue(e queue.Endpoint) {
 	}
 }
 
-func (d *desire) addDeadLetter(e queue.Endpoint) {
+// addDeadLetter adds the dead-letter queue of an endpoint, whose retention is set
+// by configuration or is the default.
+func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
 	q, isNew := d.queue(e.DeadLetter, site{e.Region, e.EndpointURL})
 	purpose := "dead letters of " + e.Name
 	q.purposes = append(q.purposes, purpose)
@@ -145,9 +157,10 @@ func (d *desire) addDeadLetter(e queue.Endpoint) {
 	// unless it sets its own.
 	byDefault := q.retainedBy == "endpoint "+q.endpoint.Name && q.retention == queue.DefaultRetention
 	if isNew || byDefault {
-		q.retention, q.retainedBy = e.DeadLetterRetention, purpose
+		q.retention, q.retainedBy, q.set.retention = e.DeadLetterRetention, purpose, set
 		return
 	}
+	q.set.retention = q.set.retention || set
 	if q.retention != e.DeadLetterRetention {
 		d.conflict(e.DeadLetter, "%s wants a retention of %v, and %s one of %v; set dead_letter_retention to the same", q.retainedBy, q.retention, purpose, e.DeadLetterRetention)
 	}
@@ -227,13 +240,19 @@ func (q *queueNode) purpose() string { return strings.Join(q.purposes, ", ") }
 func (t *topicNode) purpose() string { return strings.Join(t.purposes, ", ") }
 
 // settings returns the numeric attributes that configuration gives the queue.
-// A mere dead-letter queue has a retention only.
+// A mere dead-letter queue has a retention only. A queue that exists keeps what
+// configuration says nothing of: defaults are for new ones.
 func (q *queueNode) settings() []Attribute {
-	list := []Attribute{{Name: "MessageRetentionPeriod", Want: seconds(q.retention)}}
+	var list []Attribute
+	add := func(name string, d time.Duration, set bool) {
+		if set || !q.exists {
+			list = append(list, Attribute{Name: name, Want: seconds(d)})
+		}
+	}
+	add("MessageRetentionPeriod", q.retention, q.set.retention)
 	if q.endpoint.Name != "" {
-		list = append(list,
-			Attribute{Name: "VisibilityTimeout", Want: seconds(q.endpoint.Visibility)},
-			Attribute{Name: "DelaySeconds", Want: seconds(q.endpoint.Delay)})
+		add("VisibilityTimeout", q.endpoint.Visibility, q.set.visibility)
+		add("DelaySeconds", q.endpoint.Delay, q.set.delay)
 	}
 	return list
 }

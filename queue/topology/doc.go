@@ -27,10 +27,16 @@
 // # What is left alone
 //
 // A queue or topic that exists is adopted: from then on it carries the tag
-// [Tag], and configuration rules the attributes above. All other attributes,
-// and the statements in a queue's policy that are not Waybill's, stay as they
-// are. So does a redrive policy where configuration has no dead-letter queue.
-// Subscriptions that configuration does not name stay, too.
+// [Tag], and configuration rules those of the attributes above that it sets. The
+// defaults are for queues that are made: what configuration says nothing of
+// stays as it is on a queue that exists, whoever made it, and so do all other
+// attributes, the statements in a queue's policy that are not Waybill's, and a
+// redrive policy where configuration has no dead-letter queue. To take a setting
+// back, set it to another value, or change the queue itself. Subscriptions that
+// configuration does not name stay, too.
+//
+// To lower a queue's retention deletes the messages that are older. A plan that
+// would is a conflict without [AllowLowerRetention].
 //
 // What configuration wants and an apply may not or cannot do is a
 // [*ConflictError] of the plan: for example a dead-letter queue whose

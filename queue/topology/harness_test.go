@@ -79,8 +79,8 @@ func rides() []queue.Endpoint {
 			{Endpoint: "accounting"},
 			{Endpoint: "extraordinary", Enveloped: true, Filter: json.RawMessage(`{"fare":[{"numeric":[">=",50]}]}`)},
 		}},
-		{Name: "accounting", URL: "sqs://accounting", DeadLetter: "sqs://dlq", MaxReceiveCount: 3, Visibility: 45 * time.Second},
-		{Name: "extraordinary", URL: "sqs://extraordinary", DeadLetter: "sqs://dlq", Delay: 5 * time.Second},
+		{Name: "accounting", URL: "sqs://accounting", DeadLetter: "sqs://dlq", MaxReceiveCount: 3, Visibility: 45 * time.Second, Retention: 96 * time.Hour},
+		{Name: "extraordinary", URL: "sqs://extraordinary", DeadLetter: "sqs://dlq", MaxReceiveCount: 5, Visibility: 30 * time.Second, Delay: 5 * time.Second},
 	}
 }
 

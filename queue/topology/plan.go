@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/waybill-dev/waybill/queue"
@@ -20,7 +21,15 @@ type Plan struct {
 	desire    *desire
 	observer  *observer
 	tasks     []task
+	lower     bool // a queue's retention may be lowered
 }
+
+// An Option allows a [Plan] what it otherwise refuses.
+type Option func(*Plan)
+
+// AllowLowerRetention lets a plan lower the retention of queues that exist. SQS
+// then deletes the messages in them that are older.
+func AllowLowerRetention() Option { return func(p *Plan) { p.lower = true } }
 
 // A task is a step and how it is done; run is nil if there is nothing to do.
 type task struct {
@@ -31,7 +40,7 @@ type task struct {
 // NewPlan compares the endpoints with what is there. Endpoints of other
 // transports than SQS and SNS are left out. It fails with one or more joined
 // [*ConflictError] where an apply could not do what configuration wants.
-func NewPlan(ctx context.Context, clients Clients, endpoints *queue.Endpoints) (*Plan, error) {
+func NewPlan(ctx context.Context, clients Clients, endpoints *queue.Endpoints, opts ...Option) (*Plan, error) {
 	d, err := newDesire(endpoints)
 	if err != nil {
 		return nil, err
@@ -43,6 +52,9 @@ func NewPlan(ctx context.Context, clients Clients, endpoints *queue.Endpoints) (
 		return nil, errors.New("topology: Clients.SNS is nil, and there are topics")
 	}
 	p := &Plan{endpoints: endpoints, desire: d, observer: &observer{clients: clients}}
+	for _, opt := range opts {
+		opt(p)
+	}
 	if err := p.observer.observe(ctx, d); err != nil {
 		return nil, err
 	}
@@ -122,6 +134,9 @@ func (p *Plan) queueTask(q *queueNode) task {
 		if a.Have = q.have[a.Name]; a.Have != a.Want {
 			differ = append(differ, a)
 		}
+		if a.Name == "MessageRetentionPeriod" && lower(a) && !p.lower {
+			p.desire.conflict(q.url, "%s would have SQS delete the messages that are older than %v; give it the retention that it has, or allow it (AllowLowerRetention; --lower-retention of `waybill topology apply`)", a, q.retention)
+		}
 	}
 	if a, ok := q.redriveAttribute(); ok {
 		differ = append(differ, a)
@@ -140,6 +155,13 @@ func (p *Plan) queueTask(q *queueNode) task {
 		t.run = func(ctx context.Context) error { return p.changeQueue(ctx, q, differ) }
 	}
 	return t
+}
+
+// lower reports whether a number becomes less.
+func lower(a Attribute) bool {
+	have, err := strconv.Atoi(a.Have)
+	want, wantErr := strconv.Atoi(a.Want)
+	return err == nil && wantErr == nil && want < have
 }
 
 func (p *Plan) topicTask(t *topicNode) task {

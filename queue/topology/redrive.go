@@ -35,13 +35,18 @@ func (p redrivePolicy) show() string {
 
 // wantRedrive returns the policy that configuration gives the queue. The ARN
 // of a dead-letter queue that does not exist yet is derived from the queue's,
-// whose account and region it shares, or has the name alone.
+// whose account and region it shares, or has the name alone. The count of a
+// policy that is there stays where configuration says nothing of it.
 func (q *queueNode) wantRedrive() redrivePolicy {
 	arn := q.deadLetter.arn
 	if arn == "" {
 		arn = strings.TrimSuffix(q.arn, ":"+q.name) + ":" + q.deadLetter.name
 	}
-	return redrivePolicy{DeadLetterTargetARN: arn, MaxReceiveCount: flexInt(q.endpoint.MaxReceiveCount)}
+	want := redrivePolicy{DeadLetterTargetARN: arn, MaxReceiveCount: flexInt(q.endpoint.MaxReceiveCount)}
+	if have, ok := parseRedrivePolicy(q.have["RedrivePolicy"]); ok && have.MaxReceiveCount > 0 && !q.set.maxReceiveCount {
+		want.MaxReceiveCount = have.MaxReceiveCount
+	}
+	return want
 }
 
 // redriveAttribute returns the difference in the redrive policy, if there is

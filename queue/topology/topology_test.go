@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -138,7 +139,7 @@ func TestAdopt(t *testing.T) {
 			t.Fatal(err)
 		}
 		set := endpoints(t, ns,
-			queue.Endpoint{Name: "accounting", URL: "sqs://accounting"},
+			queue.Endpoint{Name: "accounting", URL: "sqs://accounting", Visibility: 30 * time.Second},
 			queue.Endpoint{Name: "rides", URL: "sns://rides"})
 		p := plan(t, s, set)
 		equal(t, lines(p, ns), []string{
