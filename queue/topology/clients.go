@@ -85,8 +85,9 @@ func notFound(err error) bool {
 		"NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException")
 }
 
-// unknownCall reports whether a server, an emulator, lacks the operation.
+// unknownCall reports whether a server, an emulator, lacks the operation. That it
+// failed is another matter, whatever the server means by it.
 func unknownCall(err error) bool {
 	return hasCode(err, "InvalidAction", "UnknownOperation", "UnknownOperationException", "NotImplemented",
-		"UnsupportedOperation", "InternalFailure")
+		"UnsupportedOperation")
 }

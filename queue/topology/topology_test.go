@@ -307,6 +307,33 @@ func TestUnsupportedTags(t *testing.T) {
 	apply(t, s, endpoints(t, "", rides()...))
 }
 
+// A server that fails to tell the tags has some: what is there is not taken for
+// managed, and a tag that could not be set is no success.
+func TestFailureToTag(t *testing.T) {
+	for _, operation := range []string{"ListQueueTags", "ListTagsForResource", "TagQueue", "TagResource"} {
+		t.Run(operation, func(t *testing.T) {
+			s := embedded()
+			s.create(t, "accounting", nil)
+			if _, err := s.sns.CreateTopic(t.Context(), newTopic("rides")); err != nil {
+				t.Fatal(err)
+			}
+			s.emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
+				if r.Operation == operation {
+					f.Err = &emulator.Error{Code: "InternalFailure", Message: "We failed.", Status: 500}
+				}
+				return f
+			})
+			p, err := topology.NewPlan(t.Context(), s.clients(), endpoints(t, "", rides()...))
+			if err == nil {
+				err = p.Apply(t.Context())
+			}
+			if err == nil || !strings.Contains(err.Error(), operation) || !strings.Contains(err.Error(), "InternalFailure") {
+				t.Errorf("got %v, want the failure of %s", err, operation)
+			}
+		})
+	}
+}
+
 func TestStatus(t *testing.T) {
 	s := embedded()
 	list := append(rides(), queue.Endpoint{Name: "other", URL: "nats://subject"})
