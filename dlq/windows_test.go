@@ -128,7 +128,7 @@ func handledOnce(s *server, ids []string) {
 		s.Fatal(err)
 	}
 	defer pub.Close()
-	sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws, Endpoints: endpoints})
+	sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws, Endpoints: endpoints, DeliverUndecodable: true})
 	if err != nil {
 		s.Fatal(err)
 	}

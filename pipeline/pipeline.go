@@ -22,9 +22,8 @@ const DefaultDrainTimeout = queue.DefaultDrainTimeout
 // A Config configures a [Pipeline].
 type Config struct {
 	// Publisher and Subscriber carry the messages. Required. The pipeline
-	// closes neither. A queue.Subscriber should have DeliverUndecodable set,
-	// so that what cannot be decoded goes to a dead-letter queue with the
-	// reason.
+	// closes neither. A queue.Subscriber must have DeliverUndecodable set, so
+	// that what cannot be decoded goes to a dead-letter queue with the reason.
 	Publisher  message.Publisher
 	Subscriber message.Subscriber
 
@@ -74,6 +73,8 @@ func (c *Config) validate() error {
 		return errors.New("pipeline: Config has no Publisher")
 	case c.Subscriber == nil:
 		return errors.New("pipeline: Config has no Subscriber")
+	case !deliversAll(c.Subscriber):
+		return errors.New("pipeline: Config: the Subscriber keeps messages that cannot be decoded to itself, and they would go to the dead-letter queue without a reason; set DeliverUndecodable in its queue.SubscriberConfig")
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("pipeline: Config: DrainTimeout is %v; want more than 0, or 0 for the default", c.DrainTimeout)
 	}
@@ -86,6 +87,13 @@ func (c *Config) validate() error {
 		}
 	}
 	return nil
+}
+
+// deliversAll reports whether a subscriber delivers the messages that it cannot
+// decode, as far as it tells.
+func deliversAll(s message.Subscriber) bool {
+	d, ok := s.(interface{ DeliversUndecodable() bool })
+	return !ok || d.DeliversUndecodable()
 }
 
 func (c *Config) setDefaults() {

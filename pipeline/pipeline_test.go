@@ -380,6 +380,13 @@ func TestMistakesOfConfigurationAreNamed(t *testing.T) {
 			"DrainTimeout is":         func(c *pipeline.Config) { c.DrainTimeout = -1 },
 			"Retry: field Multiplier": func(c *pipeline.Config) { c.Retry.Multiplier = 0.5 },
 			`endpoint "no-such"`:      func(c *pipeline.Config) { c.DeadLetter = "no-such" },
+			"set DeliverUndecodable": func(c *pipeline.Config) {
+				sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws(nil)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Subscriber = sub
+			},
 		} {
 			bad := good
 			edit(&bad)

@@ -209,6 +209,10 @@ func (s *Subscriber) Subscribe(ctx context.Context, endpoint string) (<-chan *me
 	return sub.out, nil
 }
 
+// DeliversUndecodable returns SubscriberConfig.DeliverUndecodable, for what
+// depends on it.
+func (s *Subscriber) DeliversUndecodable() bool { return s.config.DeliverUndecodable }
+
 // Err returns the errors with which subscriptions currently fail to receive,
 // or nil if all work. It is for readiness checks: subscriptions go on trying.
 func (s *Subscriber) Err() error {
