@@ -156,7 +156,7 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 		}
 		name, _, _ := queue.ParseURL(e.DeadLetter)
 		dead, source := at(name), Source{Endpoint: e.Name}
-		source.Name, _ = e.Queue()
+		source.Name, _ = e.Resource()
 		if !slices.ContainsFunc(dead.Sources, func(s Source) bool { return s.Name == source.Name }) {
 			dead.Sources = append(dead.Sources, source)
 		}

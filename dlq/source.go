@@ -134,7 +134,7 @@ func (d *destinations) anyBut(closed map[string]error) bool {
 		}
 	}
 	for e := range d.queues.Endpoints().All() {
-		if name, _ := e.Queue(); e.IsQueue() && name != d.from.Name && closed[name] == nil {
+		if name, _ := e.Resource(); e.IsQueue() && name != d.from.Name && closed[name] == nil {
 			return true
 		}
 	}

@@ -53,7 +53,7 @@ func newStack(t *testing.T, endpoints ...queue.Endpoint) *stack {
 		t.Fatal(err)
 	}
 	for e := range s.endpoints.All() {
-		name, _ := e.Queue()
+		name, _ := e.Resource()
 		if e.IsTopic() {
 			if _, err := s.sns.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: &name}); err != nil {
 				t.Fatal(err)

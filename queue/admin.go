@@ -198,7 +198,7 @@ func SameQueue(a, b string) bool {
 }
 
 func (a *Admin) at(e Endpoint) *Queue {
-	name, _ := e.Queue()
+	name, _ := e.Resource()
 	return &Queue{Endpoint: e, Name: name, client: a.client, log: a.log, opt: sqsOptions(e, a.stats)}
 }
 

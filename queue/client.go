@@ -192,7 +192,7 @@ type queueURLClient interface {
 func lookupQueue(ctx context.Context, client queueURLClient, e Endpoint, opt func(*sqs.Options)) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	name, account := e.Queue()
+	name, account := e.Resource()
 	in := &sqs.GetQueueUrlInput{QueueName: aws.String(name)}
 	if account != "" {
 		in.QueueOwnerAWSAccountId = aws.String(account)
@@ -210,7 +210,7 @@ func lookupQueue(ctx context.Context, client queueURLClient, e Endpoint, opt fun
 func lookupTopic(ctx context.Context, client SNSPublisher, e Endpoint, region string, opt func(*sns.Options)) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	name, account := e.Queue()
+	name, account := e.Resource()
 	if account != "" {
 		if region == "" {
 			return "", fmt.Errorf("queue: endpoint %q (%s): the topic's region is not known; set Region", e.Name, e.URL)

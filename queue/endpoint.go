@@ -170,10 +170,10 @@ func (e Endpoint) IsQueue() bool { return e.Scheme() == SchemeSQS }
 // IsTopic reports whether the endpoint is an SNS topic.
 func (e Endpoint) IsTopic() bool { return e.Scheme() == SchemeSNS }
 
-// Queue returns the name of the queue or topic that the URL names, and the
+// Resource returns the name of the queue or topic that the URL names, and the
 // account that owns it where the URL says so. Both are empty for other
 // schemes.
-func (e Endpoint) Queue() (name, account string) {
+func (e Endpoint) Resource() (name, account string) {
 	name, account, _ = ParseURL(e.URL)
 	return name, account
 }
@@ -266,7 +266,7 @@ func (v *validation) validateServer(e Endpoint) {
 func (v *validation) validateQueue(e Endpoint) {
 	if e.DeadLetter != "" {
 		name, account, err := ParseURL(e.DeadLetter)
-		own, ownAccount := e.Queue()
+		own, ownAccount := e.Resource()
 		switch {
 		case err != nil:
 			v.add("DeadLetter", "%v", err)
