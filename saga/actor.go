@@ -55,6 +55,10 @@ type actor struct {
 	valid   time.Time
 	renewed time.Time
 	timer   *time.Timer // of await
+	// alive ends when handlers are to be stopped, by lapse if not before.
+	alive context.Context
+	quit  context.CancelCauseFunc
+	lapse *time.Timer
 }
 
 // errDropped ends an actor that no longer holds its execution, or cannot tell.
@@ -66,6 +70,9 @@ func (a *actor) now() time.Time { return a.base.Add(time.Since(a.anchor)) }
 func (a *actor) held(sent, now time.Time) {
 	a.base, a.anchor = now, time.Now()
 	a.renewed, a.valid = sent, sent.Add(a.c.cfg.Lease)
+	if a.lapse != nil {
+		a.lapse.Reset(time.Until(a.lapses()))
+	}
 }
 
 // run runs the execution. An error means that it was dropped where it stood;
@@ -111,8 +118,17 @@ func (a *actor) run(o *store.Opening) error {
 				continue // the commit brought mail
 			}
 		}
-		for _, j := range jobs {
-			a.begin(j)
+		if len(jobs) > 0 {
+			// The commit's answer may have been long under way.
+			if err := a.keep(); err != nil {
+				return err
+			}
+			if a.m.dirty {
+				continue // the renewal brought mail
+			}
+			for _, j := range jobs {
+				a.begin(j)
+			}
 		}
 		a.await(wake)
 	}
@@ -198,22 +214,49 @@ func (a *actor) hear(box store.Mailbox) {
 }
 
 // keep renews the lease where a third of it is gone, and takes in the mail that
-// came meanwhile. Handlers are stopped while the lease still holds, so that they
-// are not at work beside the next worker's.
+// came meanwhile. It gives up while the lease still holds.
 func (a *actor) keep() error {
 	if time.Since(a.renewed) < a.c.cfg.Lease/3 {
 		return nil
 	}
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid.Add(-a.c.cfg.Lease/leaseMargin))
+	ctx, cancel := context.WithDeadline(a.c.background, a.lapses())
 	defer cancel()
-	sent := time.Now()
-	r, err := a.c.store.Renew(ctx, a.lease, a.c.cfg.Lease, a.read+int64(len(a.waiting)))
+	var r store.Renewal
+	var sent time.Time
+	err := a.persist(ctx, func() (err error) {
+		sent = time.Now()
+		r, err = a.c.store.Renew(ctx, a.lease, a.c.cfg.Lease, a.read+int64(len(a.waiting)))
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%w: renew: %w", errDropped, err)
 	}
 	a.held(sent, r.Now)
 	a.hear(r.Mailbox)
 	return nil
+}
+
+// lapses is when handlers are stopped because the lease has not been renewed:
+// while it still holds, so that they are not at work beside the next worker's.
+func (a *actor) lapses() time.Time { return a.valid.Add(-a.c.cfg.Lease / leaseMargin) }
+
+// persist calls f, and again while what it fails with may pass, until the
+// context ends: an execution is dropped only when its lease is lost.
+func (a *actor) persist(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		switch {
+		case err == nil, errors.Is(err, store.ErrLeaseLost), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrInvalid):
+			return err
+		}
+		timer := time.NewTimer(a.c.cfg.Lease / 20)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
 }
 
 // send commits what the machine has collected. It reports false where nothing
@@ -226,8 +269,8 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	}
 	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
 	defer cancel()
-	r, err := a.c.store.Commit(ctx, c)
-	if err != nil {
+	var r store.CommitResult
+	if err := a.persist(ctx, func() (err error) { r, err = a.c.store.Commit(ctx, c); return err }); err != nil {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
@@ -343,6 +386,7 @@ func (a *actor) settle(stored []byte) error {
 	defer cancel()
 	msg.SetContext(ctx)
 	if err := a.c.cfg.Publisher.Publish(out.To, msg); err != nil {
+		a.c.release(a.lease) // for longer each time
 		return fmt.Errorf("%w: send the notice to %q: %w", errDropped, out.To, err)
 	}
 	if _, err := a.c.store.Commit(ctx, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {

@@ -173,7 +173,8 @@ func (m *machine) again(f *frame, at time.Time) {
 			Error: fmt.Sprintf("%d attempts in a row ended with their worker", f.Lost)})
 		return
 	}
-	m.dispatch(f, at)
+	// A millisecond is the store's unit: never sooner than the policy says.
+	m.dispatch(f, at.Add(time.Millisecond-1).Truncate(time.Millisecond))
 }
 
 // block stops a frame until an operator acts.

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -26,8 +27,21 @@ type attempt struct {
 	given   bool // up
 }
 
+// errLapsed is why a handler's context ends before its time.
+var errLapsed = errors.New("saga: the lease on the execution could not be renewed in time")
+
+// watch makes the context of handlers, which ends before the lease does.
+func (a *actor) watch() {
+	if a.lapse != nil {
+		return
+	}
+	a.alive, a.quit = context.WithCancelCause(a.c.handlers)
+	a.lapse = time.AfterFunc(time.Until(a.lapses()), func() { a.quit(errLapsed) })
+}
+
 // begin runs the handler of a dispatched attempt.
 func (a *actor) begin(j job) {
+	a.watch()
 	f := j.f
 	call, timeout, err := a.call(f, j.undo)
 	if err != nil {
@@ -43,7 +57,7 @@ func (a *actor) begin(j job) {
 		t.info.Cause = a.m.why(f)
 	}
 	t.info.Key = idempotencyKey(t.info)
-	t.ctx, t.cancel = context.WithTimeout(a.c.handlers, timeout)
+	t.ctx, t.cancel = context.WithTimeout(a.alive, timeout)
 	// A handler that goes on after its time gets as long again as a lease, and
 	// what it says then still counts: a late "done" is better than unknown.
 	t.patient = time.Now().Add(timeout + a.c.cfg.Lease)
@@ -141,6 +155,10 @@ func (a *actor) giveUp() {
 // dropped, and waits until they have returned or their time is over.
 func (a *actor) abandon() {
 	defer close(a.gone)
+	if a.lapse != nil {
+		a.lapse.Stop()
+		a.quit(nil)
+	}
 	var last time.Time
 	for _, t := range a.running {
 		t.cancel()

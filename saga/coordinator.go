@@ -50,7 +50,8 @@ type CoordinatorConfig struct {
 	Sweep time.Duration
 
 	// Drain is how long Run waits for running handlers after its context has
-	// ended, before it ends theirs. Defaults to 20 s.
+	// ended, before it ends theirs. Handlers that do not heed that hold Run up
+	// for a lease more. Defaults to 20 s.
 	Drain time.Duration
 
 	// Retention is how long an execution is kept after its end. Defaults to 7
@@ -95,7 +96,8 @@ type Coordinator struct {
 	kick  chan struct{} // tells the sweeper not to wait
 	drain chan struct{} // closed when Run is to end
 
-	background context.Context // of calls to the store; never ends
+	background context.Context // of calls to the store; ends when Run gives up on what is open
+	cut        context.CancelFunc
 	handlers   context.Context // ends when draining has taken too long
 	stop       context.CancelFunc
 
@@ -120,16 +122,16 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 		return nil, err
 	}
 	c := &Coordinator{
-		cfg:        cfg,
-		store:      cfg.Store,
-		log:        cfg.Logger.With("coordinator", cfg.Name),
-		defs:       make(map[definitionKey]*Definition),
-		names:      make(map[string]*Definition),
-		slots:      make(chan struct{}, cfg.Concurrency),
-		kick:       make(chan struct{}, 1),
-		drain:      make(chan struct{}),
-		background: context.Background(),
+		cfg:   cfg,
+		store: cfg.Store,
+		log:   cfg.Logger.With("coordinator", cfg.Name),
+		defs:  make(map[definitionKey]*Definition),
+		names: make(map[string]*Definition),
+		slots: make(chan struct{}, cfg.Concurrency),
+		kick:  make(chan struct{}, 1),
+		drain: make(chan struct{}),
 	}
+	c.background, c.cut = context.WithCancel(context.Background())
 	c.handlers, c.stop = context.WithCancel(context.Background())
 	var errs []error
 	for i, s := range cfg.Sagas {
@@ -201,9 +203,9 @@ func setDefault[T comparable](field *T, value T) {
 // Run registers the definitions in the store and runs executions until the
 // context ends. Then it takes on nothing more, lets running handlers finish for
 // CoordinatorConfig.Drain, commits, and gives every lease back. Handlers that
-// take longer see their contexts end; those that do not heed that are left
-// behind and named in the error, and their executions go on elsewhere when
-// their leases expire.
+// take longer see their contexts end, and have as long again as a lease. Those
+// that do not heed that are left behind and named in the error; their executions
+// go on elsewhere when their leases expire, and what they answer is lost.
 //
 // A coordinator runs once.
 func (c *Coordinator) Run(ctx context.Context) error {
@@ -271,6 +273,7 @@ func (c *Coordinator) finish() error {
 		return nil
 	case <-time.After(c.cfg.Lease):
 	}
+	c.cut()
 	return fmt.Errorf("saga: coordinator %s: handlers still run %s after their contexts ended: %s",
 		c.cfg.Name, c.cfg.Lease, c.stillBusy())
 }

@@ -146,25 +146,79 @@ func TestHandlerIsStoppedBeforeItsLeaseEnds(t *testing.T) {
 			}
 			return storetest.Fault{}
 		})
-		var ended time.Duration
+		ended := make(chan time.Duration, 10)
 		begin := time.Now()
 		s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
 			<-ctx.Done()
-			if ended == 0 {
-				ended = time.Since(begin)
-			}
+			ended <- time.Since(begin)
 			return ctx.Err()
 		}).Timeout(time.Hour))
 		c, stop := run(t, saga.CoordinatorConfig{Store: hangs, Sagas: []saga.Definer{s}, Lease: 30 * time.Second})
 		if _, err := s.Start(t.Context(), c.Client(), "1", trip{}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
-		if ended != 27*time.Second {
-			t.Errorf("the handler's context ended after %s, want a tenth of the lease of 30s before its end", ended)
+		if got := <-ended; got != 27*time.Second {
+			t.Errorf("the handler's context ended after %s, want a tenth of the lease of 30s before its end", got)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// One renewal that fails is no reason to stop a handler: it is tried again while
+// the lease holds. The same goes for a commit.
+func TestRenewalIsTriedAgain(t *testing.T) {
+	for _, op := range []string{"Renew", "Commit"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memstore.New(memstore.Config{})
+				var failures atomic.Int64
+				flaky := storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+					if c.Op == op && failures.Add(1) <= 8 {
+						return storetest.Fault{Before: storetest.ErrInjected}
+					}
+					return storetest.Fault{}
+				})
+				var runs atomic.Int64
+				s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
+					runs.Add(1)
+					select {
+					case <-time.After(time.Minute):
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}).Timeout(time.Hour))
+				c := coordinate(t, saga.CoordinatorConfig{Store: flaky, Sagas: []saga.Definer{s}})
+				if _, err := s.Run(t.Context(), c, "1", trip{}); err != nil {
+					t.Fatal(err)
+				}
+				if n := runs.Load(); n != 1 || failures.Load() < 8 {
+					t.Errorf("the handler ran %d times, want once; %d failures", n, failures.Load())
+				}
+			})
+		})
+	}
+}
+
+// A wait in place is longer than the lease: it is renewed, and the wait is not
+// taken for a crash.
+func TestWaitInPlaceRenewsTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts atomic.Int64
+		s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
+			if attempts.Add(1) < 4 {
+				return errors.New("flaky")
+			}
+			return nil
+		}).Retry(saga.Retry{Initial: 900 * time.Millisecond, Factor: 1, Jitter: -1}))
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}, Lease: 100 * time.Millisecond})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		if n := attempts.Load(); n != 4 {
+			t.Errorf("%d attempts, want 4", n)
 		}
 	})
 }
@@ -456,7 +510,6 @@ func TestRedisGoneAndBack(t *testing.T) {
 func TestCrashingExecutionIsBlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
-		var commits atomic.Int64
 		var j journal
 		s := saga.New("trip", saga.Do("A", j.do("A")))
 		var opens atomic.Int64
@@ -464,7 +517,7 @@ func TestCrashingExecutionIsBlocked(t *testing.T) {
 			switch {
 			case c.Op == "Open":
 				opens.Add(1)
-			case c.Op == "Commit" && commits.Add(1) <= 3:
+			case c.Op == "Commit" && opens.Load() < 3:
 				return storetest.Fault{Before: storetest.ErrInjected}
 			}
 			return storetest.Fault{}

@@ -170,6 +170,13 @@ func (s *Step[T]) Timeout(d time.Duration) *Step[T] {
 	return s
 }
 
+// UndoTimeout bounds one attempt of the compensation, where that is not to be
+// the action's. Call it after Timeout.
+func (s *Step[T]) UndoTimeout(d time.Duration) *Step[T] {
+	s.state.UndoTimeout = d
+	return s
+}
+
 // Within bounds the step with all its attempts and the delays between them.
 // Defaults to no bound.
 func (s *Step[T]) Within(d time.Duration) *Step[T] {
