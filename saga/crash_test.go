@@ -210,6 +210,7 @@ type mishap struct {
 	fault func(after int, since time.Duration) storetest.Fault
 	kills bool // the worker dies of it
 	twice bool // effects are as if nothing had happened
+	peer  bool // another worker is there to take over
 }
 
 var mishaps = []mishap{
@@ -233,6 +234,12 @@ var mishaps = []mishap{
 			return storetest.Fault{}
 		}
 		return storetest.Fault{Delay: 50 * time.Second}
+	}},
+	{name: "is answered when the lease is long over", peer: true, fault: func(after int, _ time.Duration) storetest.Fault {
+		if after > 0 {
+			return storetest.Fault{}
+		}
+		return storetest.Fault{Late: 3 * time.Minute}
 	}},
 	{name: "is the first of many that fail", fault: func(_ int, since time.Duration) storetest.Fault {
 		if since > 100*time.Second {
@@ -284,6 +291,9 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 		hit := make(chan struct{})
 		meter := &meter{mishap: m, k: k, hit: hit}
 		w.work("one", storetest.NewFaulty(w.store, meter.fault))
+		if m.peer {
+			w.work("two", w.store)
+		}
 		over := make(chan struct{})
 		var killer sync.WaitGroup
 		if m.kills {
@@ -317,6 +327,7 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 			if x.Status != sc.end || !slices.Equal(got, sc.lines) {
 				t.Errorf("%s after %q, want %s after %q", x.Status, got, sc.end, sc.lines)
 			}
+		case m.peer && x.Status == saga.Completed: // before the start was answered, and what came then
 		case x.Status != sc.end && !slices.Contains(sc.ends, x.Status):
 			t.Errorf("it is %s, want %s", x.Status, sc.end)
 		}

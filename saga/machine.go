@@ -163,7 +163,9 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 			wake = t
 		}
 	}
-	soonest(m.due())
+	if !m.busy() {
+		soonest(m.due())
+	}
 	for _, f := range m.live() {
 		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f)) {
 			continue
@@ -180,6 +182,10 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 	}
 	return jobs, wake
 }
+
+// busy reports whether the saga's own deadline waits for an answer: the attempt
+// that is under way ends by that time, and may have gone past the pivot.
+func (m *machine) busy() bool { return m.root.running && !m.bound() }
 
 // idle reports whether nothing is at work.
 func (m *machine) idle() bool {

@@ -474,3 +474,17 @@ func TestMachineTellsTheSagasTimeFromTheSteps(t *testing.T) {
 		t.Errorf("the cause is %+v, want %q", c, CauseTimedOut)
 	}
 }
+
+// An earlier attempt whose worker was lost may be at work still, although a
+// later one is done: the undo waits for it. So it does where a later attempt
+// ended unknown with nothing at work.
+func TestMachineWaitsForEarlierAttempts(t *testing.T) {
+	def := New("s", compensable("A").Timeout(time.Hour).Retry(Retry{Attempts: 3, Initial: time.Second, Jitter: -1}), compensable("B")).def
+	for _, ops := range []string{"crash wake done declined", "crash wake unknown! "} {
+		b := newBench(def)
+		b.play(t, ops)
+		if !b.parked || b.wake.Before(b.start.Add(time.Hour)) {
+			t.Errorf("%s: the undo is due %s after the lost attempt began, want the hour that its handler may take", ops, b.wake.Sub(b.start))
+		}
+	}
+}

@@ -301,7 +301,7 @@ func (m *machine) finish(g *frame, now time.Time) {
 // deadline acts on the saga's own time, if that has run out.
 func (m *machine) deadline(now time.Time) {
 	due := m.due()
-	if due.IsZero() || m.status().Ended() || m.root.Trouble != nil || now.Before(due) || m.root.running {
+	if due.IsZero() || m.status().Ended() || m.root.Trouble != nil || now.Before(due) || m.busy() {
 		return
 	}
 	m.root.Overdue = true
