@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,11 @@ import (
 
 	_ "embed"
 
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/spf13/pflag"
+
+	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/backend"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/demo"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
@@ -37,6 +41,7 @@ var topology []byte
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	logging.Disable() // what go-redis logs, its errors say again
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -50,19 +55,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	o, err := parse(args, stdout)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, pflag.ErrHelp):
 		return exitOK
 	case err != nil:
-		fmt.Fprintf(stderr, "wildrydes: %v\nRun it with -h to see what it takes.\n", err)
-		return exitUsage
+		return misused(stderr, err)
 	}
+	var settings *config.Error
 	r, err := play(ctx, o, stderr)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "wildrydes: interrupted")
 		return exitInterrupted
+	case errors.As(err, &settings):
+		return misused(stderr, err)
 	case err != nil:
 		fmt.Fprintln(stderr, "wildrydes:", err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			fmt.Fprintln(stderr, "wildrydes: nothing answers there: check --endpoint and --redis; `waybill dev` starts both for development")
+		}
 		return exitFailed
 	}
 	write := r.WriteText
@@ -79,6 +89,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitOK
 }
 
+// misused says what is wrong with the command line, or with a file that it
+// names.
+func misused(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "wildrydes: %v\nRun it with -h to see what it takes.\n", err)
+	return exitUsage
+}
+
 // play runs the demo in each mode.
 func play(ctx context.Context, o *options, progress io.Writer) (_ *report.Report, err error) {
 	program, err := os.Executable()
@@ -90,6 +107,13 @@ func play(ctx context.Context, o *options, progress io.Writer) (_ *report.Report
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.remove()) }()
+	at := backend.Address{File: file.path, Endpoint: o.endpoint, Redis: o.redis}
+	if at.Endpoint == demo.AWS {
+		at.Endpoint = ""
+	}
+	if err := at.Check(); err != nil {
+		return nil, err
+	}
 	progress = &lockedWriter{w: progress} // the workers write there, too
 	var reports []*report.Report
 	for i, mode := range o.modes {

@@ -161,6 +161,17 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
+// TestNobodyThere: what was meant to be there is named, with what may help.
+func TestNobodyThere(t *testing.T) {
+	for _, args := range [][]string{{"--redis", "127.0.0.1:1"}, {"--endpoint", "http://127.0.0.1:1"}} {
+		status, stdout, stderr := execute(t, args...)
+		if status != exitFailed || stdout != "" || !strings.Contains(stderr, " at "+args[1]+": ") ||
+			!strings.Contains(stderr, "nothing answers there: check --endpoint and --redis") {
+			t.Errorf("%q: status %d, stdout %q, stderr %q", args, status, stdout, stderr)
+		}
+	}
+}
+
 func TestUsage(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.jsonl")
@@ -174,13 +185,18 @@ func TestUsage(t *testing.T) {
 		{[]string{"--mode", "choreography"}, `--mode is "choreography"; want saga, pipeline or both`},
 		{[]string{"--rides", "0"}, "--rides is 0; want 1 to 1000000"},
 		{[]string{"--crash", "-1"}, "--crash is -1; want 0 to 10000"},
-		{[]string{"-o", "xml"}, `-o is "xml"; want text or json`},
+		{[]string{"-o", "xml"}, `--output is "xml"; want text or json`},
 		{[]string{"--endpoint", "localhost"}, `--endpoint is "localhost"; want the URL of LocalStack`},
 		{[]string{"--fail", "luck=1"}, `--fail: "luck" is not a failure; want one of fail_auth`},
 		{[]string{"--input", bad, "--fail", "none"}, "--fail is for rides that are generated"},
 		{[]string{"--input", filepath.Join(dir, "none")}, "--input: open"},
 		{[]string{"--input", bad}, "line 1: rideId is missing"},
-		{[]string{"--speed", "9"}, "flag provided but not defined: -speed"},
+		{[]string{"--input", "rides.jsonl", "--rides", "999"}, "--rides is 999; --input rides.jsonl has 240 rides"},
+		{[]string{"--redis", "nonsense"}, "--redis: redis.addr has an address without a host or a port"},
+		{[]string{"--config", filepath.Join(dir, "none.yaml")}, "none.yaml: does not exist"},
+		{[]string{"--speed", "9"}, "unknown flag: --speed"},
+		{[]string{"--rides", "many"}, `invalid argument "many" for "--rides" flag`},
+		{[]string{"--seed"}, "flag needs an argument: --seed"},
 		{[]string{"rides.jsonl"}, `"rides.jsonl" is not a flag`},
 	} {
 		status, stdout, stderr := execute(t, tt.args...)
@@ -195,7 +211,7 @@ func TestHelp(t *testing.T) {
 	if status != exitOK || stderr != "" {
 		t.Errorf("status %d, stderr %q", status, stderr)
 	}
-	for _, flag := range []string{"--mode", "--rides", "--seed", "--input", "--fail", "--crash", "--redis", "--endpoint", "--yes", "EMPTIES", "waybill:managed", "-o text|json"} {
+	for _, flag := range []string{"--mode", "--rides", "--seed", "--input", "--fail", "--crash", "--redis", "--endpoint", "--yes", "EMPTIES", "waybill:managed", "-o, --output text|json", "before_redrive and after_redrive"} {
 		if !strings.Contains(stdout, flag) {
 			t.Errorf("the help lacks %s", flag)
 		}

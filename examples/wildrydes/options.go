@@ -2,14 +2,16 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/demo"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
 )
@@ -38,8 +40,8 @@ type options struct {
 // parse reads the command line, and the rides. Help goes to stdout.
 func parse(args []string, stdout io.Writer) (*options, error) {
 	o := &options{}
-	fs := flag.NewFlagSet("wildrydes", flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	fs := pflag.NewFlagSet("wildrydes", pflag.ContinueOnError)
+	fs.Usage = func() {} // parse says it itself
 	mode := fs.String("mode", "saga", "")
 	count := fs.Int("rides", defaultRides, "")
 	seed := fs.Uint64("seed", 1, "")
@@ -49,17 +51,15 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	fs.StringVar(&o.endpoint, "endpoint", "", "")
 	fs.StringVar(&o.redis, "redis", "", "")
 	fs.StringVar(&o.config, "config", "", "")
-	fs.StringVar(&o.output, "o", "text", "")
-	fs.BoolVar(&o.verbose, "v", false, "")
+	fs.StringVarP(&o.output, "output", "o", "text", "")
+	fs.BoolVarP(&o.verbose, "verbose", "v", false, "")
 	fs.BoolVar(&o.yes, "yes", false, "")
 	if err := fs.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
+		if errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprint(stdout, help())
 		}
 		return nil, err
 	}
-	set := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { set[f.Name] = true })
 	o.seed = *seed
 
 	var errs []error
@@ -73,24 +73,27 @@ func parse(args []string, stdout io.Writer) (*options, error) {
 	check(o.modes == nil, "--mode is %q; want saga, pipeline or both", *mode)
 	check(*count < 1 || *count > maxRides, "--rides is %d; want 1 to %d", *count, maxRides)
 	check(o.crashes < 0 || o.crashes > maxCrashes, "--crash is %d; want 0 to %d", o.crashes, maxCrashes)
-	check(o.output != "text" && o.output != "json", "-o is %q; want text or json", o.output)
+	check(o.output != "text" && o.output != "json", "--output is %q; want text or json", o.output)
 	check(o.endpoint != "" && o.endpoint != demo.AWS && !isURL(o.endpoint),
 		"--endpoint is %q; want the URL of LocalStack, such as http://127.0.0.1:4566, or aws", o.endpoint)
-	check(set["input"] && set["fail"], "--fail is for rides that are generated; the failures of --input are in the file")
+	check(fs.Changed("input") && fs.Changed("fail"), "--fail is for rides that are generated; the failures of --input are in the file")
 	mix, err := rides.ParseMix(*fail)
 	check(err != nil, "--fail: %v", err)
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	if !set["input"] {
+	if !fs.Changed("input") {
 		o.rides = rides.Generate(*count, *seed, mix)
 		return o, nil
 	}
 	if o.rides, err = readRides(*input); err != nil {
 		return nil, err
 	}
-	if set["rides"] {
-		o.rides = o.rides[:min(*count, len(o.rides))]
+	if fs.Changed("rides") {
+		if *count > len(o.rides) {
+			return nil, fmt.Errorf("--rides is %d; --input %s has %s", *count, *input, report.Count(len(o.rides), "ride"))
+		}
+		o.rides = o.rides[:*count]
 	}
 	return o, nil
 }
@@ -174,8 +177,14 @@ say where they are.
   --redis ADDR               use the Redis at host:port or redis://user:password@host:port/db
   --config FILE              take the queues from this file in place of
                              examples/wildrydes/waybill.yaml
-  -o text|json               what the report is (default text)
-  -v                         show the worker's warnings
+  -o, --output text|json     what the report is (default text)
+  -v, --verbose              show the worker's warnings
+
+In JSON, before_redrive and after_redrive count all rides as they stood before
+the repair and at the end, and books_before_redrive and books are the ledgers
+then. completed, compensated, dead_lettered, open and lost add up to rides: a ride
+that needed the dead-letter queue is dead_lettered, however it ended. With --mode
+both, modes holds the report of each.
 
 With --endpoint it makes queues and a topic whose names begin with wildrydes-,
 and EMPTIES them before it begins: they are the demo's own. It does not run if one

@@ -53,7 +53,7 @@ var libraries = map[string][]string{
 	"github.com/go-viper/mapstructure/v2": {"config"},
 	"github.com/knadh/koanf":              {"config"},
 	"go.yaml.in/yaml/v3":                  {"config", "cmd/..."},
-	"github.com/spf13":                    {"cmd/..."},
+	"github.com/spf13":                    {"cmd/...", "examples/..."},
 	"github.com/itchyny/gojq":             {"dlq", "cmd/..."},
 
 	"github.com/cenkalti/backoff/v4": {"store/redisstore", "queue", "saga", "pipeline", "dlq", "examples/..."},

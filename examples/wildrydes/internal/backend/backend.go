@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -44,19 +45,44 @@ type Backend struct {
 	Store     *redisstore.Store
 }
 
-// Connect connects to an address, and makes sure that Redis is there. Queues
-// are looked up when they are used.
-func Connect(ctx context.Context, a Address) (*Backend, error) {
-	cfg, err := config.Load(
-		config.WithFile(a.File),
+func (a Address) load() (*config.Config, error) {
+	return config.Load(
+		config.WithFileFlag(a.File),
 		config.WithEnviron(environ()),
 		config.WithFlag("--endpoint", "aws.endpoint_url", a.Endpoint),
 		config.WithFlag("--redis", "redis.addr", a.Redis),
 	)
+}
+
+// Check reports what is wrong with the address before anything is connected.
+func (a Address) Check() error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	_, err = cfg.Endpoints()
+	return err
+}
+
+// Place returns an address without the credentials that it may hold.
+func Place(addr string) string {
+	if u, err := url.Parse(addr); err == nil && u.User != nil {
+		u.User = nil
+		return u.String()
+	}
+	return addr
+}
+
+// Connect connects to an address, and makes sure that Redis is there. Queues
+// are looked up when they are used.
+func Connect(ctx context.Context, a Address) (*Backend, error) {
+	cfg, err := a.load()
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{Redis: redis.NewUniversalClient(cfg.Redis.Options())}
+	options := cfg.Redis.Options()
+	options.ContextTimeoutEnabled = true // a Redis that never answers is let go of
+	b := &Backend{Redis: redis.NewUniversalClient(options)}
 	if b.Endpoints, err = cfg.Endpoints(); err == nil {
 		b.AWS, err = cfg.AWS.Load(ctx)
 	}

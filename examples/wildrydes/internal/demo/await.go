@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/fare"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
 	"github.com/waybill-dev/waybill/saga"
 )
@@ -50,7 +51,14 @@ func (d *demo) await(ctx context.Context, patience time.Duration, enough func(*s
 		}
 		if now.Sub(told) > news {
 			told = now
-			d.say("%d of %d rides are at an end", heard, len(d.tickets))
+			why := ""
+			if now.Sub(moved) > news {
+				var err error
+				if why, err = d.standstill(ctx); err != nil {
+					return nil, err
+				}
+			}
+			d.say("%d of %s at an end%s", heard, report.Count(len(d.tickets), "ride"), why)
 		}
 		if now.Sub(glanced) < glance {
 			continue
@@ -75,6 +83,18 @@ func (d *demo) await(ctx context.Context, patience time.Duration, enough func(*s
 			return s, nil
 		}
 	}
+}
+
+// standstill says why nothing moves, where the killed workers are the reason.
+func (d *demo) standstill(ctx context.Context) (string, error) {
+	if d.crew.kills == 0 {
+		return "", nil
+	}
+	hidden, visibility, err := d.mortuary.hidden(ctx)
+	if err != nil || hidden == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("; hidden for up to %s after a killed worker held them: %s", visibility, report.Count(hidden, "message")), nil
 }
 
 // quiet reports whether, by the counts, every ride may be at an end, and no

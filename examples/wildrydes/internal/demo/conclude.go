@@ -26,7 +26,7 @@ func (d *demo) note(ctx context.Context, s *standing) error {
 	r.Before, r.BooksBefore, r.Blocked = s.tally(len(d.tickets)), l.books, len(s.blocked)
 	r.DeadLetters = d.deadLetters(s)
 	r.Unexpected = d.unexpected(s)
-	r.SagasPerSecond, r.SagasPerSecondPeak = d.audience.pace(d.began)
+	r.SagasPerSecond, r.SagasPerSecondPeak, r.SecondsBefore = d.audience.pace(d.began)
 	return nil
 }
 
@@ -217,13 +217,13 @@ func (d *demo) expenses() {
 	r.Seconds = time.Since(d.began).Seconds()
 }
 
-// pace returns how many rides came to their end in a second, over all, and in
-// the best second.
-func (a *audience) pace(began time.Time) (average, peak float64) {
+// pace returns how many rides came to their end in a second, over all and in the
+// best second, and how many seconds that took.
+func (a *audience) pace(began time.Time) (average, peak, seconds float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.ended) == 0 {
-		return 0, 0
+		return 0, 0, 0
 	}
 	first := 0
 	for i, at := range a.ended {
@@ -232,5 +232,6 @@ func (a *audience) pace(began time.Time) (average, peak float64) {
 		}
 		peak = max(peak, float64(i-first+1))
 	}
-	return float64(len(a.ended)) / a.ended[len(a.ended)-1].Sub(began).Seconds(), peak
+	seconds = a.ended[len(a.ended)-1].Sub(began).Seconds()
+	return float64(len(a.ended)) / seconds, peak, seconds
 }

@@ -44,7 +44,8 @@ type Config struct {
 	// Command starts a worker, and Env is added to its environment.
 	Command, Env []string
 
-	// Patience is how long nothing may happen before the run is given up.
+	// Patience is how long nothing may happen before the run is given up, and
+	// how long queues and Redis may take to answer at first.
 	Patience time.Duration
 
 	// tap, if it is set, returns the address to use in place of an embedded
@@ -134,19 +135,19 @@ func (d *demo) sweep(ctx context.Context) error {
 			return err
 		}
 		if left+dead > 0 {
-			return fmt.Errorf("an earlier run has left about %d messages in the queues; give --yes to delete them", left+dead)
+			return fmt.Errorf("an earlier run has left about %s in the queues; give --yes to delete them", report.Count(left+dead, "message"))
 		}
 		return nil
 	}
 	n, err := d.mortuary.clear(ctx)
 	if n > 0 {
-		d.say("deleted %d messages that an earlier run has left in the queues", n)
+		d.say("deleted %s that an earlier run has left in the queues", report.Count(n, "message"))
 	}
 	return err
 }
 
 func (d *demo) run(ctx context.Context) error {
-	d.say("%d rides come in; the worker will be killed %s", len(d.cfg.Rides), report.Times(d.cfg.Crashes))
+	d.say("%s in; the worker will be killed %s", report.Were(len(d.cfg.Rides), "ride", "comes", "come"), report.Times(d.cfg.Crashes))
 	before, err := d.day(ctx)
 	if err != nil {
 		return err

@@ -76,6 +76,22 @@ func count(ctx context.Context, queues []*queue.Queue) (int, error) {
 	return all, nil
 }
 
+// hidden returns about how many messages are in somebody's hands, and how long
+// they stay hidden after a receiver has died.
+func (m *mortuary) hidden(ctx context.Context) (n int, visibility time.Duration, err error) {
+	for _, q := range m.others {
+		a, err := q.Attributes(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		if a.InFlight > 0 {
+			n += a.InFlight
+			visibility = max(visibility, q.Endpoint.Visibility)
+		}
+	}
+	return n, visibility, nil
+}
+
 // depth returns about how many messages a queue has.
 func depth(ctx context.Context, q *queue.Queue) (int, error) {
 	a, err := q.Attributes(ctx)

@@ -7,7 +7,9 @@ import (
 
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/fare"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/report"
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/rides"
+	"github.com/waybill-dev/waybill/examples/wildrydes/internal/worker"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/saga"
 )
@@ -22,9 +24,18 @@ func (d *demo) repair(ctx context.Context, s *standing) (*standing, error) {
 	if err := d.stage.services.Payments.Mend(ctx, "fail_refund"); err != nil {
 		return nil, err
 	}
-	d.say("the payment provider is mended")
+	redriven := map[string]bool{}
 	for round := 1; round <= rounds && !d.done(s); round++ {
-		d.say("retrying %d blocked sagas, repairing and redriving %d dead letters", len(s.blocked), len(s.letters))
+		if d.cfg.Mode == worker.Saga {
+			d.say("the payment provider is mended, %s retried", report.Were(len(s.blocked), "blocked saga", "is", "are"))
+		} else {
+			d.say("the payment provider is mended")
+		}
+		d.say("%s repaired and redriven", report.Were(len(s.letters), "dead letter", "is", "are"))
+		for _, letter := range s.letters {
+			redriven[letter.ride] = true
+		}
+		d.report.RedrivenRides = len(redriven)
 		for _, id := range s.blocked {
 			if err := d.sagas.Retry(ctx, id, saga.Order{By: "wildrydes", Note: "the payment provider is mended"}); err != nil {
 				return nil, err

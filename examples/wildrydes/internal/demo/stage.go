@@ -1,12 +1,15 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/accounting"
@@ -52,7 +55,12 @@ func openStage(ctx context.Context, cfg Config) (_ *stage, err error) {
 	if s.assignment.Backend, err = s.address(ctx, cfg); err != nil {
 		return nil, err
 	}
-	if s.backend, err = backend.Connect(ctx, s.assignment.Backend); err != nil {
+	at := s.assignment.Backend
+	err = reach(ctx, cfg, "Redis", backend.Place(at.Redis), func(ctx context.Context) error {
+		s.backend, err = backend.Connect(ctx, at)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.onClose(s.backend.Close)
@@ -61,14 +69,17 @@ func openStage(ctx context.Context, cfg Config) (_ *stage, err error) {
 		s.services.Close()
 		return nil
 	})
-	plan, err := topology.NewPlan(ctx, topology.NewClients(s.backend.AWS), s.backend.Endpoints)
+	err = reach(ctx, cfg, "SQS and SNS", backend.Place(cmp.Or(at.Endpoint, AWS)), func(ctx context.Context) error {
+		plan, err := topology.NewPlan(ctx, topology.NewClients(s.backend.AWS), s.backend.Endpoints)
+		if err != nil {
+			return err
+		}
+		if err := own(plan); err != nil {
+			return err
+		}
+		return plan.Apply(ctx)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := own(plan); err != nil {
-		return nil, err
-	}
-	if err := plan.Apply(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -88,6 +99,46 @@ func own(plan *topology.Plan) error {
 	}
 	return fmt.Errorf("%s: it exists without the tag %s, and so is not the example's to use; have the example take other names, by a namespace in the file of --config, or delete it",
 		strings.Join(foreign, ", "), topology.Tag)
+}
+
+// reach does what needs a server, for as long as there is patience, and tells
+// when that takes a while.
+func reach(ctx context.Context, cfg Config, server, place string, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, cfg.Patience)
+	defer cancel()
+	waiting := time.AfterFunc(news, func() {
+		fmt.Fprintf(cfg.Progress, "%s: waiting for %s at %s\n", cfg.Mode, server, place)
+	})
+	defer waiting.Stop()
+	err := knock(limited, place)
+	if err == nil {
+		err = do(limited)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case limited.Err() != nil && ctx.Err() == nil:
+		return fmt.Errorf("%s at %s: no answer within %s: %w", server, place, cfg.Patience, err)
+	default:
+		return fmt.Errorf("%s at %s: %w", server, place, err)
+	}
+}
+
+// knock reports a place where nobody listens, without the retries of those who
+// want something there.
+func knock(ctx context.Context, place string) error {
+	host := place
+	if u, err := url.Parse(place); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", host)
+	if err == nil {
+		return conn.Close()
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return nil // it may be a name, or several places: they find out
 }
 
 // address is where queues and Redis are. What the configuration leaves out is

@@ -81,14 +81,16 @@ type Report struct {
 	SagasPerSecond          float64 `json:"sagas_per_second"`      // crashes and waits included
 	SagasPerSecondPeak      float64 `json:"sagas_per_second_peak"` // in the best second
 
-	Crashes      int     `json:"crashes"`
-	Seconds      float64 `json:"seconds"`
-	Before       Tally   `json:"before_redrive"`
-	After        Tally   `json:"after_redrive"`
-	DeadLetters  []Group `json:"dead_letters"`
-	Compensation []Group `json:"compensated_because"`
-	Blocked      int     `json:"blocked"`  // sagas, before they were retried
-	Redriven     int     `json:"redriven"` // messages
+	Crashes       int     `json:"crashes"`
+	Seconds       float64 `json:"seconds"`
+	SecondsBefore float64 `json:"seconds_before_redrive"` // to the last ride's end before it; the rates are of these
+	Before        Tally   `json:"before_redrive"`
+	After         Tally   `json:"after_redrive"`
+	DeadLetters   []Group `json:"dead_letters"` // rides, before the redrive
+	Compensation  []Group `json:"compensated_because"`
+	Blocked       int     `json:"blocked"`        // sagas, before they were retried
+	Redriven      int     `json:"redriven"`       // messages
+	RedrivenRides int     `json:"redriven_rides"` // whose messages they were: a ride may have several
 
 	// BooksBefore are the ledgers before the repair.
 	BooksBefore Books `json:"books_before_redrive"`
@@ -142,8 +144,10 @@ func Combine(reports ...*Report) *Report {
 		all.LedgerBalanced = all.LedgerBalanced && r.LedgerBalanced
 		all.Crashes += r.Crashes
 		all.Seconds += r.Seconds
+		all.SecondsBefore += r.SecondsBefore
 		all.Blocked += r.Blocked
 		all.Redriven += r.Redriven
+		all.RedrivenRides += r.RedrivenRides
 		all.BooksBefore, all.Books = all.BooksBefore.plus(r.BooksBefore), all.Books.plus(r.Books)
 		all.Replayed += r.Replayed
 		all.RefusedLate += r.RefusedLate
@@ -159,7 +163,7 @@ func Combine(reports ...*Report) *Report {
 		if r.RedisScripts > 0 {
 			all.RedisScriptsPerSaga = r.RedisScriptsPerSaga
 		}
-		ended += r.SagasPerSecond * r.Seconds
+		ended += r.SagasPerSecond * r.SecondsBefore
 		for _, p := range r.Problems {
 			all.Problems = append(all.Problems, r.Mode+": "+p)
 		}
@@ -167,8 +171,8 @@ func Combine(reports ...*Report) *Report {
 	if all.QueueMessages > 0 {
 		all.QueueRequestsPerMessage = float64(all.QueueRequests) / float64(all.QueueMessages)
 	}
-	if all.Seconds > 0 {
-		all.SagasPerSecond = ended / all.Seconds
+	if all.SecondsBefore > 0 {
+		all.SagasPerSecond = ended / all.SecondsBefore
 	}
 	return all
 }

@@ -31,7 +31,7 @@ func TestTextNamesProblems(t *testing.T) {
 	if err := r.WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"THIS MUST NOT BE", "a cent is missing", "2 rides are still open", "1 rides are lost"} {
+	for _, want := range []string{"THIS MUST NOT BE", "a cent is missing", "2 rides are still open", "1 ride is lost"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the text lacks %q:\n%s", want, b.String())
 		}
@@ -59,5 +59,60 @@ func TestCombine(t *testing.T) {
 	}
 	if len(all.Problems) != 1 || all.Problems[0] != "pipeline: x" {
 		t.Errorf("problems %q", all.Problems)
+	}
+}
+
+// The text counts as people do, and speaks of what there was.
+func TestText(t *testing.T) {
+	letters := []report.Group{{What: "StartFare: no amount", Rides: 20}}
+	for name, tt := range map[string]struct {
+		report     report.Report
+		want, none []string
+	}{
+		"a saga alone": {
+			report.Report{
+				Mode: "saga", Rides: 1, Crashes: 1, LedgerBalanced: true, Expected: 1, InReverse: 1, RefusedLate: 1, Replayed: 1, NoticesAgain: 1,
+				Before: report.Tally{Compensated: 1}, After: report.Tally{Compensated: 1}, SagasPerSecond: 0.5, SecondsBefore: 2, Seconds: 3,
+			},
+			[]string{
+				"SAGA: 1 ride in 3.0 s, the worker killed once", "there was nothing to repair",
+				"1 in 2.0 s, crashes and waits included", "1 repeated request was answered", "1 action came after", "and was refused",
+				"1 of 1 compensated saga undid its steps", "1 notice came again, and was known by its ride", "1 of 1 ride came", "no saga is open",
+			},
+			[]string{"mended", "1 actions", "1 rides", "retried"},
+		},
+		"sagas": {
+			report.Report{Mode: "saga", Blocked: 2, Redriven: 21, RedrivenRides: 20, DeadLetters: letters},
+			[]string{
+				"the payment provider was mended\n", "2 blocked sagas were retried\n", "21 dead letters of 20 rides were repaired and redriven\n",
+				"0 actions came after", "Not due is what was taken",
+			},
+			[]string{"nothing to repair"},
+		},
+		"a pipeline": {
+			report.Report{Mode: "pipeline", LedgerBalanced: true, Redriven: 1, RedrivenRides: 1, DeadLetters: letters},
+			[]string{"1 dead letter of 1 ride was repaired and redriven", "no ride is open"},
+			[]string{"saga", "mended"},
+		},
+		"a pipeline with a refund that failed": {
+			report.Report{Mode: "pipeline", Redriven: 1, RedrivenRides: 1, DeadLetters: []report.Group{{What: "RefundPayment: no", Rides: 1}}},
+			[]string{"the payment provider was mended"},
+			[]string{"saga"},
+		},
+	} {
+		var b strings.Builder
+		if err := tt.report.WriteText(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%s: the text lacks %q:\n%s", name, want, b.String())
+			}
+		}
+		for _, none := range tt.none {
+			if strings.Contains(b.String(), none) {
+				t.Errorf("%s: the text has %q:\n%s", name, none, b.String())
+			}
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (r *Report) WriteText(w io.Writer) error {
 func (r *Report) text(b *strings.Builder) {
 	line := func(format string, args ...any) { fmt.Fprintf(b, format+"\n", args...) }
 	line("")
-	line("FARE PROCESSING AS A %s: %d rides in %.1f s, the worker killed %s", strings.ToUpper(r.Mode), r.Rides, r.Seconds, Times(r.Crashes))
+	line("FARE PROCESSING AS A %s: %s in %.1f s, the worker killed %s", strings.ToUpper(r.Mode), Count(r.Rides, "ride"), r.Seconds, Times(r.Crashes))
 	line("")
 	r.rides(line)
 	list(line, "Compensated because", r.Compensation)
@@ -41,13 +41,21 @@ func (r *Report) text(b *strings.Builder) {
 	r.cost(line)
 	r.promises(line)
 	if r.OK() {
-		line("No cent is missing, no saga is open, no message is lost.")
+		line("No cent is missing, no %s is open, no message is lost.", r.unit())
 		return
 	}
 	line("THIS MUST NOT BE:")
 	for _, p := range r.problems() {
 		line("  - %s", p)
 	}
+}
+
+// unit is what a fare is while it is processed.
+func (r *Report) unit() string {
+	if r.Mode == "saga" {
+		return "saga"
+	}
+	return "ride"
 }
 
 // problems are what is wrong, in words.
@@ -57,12 +65,12 @@ func (r *Report) problems() []string {
 		n    int
 		what string
 	}{
-		{r.Open, "rides are still open"},
-		{r.Lost, "rides are lost"},
-		{r.DeadLetteredAfterRedrive, "rides are dead-lettered after the redrive"},
+		{r.Open, "still open"},
+		{r.Lost, "lost"},
+		{r.DeadLetteredAfterRedrive, "dead-lettered after the redrive"},
 	} {
 		if p.n > 0 {
-			list = append(list, fmt.Sprintf("%d %s", p.n, p.what))
+			list = append(list, fmt.Sprintf("%s %s", Were(p.n, "ride", "is", "are"), p.what))
 		}
 	}
 	return list
@@ -96,8 +104,25 @@ func list(line func(string, ...any), title string, groups []Group) {
 }
 
 func (r *Report) repair(line func(string, ...any)) {
-	line("  Repair: the payment provider was mended, %d blocked sagas were retried,", r.Blocked)
-	line("  and %d dead letters were repaired and redriven.", r.Redriven)
+	var done []string
+	unrefunded := slices.ContainsFunc(r.DeadLetters, func(g Group) bool { return strings.HasPrefix(g.What, "RefundPayment") })
+	if r.Blocked > 0 || unrefunded {
+		done = append(done, "the payment provider was mended")
+	}
+	if r.Blocked > 0 {
+		done = append(done, Were(r.Blocked, "blocked saga", "was", "were")+" retried")
+	}
+	if r.Redriven > 0 {
+		done = append(done, fmt.Sprintf("%s of %s %s repaired and redriven",
+			Count(r.Redriven, "dead letter"), Count(r.RedrivenRides, "ride"), plural(r.Redriven, "was", "were")))
+	}
+	line("  Repair")
+	if len(done) == 0 {
+		line("  there was nothing to repair")
+	}
+	for _, what := range done {
+		line("  %s", what)
+	}
 	line("")
 }
 
@@ -125,29 +150,45 @@ func (r *Report) ledgers(line func(string, ...any)) {
 	sum("completed fares cost", func(b Books) Sum { return b.Fares })
 	total("paid and not due", func(b Books) money.Amount { return b.Paid() - b.Fares.Amount })
 	total("booked and not due", func(b Books) money.Amount { return b.Booked() - b.Fares.Amount })
+	line("  Not due is what was taken for rides that did not complete, and is not given")
+	line("  back yet: a refund that failed waits for the repair.")
 	line("")
 }
 
 func (r *Report) cost(line func(string, ...any)) {
-	line("  %.2f queue requests a message (%d for %d messages received)", r.QueueRequestsPerMessage, r.QueueRequests, r.QueueMessages)
+	line("  %.2f queue requests a message (%d for %s received)", r.QueueRequestsPerMessage, r.QueueRequests, Count(r.QueueMessages, "message"))
 	if r.RedisScripts > 0 {
-		line("  %.1f Redis scripts a saga (%d for %d sagas)", r.RedisScriptsPerSaga, r.RedisScripts, r.After.Completed+r.After.Compensated)
+		line("  %.1f Redis scripts a saga (%d for %s)", r.RedisScriptsPerSaga, r.RedisScripts, Count(r.After.Completed+r.After.Compensated, "saga"))
 	}
-	line("  %.0f fares a second, crashes and waits included; %.0f in the best second", r.SagasPerSecond, r.SagasPerSecondPeak)
+	line("  %.1f fares a second: %d in %.1f s, crashes and waits included, the repair not", r.SagasPerSecond, r.Before.Completed+r.Before.Compensated, r.SecondsBefore)
+	line("  %.0f fares in the best second", r.SagasPerSecondPeak)
 	line("")
 }
 
 func (r *Report) promises(line func(string, ...any)) {
-	line("  %d repeated requests were answered by their idempotency key; %d had a second effect", r.Replayed, r.EffectsDoubled)
-	line("  %d actions came after their own undo, and were refused", r.RefusedLate)
+	line("  %s answered by the idempotency key; %d had a second effect", Were(r.Replayed, "repeated request", "was", "were"), r.EffectsDoubled)
+	line("  %s after the action's own undo, and %s refused", Were(r.RefusedLate, "action", "came", "came"), plural(r.RefusedLate, "was", "were"))
 	if r.Mode == "saga" {
-		line("  %d of %d compensated sagas undid their steps strictly in reverse", r.InReverse, r.After.Compensated)
+		line("  %d of %s undid %s steps strictly in reverse", r.InReverse, Count(r.After.Compensated, "compensated saga"), plural(r.After.Compensated, "its", "their"))
 	}
-	line("  %d notices came again, and were known by their ride", r.NoticesAgain)
+	line("  %s again, and %s known by %s ride", Were(r.NoticesAgain, "notice", "came", "came"), plural(r.NoticesAgain, "was", "were"), plural(r.NoticesAgain, "its", "their"))
 	if r.Expected > 0 {
-		line("  %d of %d rides came to the end that the input expects", r.Expected-r.Unexpected, r.Expected)
+		line("  %d of %s came to the end that the input expects", r.Expected-r.Unexpected, Count(r.Expected, "ride"))
 	}
 	line("")
+}
+
+// Count is a number of things, in words: 1 ride, 2 rides.
+func Count(n int, thing string) string { return fmt.Sprintf("%d %s", n, plural(n, thing, thing+"s")) }
+
+// Were is a number of things and the verb that follows: 1 ride was, 2 rides were.
+func Were(n int, thing, one, more string) string { return Count(n, thing) + " " + plural(n, one, more) }
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return one
+	}
+	return more
 }
 
 // Times is how often something happens, in words.
