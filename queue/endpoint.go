@@ -96,16 +96,19 @@ type Endpoint struct {
 	// Concurrency caps the messages that handlers of one subscription hold at
 	// once. Defaults to 64.
 	//
+	// A receive that is under way counts as well, for what it may bring:
+	// handlers that take less time than a request to SQS want a higher cap.
+	//
 	// A subscription receives no more than it can hand out at once, because
 	// what it gives back when it ends has spent one of the receives after which
-	// a message goes to DeadLetter. What it does receive and not hand out, it
-	// gives back: what a receive brings that is under way when the
-	// subscription ends, and the messages of a FIFO group behind one that is
-	// out.
+	// a message goes to DeadLetter. What remains is what a receive brings that
+	// is under way when the subscription ends, and the messages of a FIFO group
+	// behind one that is out.
 	Concurrency int
 
 	// Pollers caps the receive calls that one subscription has open at once.
-	// One is always open; the others join while receives come back full.
+	// One is open while Concurrency has room; the others join while receives
+	// come back full.
 	// Defaults to 4.
 	Pollers int
 

@@ -32,9 +32,9 @@ const (
 	maxPollPause = 20 * time.Second
 )
 
-// poll receives and delivers until ctx ends. Poller 0 always has a receive
-// open. The others join, one for each signal on full, while receives come back
-// full.
+// poll receives and delivers until ctx ends. Poller 0 has a receive open
+// whenever there are slots for it. The others join, one for each signal on full,
+// while receives come back full.
 func (s *subscription) poll(ctx context.Context, number int, full chan struct{}) {
 	helper := number > 0
 	wait := s.config.PollWait
@@ -132,9 +132,11 @@ func (s *subscription) freeSlots(n int) {
 
 // receive makes one receive call, and returns when its messages were handed out,
 // as far as is known: SQS counts their visibility from then, and to read ten
-// large messages can take a good part of it. When ctx ends, the call is cancelled only
-// after ReceiveGrace, and not while its answer is being read: the messages in an
-// answer that nobody reads are lost to everyone until their visibility ends.
+// large messages can take a good part of it.
+//
+// When ctx ends, the call is cancelled only after ReceiveGrace, and not while its
+// answer is being read: the messages in an answer that nobody reads are lost to
+// everyone until their visibility ends.
 func (s *subscription) receive(ctx context.Context, size int, wait time.Duration) (messages []sqstypes.Message, at time.Time, err error) {
 	began := time.Now()
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+answerTimeout)
