@@ -38,8 +38,10 @@ type actor struct {
 	commit string // the last id of the chain
 	seq    int    // of commits under this lease
 	read   int64  // number of the last mail absorbed by the machine
-	// waiting is the mail after that.
+	// waiting is the mail after that, and puzzled why the first of it is not
+	// understood.
 	waiting [][]byte
+	puzzled *letterError
 
 	running map[*frame]*attempt // handlers at work
 	answers chan *attempt       // whose handlers have returned
@@ -103,6 +105,9 @@ func (a *actor) run(o *store.Opening) error {
 			return err
 		}
 		next, until := a.plan(jobs, wake)
+		if next != store.Continue && a.puzzled != nil {
+			return a.leave()
+		}
 		if a.m.dirty || next != store.Continue {
 			sent, err := a.send(next, until)
 			if err != nil {
@@ -206,11 +211,30 @@ func (a *actor) hear(box store.Mailbox) {
 	if a.m.root.running {
 		return
 	}
-	for _, body := range a.waiting {
-		a.absorb(body)
+	a.puzzled = nil
+	for len(a.waiting) > 0 {
+		body := a.waiting[0]
+		if why := a.absorb(body); why != nil && !a.setAside(body, why) {
+			a.puzzled = why
+			return
+		}
+		a.read++
+		a.waiting = a.waiting[1:]
 	}
-	a.read += int64(len(a.waiting))
 	a.waiting = nil
+}
+
+// leave gives the execution to others, who may understand the mail that this
+// worker does not.
+func (a *actor) leave() error {
+	a.m.root.Parked = a.lease.Epoch
+	if a.m.dirty || a.seq > 0 {
+		if sent, err := a.send(store.Continue, time.Time{}); err != nil || !sent {
+			return err
+		}
+	}
+	a.c.release(a.lease)
+	return fmt.Errorf("%w: %w", errDropped, a.puzzled)
 }
 
 // keep renews the lease where a third of it is gone, and takes in the mail that

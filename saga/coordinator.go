@@ -111,6 +111,7 @@ type Coordinator struct {
 	waiters   waiters
 	missing   sync.Map // definitionKey -> struct{}: reported already
 	strangers strangers
+	puzzles   puzzles
 }
 
 type definitionKey struct{ name, version string }

@@ -3,6 +3,11 @@ package saga
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // Kinds of mail.
@@ -26,22 +31,91 @@ const (
 
 func encodeMail(codec Codec, m mail) ([]byte, error) { return encodeJSON(codec, m) }
 
-// absorb applies one mail to the machine. Mail that cannot be understood is
-// noted in the history, never lost in silence and never in the way.
-func (a *actor) absorb(body []byte) {
+// A letterError is mail that this worker does not understand.
+type letterError struct {
+	err   error
+	later bool // it is of a kind that a later release may know
+}
+
+func (e *letterError) Error() string { return e.err.Error() }
+
+// absorb applies one mail to the machine.
+func (a *actor) absorb(body []byte) *letterError {
 	var m mail
-	err := decodeJSON(a.c.cfg.Codec, body, &m)
-	now := a.now()
-	switch {
-	case err == nil && m.Kind == mailCancel:
-		a.m.cancel(m.By, m.Note, now)
-	case err == nil && m.Kind == mailRetry:
-		a.m.retry(m.By, m.Note, now)
-	case err == nil:
-		a.m.record(a.m.root, Event{Type: MailDiscarded, Error: fmt.Sprintf("unknown kind %q", m.Kind)})
-	default:
-		a.m.record(a.m.root, Event{Type: MailDiscarded, Error: errorText(err)})
+	if err := decodeJSON(a.c.cfg.Codec, body, &m); err != nil {
+		return &letterError{err: fmt.Errorf("decode mail: %w", err)}
 	}
+	switch now := a.now(); m.Kind {
+	case mailCancel:
+		a.m.cancel(m.By, m.Note, now)
+	case mailRetry:
+		a.m.retry(m.By, m.Note, now)
+	default:
+		return &letterError{err: fmt.Errorf("mail of the unknown kind %q", m.Kind), later: m.Kind != ""}
+	}
+	return nil
+}
+
+// Mail that is not understood leaves its execution to others, who may: a codec
+// that fails may work again, and a worker of a later release may know the kind.
+// When it has puzzled this process for a while it is set aside: noted in the
+// history, body and all.
+const (
+	mostPuzzles = 3
+	laterWithin = 10 * time.Minute
+	keptBody    = 4096 // bytes of it
+)
+
+// setAside notes mail in the history that has puzzled for long enough.
+func (a *actor) setAside(body []byte, why *letterError) bool {
+	n, since := a.c.puzzles.count(a.lease)
+	if n < mostPuzzles || why.later && since < laterWithin {
+		return false
+	}
+	a.c.puzzles.forget(a.lease.ID)
+	a.m.record(a.m.root, Event{
+		Type: MailDiscarded, Error: errorText(why), Note: strings.ToValidUTF8(string(body[:min(len(body), keptBody)]), "\uFFFD"),
+	})
+	return true
+}
+
+// puzzles counts the openings of executions that ended at mail which was not
+// understood.
+type puzzles struct {
+	mu   sync.Mutex
+	seen map[string]*puzzle // by execution
+}
+
+type puzzle struct {
+	openings int
+	nonce    string // of the last
+	first    time.Time
+}
+
+// mostPuzzled bounds the memory of them.
+const mostPuzzled = 10_000
+
+func (p *puzzles) count(l store.Lease) (openings int, since time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil || len(p.seen) > mostPuzzled {
+		p.seen = make(map[string]*puzzle)
+	}
+	x := p.seen[l.ID]
+	if x == nil {
+		x = &puzzle{first: time.Now()}
+		p.seen[l.ID] = x
+	}
+	if x.nonce != l.Nonce {
+		x.openings, x.nonce = x.openings+1, l.Nonce
+	}
+	return x.openings, time.Since(x.first)
+}
+
+func (p *puzzles) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.seen, id)
 }
 
 // notice is what an execution that was started with a reply address sends
