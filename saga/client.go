@@ -1,13 +1,17 @@
 package saga
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -18,6 +22,9 @@ type ClientConfig struct {
 	Store Store
 	// Codec is that of the coordinators.
 	Codec Codec
+	// MaxState bounds the JSON of an input, in bytes, as the coordinators' does.
+	// Defaults to 256 KiB.
+	MaxState int
 	// Ring, if set, is called with the id of an execution that has something
 	// new to do: a way to tell coordinators in other processes at once what
 	// their sweep finds out within a second. [Doorbell] makes one of a
@@ -39,13 +46,17 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("saga: ClientConfig.Store is nil")
 	}
+	if cfg.MaxState < 0 {
+		return nil, fmt.Errorf("saga: ClientConfig.MaxState is %d, want it positive", cfg.MaxState)
+	}
+	setDefault(&cfg.MaxState, defaultMaxState)
 	return &Client{cfg: cfg, store: cfg.Store}, nil
 }
 
 // Client returns a client whose executions this coordinator runs, while it has
 // room for them and runs itself.
 func (c *Coordinator) Client() *Client {
-	return &Client{cfg: ClientConfig{Store: c.store, Codec: c.cfg.Codec}, store: c.store, coordinator: c}
+	return &Client{cfg: ClientConfig{Store: c.store, Codec: c.cfg.Codec, MaxState: c.cfg.MaxState}, store: c.store, coordinator: c}
 }
 
 // A StartOption is a wish about one execution.
@@ -79,19 +90,54 @@ func (c *Client) start(ctx context.Context, def *Definition, id string, input []
 	if err != nil {
 		return false, false, Permanent(fmt.Errorf("start %q of saga %q: input: %w", id, def.name, err))
 	}
+	if len(input) > c.cfg.MaxState {
+		return false, false, fmt.Errorf("start %q of saga %q: %w", id, def.name, &StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+	}
+	if err := checkID(id); err != nil {
+		return false, false, fmt.Errorf("start of saga %q: %w", def.name, err)
+	}
 	r, err := c.startRequest(def, id, input, options)
 	if err != nil {
 		return false, false, fmt.Errorf("start %q: %w", id, err)
 	}
 	k := c.coordinator
 	if k != nil && k.defs[definitionKey{def.name, def.version}] == def && options.delay == 0 && k.take() {
-		return c.startHere(ctx, r)
+		return c.startHere(ctx, def, input, r)
 	}
 	result, err := c.store.Start(ctx, r)
 	if err == nil {
 		c.ring(ctx, id)
 	}
-	return result.Created, false, err
+	return result.Created, false, c.sameStart(ctx, def, id, input, err)
+}
+
+// sameStart forgives a start that the store refused because the input differs,
+// if it is the same to this process: another release's T, with a field more or
+// less, wrote it otherwise.
+func (c *Client) sameStart(ctx context.Context, def *Definition, id string, input []byte, err error) error {
+	if !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	r, getErr := c.store.Get(ctx, id)
+	if getErr != nil {
+		return err
+	}
+	var m meta
+	if decodeErr := decodeJSON(c.cfg.Codec, r.Meta, &m); decodeErr != nil || m.Definition != def.name {
+		return err
+	}
+	if there, decodeErr := def.decode(m.Input); decodeErr != nil || !bytes.Equal(there, input) {
+		return err
+	}
+	return nil
+}
+
+// checkID refuses ids that nobody could type, or read in a log.
+func checkID(id string) error {
+	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		return Permanent(fmt.Errorf("the id %q has control characters, or is no UTF-8: %w", id, store.ErrInvalid))
+	}
+	return nil
 }
 
 func (c *Client) startRequest(def *Definition, id string, input []byte, options startOptions) (store.StartRequest, error) {
@@ -121,14 +167,14 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 
 // startHere starts an execution and opens it in the same call, in the slot that
 // the caller took.
-func (c *Client) startHere(ctx context.Context, r store.StartRequest) (created, here bool, err error) {
+func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r store.StartRequest) (created, here bool, err error) {
 	k := c.coordinator
 	r.Nonce, r.Lease = newID(), k.cfg.Lease
 	sent := time.Now()
 	result, err := c.store.Start(ctx, r)
 	if err != nil || !result.Opened {
 		k.give()
-		return result.Created, false, err
+		return result.Created, false, c.sameStart(ctx, def, r.ID, input, err)
 	}
 	o := &store.Opening{
 		Lease: store.Lease{ID: r.ID, Epoch: 1, Nonce: r.Nonce}, Now: result.Now, Started: result.Now,

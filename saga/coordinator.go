@@ -186,13 +186,15 @@ func (cfg *CoordinatorConfig) complete() error {
 	setDefault(&cfg.Drain, 20*time.Second)
 	setDefault(&cfg.Retention, 7*24*time.Hour)
 	setDefault(&cfg.Tombstone, 15*24*time.Hour)
-	setDefault(&cfg.MaxState, 256<<10)
+	setDefault(&cfg.MaxState, defaultMaxState)
 	setDefault(&cfg.MaxOpenings, 5)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
 	return errors.Join(errs...)
 }
+
+const defaultMaxState = 256 << 10
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

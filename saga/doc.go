@@ -46,7 +46,10 @@
 // compensated, strictly in the reverse order of their dispatch. An error means
 // not done, unless an answer may have been lost behind it: a context that
 // ended, a panic, an established connection that broke. [NoEffect] and
-// [Uncertain] say it where the error alone does not.
+// [Uncertain] say it where the error alone does not: an action that fails after
+// a first effect of two, or after an answer such as HTTP's 502, has to return
+// an Uncertain error, or its effect is not undone. [StatusError] does that for
+// the status of an HTTP answer.
 //
 // A compensation is retried by its policy. When that gives up, the execution is
 // [Blocked]: the earlier compensations are neither skipped nor forgotten. An

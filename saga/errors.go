@@ -84,6 +84,25 @@ func Uncertain(err error) error {
 	return &outcomeError{err: err, outcome: Unknown}
 }
 
+// StatusError says what an HTTP answer that is no success means for an action's
+// outcome: after 429 nothing was done, and a retry may help; after 408 and 5xx
+// nobody knows; any other status is a refusal, which no retry cures.
+// It is nil for a 2xx status, whatever err.
+func StatusError(status int, err error) error {
+	if err == nil {
+		err = fmt.Errorf("HTTP status %d", status)
+	}
+	switch {
+	case status >= 200 && status < 300:
+		return nil
+	case status == 429:
+		return NoEffect(err)
+	case status == 408, status >= 500:
+		return Uncertain(err)
+	}
+	return NoEffect(Permanent(err))
+}
+
 // A chain is an error and what it wraps, down to the last. Where errors are
 // joined there is one for each.
 type chain []error
@@ -208,16 +227,33 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
 // StateSizeError reports a state that has grown over [CoordinatorConfig.MaxState].
 type StateSizeError struct {
-	Step        string
-	Size, Limit int // bytes
+	Step        string // empty: it is the input
+	Size, Limit int    // bytes
 }
 
 func (e *StateSizeError) Error() string {
+	if e.Step == "" {
+		return fmt.Sprintf("the input has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", e.Size, e.Limit)
+	}
 	return fmt.Sprintf("state after step %q has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", e.Step, e.Size, e.Limit)
 }
 
 // Permanent reports that a retry would not help.
 func (e *StateSizeError) Permanent() bool { return true }
+
+// ReadError reports an execution whose record is there and cannot be read: it is
+// damaged, or was written with another [Codec].
+type ReadError struct {
+	ID   string
+	What string // a part of the record
+	Err  error
+}
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("execution %q: its %s cannot be read (is the Codec the coordinators'?): %v", e.ID, e.What, e.Err)
+}
+
+func (e *ReadError) Unwrap() error { return e.Err }
 
 // FailedError tells why a saga did not complete.
 type FailedError struct {

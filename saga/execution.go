@@ -3,9 +3,11 @@ package saga
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // An Execution is what is known of one execution.
@@ -25,6 +27,13 @@ type Execution struct {
 	Input      json.RawMessage `json:"input"`
 	State      json.RawMessage `json:"state"`
 	UnreadMail int64           `json:"unread_mail,omitempty"`
+	// PendingNotice says that the notice of its end is yet to be sent: see
+	// [NotifyTo].
+	PendingNotice bool `json:"pending_notice,omitempty"`
+	// Unreadable is why the record cannot be read. Then only ID, Status,
+	// Started, NextWake, HeldUntil and UnreadMail are known, and in a list
+	// Definition.
+	Unreadable string `json:"unreadable,omitempty"`
 	// Pivoted says that the point of no return is passed: a cancel is refused.
 	Pivoted bool `json:"pivoted,omitempty"`
 	// Branches are the branches and items that are under way below Step, or that
@@ -55,7 +64,8 @@ func (x *Execution) Err() error {
 }
 
 // Get returns an execution, or an error that matches store.ErrNotFound or
-// store.ErrGone.
+// store.ErrGone. With a [*ReadError] or a store.FormatError comes what is known
+// of the execution all the same.
 func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
 	x, _, err := c.read(ctx, id)
 	return x, err
@@ -67,15 +77,38 @@ func (c *Client) read(ctx context.Context, id string) (*Execution, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	if r.Version != store.FormatVersion {
+		err := &store.FormatError{
+			What: "the format of execution " + strconv.Quote(id), Got: strconv.Itoa(r.Version), Want: strconv.Itoa(store.FormatVersion),
+		}
+		return unreadable(r, err), 0, err
+	}
 	var m meta
+	if err := decodeJSON(c.cfg.Codec, r.Meta, &m); err != nil {
+		err := &ReadError{ID: id, What: "meta data", Err: err}
+		return unreadable(r, err), 0, err
+	}
 	var f frame
-	if err := errors.Join(decodeJSON(c.cfg.Codec, r.Meta, &m), decodeJSON(c.cfg.Codec, r.Root, &f)); err != nil {
-		return nil, 0, fmt.Errorf("execution %q: %w", id, err)
+	if err := decodeJSON(c.cfg.Codec, r.Root, &f); err != nil {
+		err := &ReadError{ID: id, What: "frame", Err: err}
+		return unreadable(r, err), 0, err
 	}
 	x := executionOf(id, Status(r.Status), m, f)
-	x.Started, x.NextWake, x.HeldUntil, x.UnreadMail = r.Started, r.Wake, r.LeaseUntil, r.Unread
+	x.copy(r)
 	x.Branches, err = c.branches(ctx, id, &f, nil)
 	return x, f.Entries, err
+}
+
+// unreadable is what the plain fields of a record tell.
+func unreadable(r *store.Record, err error) *Execution {
+	x := &Execution{ID: r.ID, Status: Status(r.Status), Unreadable: err.Error()}
+	x.copy(r)
+	return x
+}
+
+func (x *Execution) copy(r *store.Record) {
+	x.Started, x.NextWake, x.HeldUntil, x.UnreadMail = r.Started, r.Wake, r.LeaseUntil, r.Unread
+	x.PendingNotice = r.Ended && len(r.Outbox) > 0
 }
 
 // branches reads what is below a frame, and adds it to the list.
@@ -98,7 +131,7 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 			continue // it is through
 		}
 		if err := decodeJSON(c.cfg.Codec, stored, kid); err != nil {
-			return list, fmt.Errorf("execution %q: frame %s: %w", id, kid.path, err)
+			return list, &ReadError{ID: id, What: "frame " + kid.path, Err: err}
 		}
 		list = append(list, Position{
 			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked,

@@ -17,7 +17,8 @@ type Query struct {
 	Limit      int // of each definition and status; defaults to 100
 }
 
-// List returns executions, newest first within a definition and status.
+// List returns executions, newest first within a definition and status. Those
+// that cannot be read are among them, and say so.
 func (c *Client) List(ctx context.Context, q Query) ([]*Execution, error) {
 	if q.Limit == 0 {
 		q.Limit = 100
@@ -38,8 +39,11 @@ func (c *Client) List(ctx context.Context, q Query) ([]*Execution, error) {
 				if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) {
 					continue // it was purged just now
 				}
-				if err != nil {
+				if err != nil && x == nil {
 					return nil, err
+				}
+				if x.Definition == "" {
+					x.Definition = definition // it cannot be read: see Unreadable
 				}
 				list = append(list, x)
 			}

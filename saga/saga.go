@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 )
 
@@ -14,7 +15,8 @@ import (
 const DefaultTimeout = time.Minute
 
 // A Saga is a definition whose state is a T. T must survive JSON: what
-// encoding/json drops, the next step does not see.
+// encoding/json drops, the next step does not see. If *T has a method
+// Validate() error, an input that it refuses starts nothing.
 type Saga[T any] struct {
 	plan blueprint[T]
 	def  *Definition
@@ -160,6 +162,14 @@ func canonical[T any](data []byte) ([]byte, error) {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one JSON value")
+	}
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) && reflect.TypeFor[T]().Kind() != reflect.Pointer {
+		return nil, fmt.Errorf("it is null, want the JSON of a %T", *v)
+	}
+	if checked, ok := any(v).(interface{ Validate() error }); ok {
+		if err := checked.Validate(); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(v)
 }
