@@ -153,6 +153,34 @@ func TestDeadLettersFit(t *testing.T) {
 	}
 }
 
+// A message of another writer, whose attributes have to be packed for its id and
+// the record, has one from 160 bytes before the limit on.
+func TestDeadLetterOfAnotherWriterFits(t *testing.T) {
+	for room, want := range map[int]bool{100: false, 160: true} {
+		t.Run(fmt.Sprint(room), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStack(t, endpoint("in"), endpoint("out"))
+				p := s.process().pipeline()
+				charge := newScript(always(pipeline.Permanent(errDeclined)))
+				p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"))
+				s.start(p)
+				var attributes []string
+				used := len(`{"id":""}`)
+				for i := range 9 {
+					attributes = append(attributes, fmt.Sprint("key", i), "v")
+					used += len("key0" + "String" + "v")
+				}
+				s.send("in", fmt.Sprintf(`{"id":"%s"}`, strings.Repeat("x", queue.DefaultMaxQueueMessage-used-room)), attributes...)
+				settle(time.Second)
+				f, ok, err := queue.DecodeFailure(s.one("in-dlq").attributes)
+				if ok != want || err != nil || ok && f.Reason != queue.ReasonPermanent {
+					t.Errorf("got %v %s, %v", ok, asJSON(t, f), err)
+				}
+			})
+		})
+	}
+}
+
 // A message at the limit that was sent without an id has no room for one: the
 // queue itself moves it, as it is.
 func TestDeadLetterWithoutRoomForItsID(t *testing.T) {

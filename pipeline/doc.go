@@ -53,9 +53,9 @@
 //     received, when it failed first and last, and where it came from. The
 //     record is shortened to what the size limit of the queue leaves, as
 //     queue.Failure.Fit says: in the end to the reason alone. A message within
-//     about 60 bytes of the limit has no record. One that leaves no room for
-//     its id either, which a message of another writer is given with the
-//     record, is moved by the queue itself.
+//     60 bytes of the limit has no record, and within 160 if it has to be given
+//     an id, as those of other writers are, and attributes be packed for both.
+//     One that leaves no room for its id either is moved by the queue itself.
 //
 // An error that is [Permanent], and a message that cannot be decoded, skip the
 // retries. [RetryAfter] skips those in place, and so does a message whose form
