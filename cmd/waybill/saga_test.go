@@ -186,6 +186,62 @@ func TestSagaCancel(t *testing.T) {
 	}
 }
 
+// An order that the execution refuses is an error, and is foreseen where that is
+// possible.
+func TestSagaRefusesOrders(t *testing.T) {
+	c := newStackCLI(t, "")
+	entered, release := make(chan struct{}), make(chan struct{})
+	def := saga.New("late",
+		saga.Do("Pivot", func(context.Context, *fare) error { return nil }).Pivot(),
+		saga.Do("Tell", func(context.Context, *fare) error {
+			close(entered)
+			<-release
+			return nil
+		}),
+	)
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- coordinator.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := def.Start(t.Context(), coordinator.Client(), "s", fare{}); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	for _, args := range [][]string{{"cancel", "s"}, {"cancel", "s", "--yes"}} {
+		c.fails(exitFailed, `execution "s" is past its point of no return, and only goes forward: it cannot be cancelled`, append([]string{"saga"}, args...)...)
+	}
+	// What runs cannot be retried; that is known once the order is read.
+	go func() {
+		for {
+			if x, err := coordinator.Client().Get(ctx, "s"); err != nil || x.UnreadMail > 0 {
+				close(release)
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	r := c.run("saga", "retry", "s")
+	if r.code == exitOK {
+		if _, err := coordinator.Client().Wait(t.Context(), "s"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.code != exitFailed || !strings.Contains(r.stderr, `execution "s" refused: it neither is blocked nor waits for an attempt`) {
+		t.Errorf("retry of what runs: %+v", r)
+	}
+}
+
 func TestSagaNotFound(t *testing.T) {
 	c := newStackCLI(t, "")
 	for _, args := range [][]string{{"show", "x"}, {"history", "x"}, {"cancel", "x"}, {"retry", "x"}} {
@@ -250,15 +306,15 @@ func TestSagaListLimit(t *testing.T) {
 	}
 }
 
-// An id with control characters is shown so that a shell takes it back.
+// An id with quotes is shown so that a shell takes it back.
 func TestSagaStrangeID(t *testing.T) {
 	c := newStackCLI(t, "")
 	client, def, _ := c.sagas()
-	const id = "a\x1b[2J'\\b\u009bc"
+	const id = `a 'b' "$c"`
 	if _, err := def.Run(t.Context(), client, id, fare{20}); err != nil {
 		t.Fatal(err)
 	}
-	const shown = `$'a\033[2J\047\134b\302\233c'`
+	const shown = `'a '\''b'\'' "$c"'`
 	for _, args := range [][]string{{"ls"}, {"show", id}} {
 		if out := c.ok(append([]string{"saga", "-o", "table"}, args...)...); !strings.Contains(out, shown) {
 			t.Errorf("saga %q prints %q, want %q in it", args, out, shown)

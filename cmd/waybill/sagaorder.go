@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,13 +27,18 @@ type ordered struct {
 	DryRun    bool        `json:"dry_run"`
 	Status    saga.Status `json:"status"`
 	Step      string      `json:"step,omitempty"`
+	// Heeded says that a coordinator has taken the order.
+	Heeded bool `json:"heeded"`
 }
 
 func (a *app) printOrdered(o ordered) error {
 	t := table{header: []string{"EXECUTION", "ORDER", "STATUS BEFORE", "STEP"}}
 	order := o.Order
-	if o.DryRun {
+	switch {
+	case o.DryRun:
 		order += " (dry run)"
+	case !o.Heeded:
+		order += " (not read yet)"
 	}
 	t.add(typed(o.Execution), order, string(o.Status), orDash(o.Step))
 	return a.print(o, t)
@@ -45,16 +52,69 @@ func (a *app) order(ctx context.Context, id, name string, dryRun bool, give func
 		if err != nil {
 			return named(id, err)
 		}
-		if x.Status.Ended() {
+		switch {
+		case x.Status.Ended():
 			return fmt.Errorf("execution %q is %s: there is nothing to %s", x.ID, x.Status, name)
+		case name == "cancel" && x.Pivoted:
+			return fmt.Errorf("execution %q is past its point of no return, and only goes forward: it cannot be cancelled", x.ID)
+		case name == "cancel" && x.Undoing && x.Cause != nil:
+			return fmt.Errorf("execution %q is being undone already: %s", x.ID, x.Cause)
 		}
+		o := ordered{Execution: x.ID, Order: name, DryRun: dryRun, Status: x.Status, Step: x.Step}
 		if dryRun {
 			a.note("dry run: nothing was done; give --yes to %s", name)
-		} else if err := give(c); err != nil {
+			return a.printOrdered(o)
+		}
+		if err := give(c); err != nil {
 			return named(x.ID, err)
 		}
-		return a.printOrdered(ordered{x.ID, name, dryRun, x.Status, x.Step})
+		if o.Heeded, err = heeded(ctx, c, x.ID); err != nil {
+			return err
+		}
+		if !o.Heeded {
+			a.note("no coordinator has read the order yet; waybill saga history %s will tell what came of it", typed(x.ID))
+		}
+		return a.printOrdered(o)
 	})
+}
+
+// Between looks for what came of an order, and for how long there are any.
+const (
+	heedEvery  = 50 * time.Millisecond
+	heedWithin = 5 * time.Second
+)
+
+// heeded waits until a coordinator has read an order. One that was refused is an
+// error.
+func heeded(ctx context.Context, c *saga.Client, id string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, heedWithin)
+	defer cancel()
+	for {
+		x, err := c.Get(ctx, id)
+		if err == nil && x.UnreadMail == 0 {
+			break
+		}
+		timer := time.NewTimer(heedEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false, nil // it is given all the same
+		}
+	}
+	events, err := c.History(ctx, id)
+	if err != nil {
+		return true, named(id, err)
+	}
+	for _, e := range slices.Backward(events) {
+		switch e.Type {
+		case saga.CancelRefused, saga.RetryRefused:
+			return true, fmt.Errorf("execution %q refused: %s", id, e.Error)
+		case saga.ExecutionAborted, saga.ExecutionRedriven:
+			return true, nil
+		}
+	}
+	return true, nil
 }
 
 func (a *app) sagaCancelCommand() *cobra.Command {
