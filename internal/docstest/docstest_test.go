@@ -1,4 +1,5 @@
-// Package docstest holds the programs in the README to what it says of them.
+// Package docstest holds the README to what it says: its programs to their
+// output, and its configuration to what is loaded.
 package docstest
 
 import (
@@ -8,22 +9,32 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/waybill-dev/waybill/config"
 )
 
 var (
-	program = regexp.MustCompile("(?s)```go\n(package main\n.*?)```\n(?:\n```\n(.*?)```\n)?")
+	program = regexp.MustCompile("(?s)```go\n(package main\n.*?)```\n\n```\n(.*?)```\n")
+	begins  = regexp.MustCompile("(?m)^package main$")
+	file    = regexp.MustCompile("(?s)```yaml\n(.*?)```\n")
+	setting = regexp.MustCompile("(?m)^\\| (`[a-z_]+`(?:, `[a-z_]+`)*) \\|.*\\| (.*) \\|$")
 )
 
-// TestREADME runs every program in the README, and compares what it prints with
-// the block that follows it, if there is one.
-func TestREADME(t *testing.T) {
+func readme(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := program.FindAllStringSubmatch(string(text), -1)
-	if len(programs) != 2 {
-		t.Fatalf("the README has %d programs, want 2", len(programs))
+	return string(text)
+}
+
+// TestREADME runs every program in the README, and compares what it prints with
+// the block that follows it.
+func TestREADME(t *testing.T) {
+	programs := program.FindAllStringSubmatch(readme(t), -1)
+	if n := len(begins.FindAllString(readme(t), -1)); n != 2 || len(programs) != n {
+		t.Fatalf("the README has %d programs, and the output of %d; want 2", n, len(programs))
 	}
 	for _, p := range programs {
 		t.Run("", func(t *testing.T) {
@@ -38,12 +49,62 @@ func TestREADME(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			got := string(out)
-			if want := p[2]; want != "" && got != want {
+			if got, want := string(out), p[2]; got != want {
 				t.Errorf("it prints\n%s\nand the README says\n%s", got, want)
-			} else if want == "" && !strings.Contains(got, "12 minutes: 730 cents") {
-				t.Errorf("it prints\n%s", got)
 			}
 		})
+	}
+}
+
+// TestREADMEConfiguration loads the file in the README, and compares the
+// defaults of an endpoint with the table's.
+func TestREADMEConfiguration(t *testing.T) {
+	files := file.FindAllStringSubmatch(readme(t), -1)
+	if len(files) != 1 {
+		t.Fatalf("the README has %d files, want 1", len(files))
+	}
+	path := filepath.Join(t.TempDir(), config.DefaultFile)
+	if err := os.WriteFile(path, []byte(files[0][1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(config.WithFile(path), config.WithEnviron(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.Endpoints(); err != nil {
+		t.Fatal(err)
+	}
+	defaults := map[string]string{}
+	for _, v := range cfg.Values() {
+		if name, ok := strings.CutPrefix(v.Key, "endpoints.rides."); ok {
+			defaults[name] = "none"
+			if v.Source == config.SourceDefault {
+				defaults[name] = "`" + v.Value + "`"
+			}
+		}
+	}
+	rows := setting.FindAllStringSubmatch(readme(t), -1)
+	if len(rows) < 10 {
+		t.Fatalf("the table has %d rows", len(rows))
+	}
+	listed := map[string]bool{}
+	for _, row := range rows {
+		values := strings.Split(row[2], ", ")
+		for i, name := range strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ") {
+			listed[name] = true
+			got := values[min(i, len(values)-1)]
+			if want := defaults[name]; strings.HasPrefix(got, "`") && got != want || strings.HasPrefix(want, "`") && got != want {
+				t.Errorf("the README says that %s is %s by default, and it is %s", name, got, want)
+			}
+			if _, err := config.Load(config.WithFile(path), config.WithEnviron(nil), config.WithValue("endpoints.rides."+name, "")); err != nil &&
+				strings.Contains(err.Error(), "not a setting") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	for name := range defaults {
+		if !listed[name] {
+			t.Errorf("the README does not list %s", name)
+		}
 	}
 }
