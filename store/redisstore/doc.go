@@ -18,7 +18,7 @@
 // What an acknowledged write survives is Redis's setting, not ours:
 //
 //	appendfsync   the process dies    the machine dies
-//	no AOF        all is lost         all is lost
+//	no AOF        all since the last snapshot is lost: all, without snapshots
 //	everysec      nothing is lost     about one second is lost
 //	always        nothing is lost     nothing is lost
 //
