@@ -87,7 +87,8 @@ its older messages. What was done is printed; if it fails midway the exit code i
 	}
 	return group("topology", "Plan and make queues, topics and subscriptions",
 		`Plan and make the queues, topics, subscriptions and dead-letter queues that the
-endpoints of the configuration name.`, plan, apply, show)
+endpoints of the configuration name; "waybill config --help" shows what that may
+say.`, plan, apply, show)
 }
 
 func number(text string) string {

@@ -120,6 +120,9 @@ func TestHelpOfConfig(t *testing.T) {
 	if out := c.ok("config", "--help"); !strings.Contains(out, configExample) {
 		t.Errorf("the help lacks the example:\n%s", out)
 	}
+	if out := c.ok("topology", "--help"); !strings.Contains(out, `"waybill config --help"`) {
+		t.Errorf("the help of topology does not lead there:\n%s", out)
+	}
 }
 
 // A queue that is not found may be an endpoint whose file is elsewhere.
