@@ -306,30 +306,43 @@ func TestSagaListLimit(t *testing.T) {
 	}
 }
 
-// An id with quotes is shown so that a shell takes it back.
+// An id is shown so that a shell takes it back, and nothing in it reaches the
+// terminal as it is.
 func TestSagaStrangeID(t *testing.T) {
 	c := newStackCLI(t, "")
 	client, def, _ := c.sagas()
-	const id = `a 'b' "$c"`
+	const id, shown = `it's $5 a\b`, `'it'\''s $5 a\b'`
 	if _, err := def.Run(t.Context(), client, id, fare{20}); err != nil {
 		t.Fatal(err)
 	}
-	const shown = `'a '\''b'\'' "$c"'`
 	for _, args := range [][]string{{"ls"}, {"show", id}} {
 		if out := c.ok(append([]string{"saga", "-o", "table"}, args...)...); !strings.Contains(out, shown) {
 			t.Errorf("saga %q prints %q, want %q in it", args, out, shown)
 		}
 	}
-	for _, args := range [][]string{{"show", id}, {"history", id}, {"retry", id}, {"show", id + "2"}} {
-		for _, format := range []string{"table", "json", "jsonl", "yaml"} {
-			r := c.run(append([]string{"saga", "-o", format}, args...)...)
-			if strings.ContainsFunc(r.stdout+r.stderr, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
-				t.Errorf("saga %q -o %s prints %q", args, format, r.stdout+r.stderr)
-			}
-		}
-	}
 	if x := decode[saga.Execution](t, c.ok("saga", "show", id)); x.ID != id {
 		t.Errorf("as JSON the id is %q", x.ID)
+	}
+	for _, order := range []string{"show", "history", "cancel", "retry"} {
+		r := c.run("saga", order, "a\x1b[2J\u009bc")
+		if r.code == exitOK || strings.ContainsFunc(r.stdout+r.stderr, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+			t.Errorf("saga %s prints %q", order, r.stdout+r.stderr)
+		}
+	}
+}
+
+// What JSON leaves as it is and a terminal obeys is escaped.
+func TestEscaped(t *testing.T) {
+	const text = "a\u009b2J\x7f\u202eb\U000e0001ü"
+	var out strings.Builder
+	if err := (&app{stdout: &out, format: formatJSON}).print(text, table{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), `"a\u009b2J\u007f\u202eb\udb40\udc01ü"`+"\n"; got != want {
+		t.Errorf("printed %s, want %s", got, want)
+	}
+	if got := decode[string](t, out.String()); got != text {
+		t.Errorf("it reads as %q, want %q", got, text)
 	}
 }
 
