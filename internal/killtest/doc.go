@@ -15,6 +15,12 @@
 //	done := make(chan error, 1)
 //	go func() { done <- g.Run(ctx) }()
 //
+// What must be true of the calls that the workers make, however often they die,
+// a [Ledger] knows: the test's server gives it every call as it comes.
+//
+// Run goes on without kills once there were Config.Kills of them; a test that
+// promises so many has work for its workers until [Group.Kills] says so.
+//
 // A worker calls [ExitWithParent] first, so that it does not outlive a test
 // that was itself killed.
 package killtest
