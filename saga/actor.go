@@ -214,7 +214,9 @@ func (a *actor) hear(box store.Mailbox) {
 	a.puzzled = nil
 	for len(a.waiting) > 0 {
 		body := a.waiting[0]
-		if why := a.absorb(body); why != nil && !a.setAside(body, why) {
+		if why := a.absorb(body); why != nil && why.wait {
+			return
+		} else if why != nil && !a.setAside(body, why) {
 			a.puzzled = why
 			return
 		}

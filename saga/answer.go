@@ -21,6 +21,9 @@ type result struct {
 func (m *machine) dispatch(f *frame, at time.Time) {
 	f.Attempt++
 	f.At = toMillis(at)
+	if f.Token == "" && !f.Undoing && m.step(f).Callback {
+		f.Token = newToken() // on record before anybody has it
+	}
 	t := TaskScheduled
 	if f.Undoing {
 		t = CompensationTried
@@ -38,13 +41,13 @@ func (m *machine) lost(now time.Time) {
 	results := make(map[*frame]result)
 	for _, f := range m.live() {
 		at := fromMillis(f.At)
-		if f.Attempt == 0 || f.Blocked || f.Pending || f.Fork != nil && !f.Undoing || at.After(now) {
+		if f.Attempt == 0 || f.Blocked || f.Pending || f.Waiting || f.Fork != nil && !f.Undoing || at.After(now) {
 			continue
 		}
 		// An attempt that waited for its opening began later than it was due,
 		// but before that opening's lease ran out.
 		s := m.step(f)
-		running := latest(at.Add(s.Timeout+m.lease), now.Add(s.Timeout))
+		running := latest(at.Add(s.handling()+m.lease), now.Add(s.handling()))
 		if !f.Undoing {
 			// One that fails may stop others, which then are not heard.
 			f.Unknown, f.StillRunning = true, max(f.StillRunning, toMillis(running))
@@ -90,6 +93,16 @@ func (m *machine) take(f *frame, r result, now time.Time) {
 func (m *machine) done(f *frame, state []byte, now time.Time) {
 	s := m.step(f)
 	changed := m.setState(f, state)
+	if s.Callback && f.Token != "" { // it was handed over, and nothing more
+		m.record(f, Event{Type: TaskSubmitted, Step: s.Name, Attempt: f.Attempt, changed: changed})
+		if m.stopping(f) {
+			f.Unknown = true
+			m.quit(f)
+			return
+		}
+		m.hold(f, s, latest(fromMillis(f.At), m.start), now)
+		return
+	}
 	m.record(f, Event{Type: TaskSucceeded, Step: s.Name, Attempt: f.Attempt})
 	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
 	switch {

@@ -25,6 +25,38 @@ type attempt struct {
 	state   []byte    // what it gave back
 	err     error
 	given   bool // up
+	heart   *heart
+}
+
+// A heart ends a handler's context when it has not been heard for too long.
+type heart struct {
+	every time.Duration
+	timer *time.Timer
+}
+
+var errStopped = Named(ErrorHeartbeat, errors.New("the handler's heartbeat has stopped"))
+
+// watch ends the handler's context where no Beat comes.
+func (t *attempt) watch(every time.Duration) {
+	ctx, quit := context.WithCancelCause(t.ctx)
+	h := &heart{every: every, timer: time.AfterFunc(every, func() { quit(errStopped) })}
+	end := t.cancel
+	t.heart, t.ctx = h, context.WithValue(ctx, heartKey{}, h)
+	t.cancel = func() {
+		h.timer.Stop()
+		quit(nil)
+		end()
+	}
+}
+
+type heartKey struct{}
+
+// Beat tells that a handler is at work, for a step with a [Step.Heartbeat]. It
+// does nothing for others.
+func Beat(ctx context.Context) {
+	if h, ok := ctx.Value(heartKey{}).(*heart); ok && ctx.Err() == nil {
+		h.timer.Reset(h.every)
+	}
 }
 
 // errLapsed is why a handler's context ends before its time.
@@ -57,7 +89,15 @@ func (a *actor) begin(j job) {
 		t.info.Cause = a.m.why(f)
 	}
 	t.info.Key = idempotencyKey(t.info)
+	if f.Token != "" && !j.undo {
+		t.info.Token = taskToken{
+			Execution: a.lease.ID, Frame: f.path, Step: f.Step, Visit: t.info.Visit, Secret: f.Token,
+		}.String()
+	}
 	t.ctx, t.cancel = context.WithTimeout(a.alive, timeout)
+	if s := a.m.step(f); s.Heartbeat > 0 && !s.Callback && !j.undo {
+		t.watch(s.Heartbeat)
+	}
 	// A handler that goes on after its time gets as long again as a lease, and
 	// what it says then still counts: a late "done" is better than unknown.
 	t.patient = time.Now().Add(timeout + a.c.cfg.Lease)
@@ -195,7 +235,7 @@ func (a *actor) call(f *frame, undo bool) (func(context.Context) ([]byte, error)
 // timeout is the time of one attempt, within those of the step and the saga.
 func (a *actor) timeout(f *frame, s *State) time.Duration {
 	now := a.now()
-	d := s.Timeout
+	d := s.handling()
 	if s.Within > 0 {
 		d = min(d, fromMillis(f.Entered).Add(s.Within).Sub(now))
 	}
@@ -216,6 +256,9 @@ func (a *actor) judge(t *attempt) result {
 	outcome := outcomeOf(t.err)
 	if !saidOutcome(t.err) && t.ctx.Err() != nil {
 		outcome = Unknown // whatever the handler made of its context's end
+		if cause := context.Cause(t.ctx); errors.Is(cause, errStopped) {
+			return result{err: fmt.Errorf("%w: %w", cause, t.err), outcome: outcome}
+		}
 	}
 	return result{err: t.err, outcome: outcome}
 }

@@ -157,7 +157,7 @@ func TestMailOfALaterRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if _, err := st.Post(t.Context(), store.PostRequest{ID: "1", MailID: "m", Body: []byte(`{"k":"signal"}`), Limit: 10}); err != nil {
+		if _, err := st.Post(t.Context(), store.PostRequest{ID: "1", MailID: "m", Body: []byte(`{"k":"of a later release"}`), Limit: 10}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)

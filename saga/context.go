@@ -24,6 +24,9 @@ type StepInfo struct {
 	// Undo is true in a compensation, and Cause tells why the saga is undone.
 	Undo  bool
 	Cause *Cause
+	// Token is the task token of a [Callback]: whoever has it may complete the
+	// task. It is the same in all attempts. Keep it out of logs.
+	Token string
 	// Caught is the failure that led to this step by [Step.Catch].
 	Caught *Cause
 	// Key is the idempotency key: the same in all attempts of this action, or

@@ -59,6 +59,9 @@ type State struct {
 	Catch        []Catcher     `json:"catch,omitempty"`
 	UndoRetry    *Retry        `json:"undo_retry,omitempty"` // nil: no compensation
 	UndoTimeout  time.Duration `json:"undo_timeout,omitempty"`
+	Heartbeat    time.Duration `json:"heartbeat,omitempty"`
+	Callback     bool          `json:"callback,omitempty"` // completed by a task token
+	Signal       string        `json:"signal,omitempty"`   // completed by a signal of that name
 	ReadOnly     bool          `json:"read_only,omitempty"`
 	Irreversible bool          `json:"irreversible,omitempty"`
 	Pivot        bool          `json:"pivot,omitempty"`
@@ -92,6 +95,7 @@ type State struct {
 type funcs struct {
 	action    func(ctx context.Context, state []byte) ([]byte, error)
 	undo      func(ctx context.Context, state []byte, outcome Outcome) error
+	absorb    func(state, data []byte) ([]byte, error)
 	transform func(state []byte) ([]byte, error)
 	until     func(state []byte) (time.Time, error)
 	items     func(state []byte) ([]json.RawMessage, error)
@@ -178,7 +182,7 @@ func shapeOf(g *Graph) *Graph {
 	shape := &Graph{Name: g.Name, States: make([]*State, len(g.States))}
 	for i, s := range g.States {
 		c := *s
-		c.Timeout, c.Within, c.UndoTimeout, c.Wait = 0, 0, 0, 0
+		c.Timeout, c.Within, c.UndoTimeout, c.Wait, c.Heartbeat = 0, 0, 0, 0, 0
 		c.Retry, c.RetryOn = nil, nil
 		c.Concurrency, c.Tolerate = 0, 0
 		if c.UndoRetry != nil {
@@ -219,5 +223,10 @@ func (s *State) ways() []string {
 	return names
 }
 
-// compensable reports whether there is something to run when it is undone.
-func (s *State) compensable() bool { return s.undo != nil }
+// handling is how long the handler of one attempt may take.
+func (s *State) handling() time.Duration {
+	if s.Callback {
+		return min(s.Timeout, DefaultTimeout)
+	}
+	return s.Timeout
+}

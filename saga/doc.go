@@ -82,6 +82,13 @@
 // [Step.Catch] goes on elsewhere after an error, by its name (see [Named]).
 // Whatever the step may have done is undone before.
 //
+// # Waiting for somebody
+//
+// A [Callback] hands a task token to a person or a service, and waits until it
+// comes back with a result or an error, by [Client.Complete], [Client.Fail] or a
+// message, for a year if need be. A [Receive] waits for a signal, which
+// [Client.Signal] sends to a running execution.
+//
 // # Time
 //
 // Waits of up to a second are held in place; longer ones are wake-ups in the
@@ -104,4 +111,12 @@
 //	 "cause": {"kind": "failed", "step": "ProcessPayment", "error": "card declined"}}
 //
 // The message's id is the execution's with ".end"; it may come more than once.
+//
+// [Coordinator.HandleMessage] takes starts, and what others have to say to an
+// execution:
+//
+//	{"waybill": 1, "complete": TOKEN, "result": {...}}
+//	{"waybill": 1, "fail": TOKEN, "error": "Refused", "cause": "too much"}
+//	{"waybill": 1, "heartbeat": TOKEN}
+//	{"waybill": 1, "signal": "go", "execution": "ride-4711", "id": "s-1", "payload": {...}}
 package saga

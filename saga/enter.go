@@ -21,6 +21,7 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	}
 	f.Step, f.Entered, f.At, f.Pending = s.Name, toMillis(now), 0, false
 	f.Attempt, f.Lost, f.Unknown, f.StillRunning, f.Undoing = 0, 0, false, 0, false
+	f.Waiting, f.Token, f.Until = false, "", 0
 	if again || f.graph.loops[s.Name] {
 		if f.Visits == nil {
 			f.Visits = make(map[string]int)
@@ -38,6 +39,10 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	}
 	switch s.Type {
 	case TypeTask:
+		if s.Signal != "" {
+			m.receive(f, s, now)
+			return
+		}
 		if f != m.root {
 			m.root.Orders++
 			f.Order = m.root.Orders
@@ -304,13 +309,6 @@ func (m *machine) keepLast(f *frame) {
 		f.kept = true
 	}
 }
-
-// A faultError is a mistake of the definition's code that shows as it runs.
-type faultError struct{ error }
-
-func (e *faultError) Unwrap() error     { return e.error }
-func (e *faultError) ErrorName() string { return ErrorRuntime }
-func (e *faultError) Permanent() bool   { return true }
 
 // fault fails a step because a function of the definition does not work.
 func (m *machine) fault(f *frame, err error, now time.Time) {

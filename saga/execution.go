@@ -34,6 +34,9 @@ type Execution struct {
 	// Started, NextWake, HeldUntil and UnreadMail are known, and in a list
 	// Definition.
 	Unreadable string `json:"unreadable,omitempty"`
+	// Waiting says that Step waits for somebody outside: for a signal, or for its
+	// task token.
+	Waiting bool `json:"waiting,omitempty"`
 	// Pivoted says that the point of no return is passed: a cancel is refused.
 	Pivoted bool `json:"pivoted,omitempty"`
 	// Branches are the branches and items that are under way below Step, or that
@@ -48,6 +51,7 @@ type Position struct {
 	Attempt int             `json:"attempt,omitempty"`
 	Undoing bool            `json:"undoing,omitempty"`
 	Blocked bool            `json:"blocked,omitempty"`
+	Waiting bool            `json:"waiting,omitempty"`
 	Failed  *Cause          `json:"failed,omitempty"` // where that is tolerated
 	State   json.RawMessage `json:"state"`
 }
@@ -134,7 +138,7 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 			return list, &ReadError{ID: id, What: "frame " + kid.path, Err: err}
 		}
 		list = append(list, Position{
-			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked,
+			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked, Waiting: kid.Waiting,
 			Failed: kid.Failed, State: kid.State,
 		})
 		if list, err = c.branches(ctx, id, kid, list); err != nil {
@@ -148,7 +152,7 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 	return &Execution{
 		ID: id, Definition: m.Definition, Version: m.Version, Status: s,
 		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
-		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted,
+		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
 	}
 }
 

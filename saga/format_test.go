@@ -113,6 +113,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"ParallelStateEntered", "ParallelStateStarted", "ParallelStateSucceeded", "ParallelStateFailed", "ParallelStateExited",
 		"MapStateEntered", "MapStateStarted", "MapStateSucceeded", "MapStateFailed", "MapStateExited",
 		"MapIterationStarted", "MapIterationSucceeded", "MapIterationFailed", "ErrorCaught",
+		"TaskSubmitted", "SignalReceived",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)

@@ -50,6 +50,12 @@ type frame struct {
 	// handler that did not answer may be at work.
 	Unknown      bool  `json:"u,omitempty"`
 	StillRunning int64 `json:"r,omitempty"`
+	// Waiting says that somebody outside is to complete the step: by Token, or
+	// with a signal. At is when that must have been heard of, and Until when the
+	// attempt is over.
+	Waiting bool   `json:"w,omitempty"`
+	Token   string `json:"W,omitempty"`
+	Until   int64  `json:"U,omitempty"`
 	// Visits counts how often steps were entered that may be entered again.
 	Visits map[string]int `json:"V,omitempty"`
 
@@ -81,7 +87,9 @@ type frame struct {
 	Entries int  `json:"h,omitempty"`
 	Orders  int  `json:"Q,omitempty"`
 	Pivoted bool `json:"p,omitempty"`
-	Overdue bool `json:"v,omitempty"` // the alert was given
+	// Signals are those that no step has taken yet.
+	Signals []signal `json:"S,omitempty"`
+	Overdue bool     `json:"v,omitempty"` // the alert was given
 	// Trouble is why the execution is blocked.
 	Trouble *Cause `json:"m,omitempty"`
 
@@ -249,12 +257,14 @@ func (f *frame) check(def *Definition) error {
 	}
 	n := len(f.Undo)
 	switch {
-	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending):
+	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending || f.Waiting):
 		return errors.New("the frame has ended with work left")
 	case f.Step == "" && f.Scope == nil && f.path == "" && n > 0:
 		return errors.New("the frame has ended with work left")
 	case f.Step != "" && known(f.Step) == nil:
 		return fmt.Errorf("the frame is at step %q, which saga %q does not have", f.Step, def.name)
+	case f.Waiting && (known(f.Step).Signal == "" && !known(f.Step).Callback || f.Undoing || f.Pending):
+		return fmt.Errorf("the frame waits at step %q, which waits for nobody", f.Step)
 	case f.Undoing && (n == 0 || f.Undo[n-1].Step != f.Step || f.Undo[n-1].Fork != nil):
 		return fmt.Errorf("the frame undoes step %q out of its order", f.Step)
 	case f.Scope != nil && f.Scope.Then != "" && known(f.Scope.Then) == nil:

@@ -56,7 +56,9 @@ const (
 	MapIterationStarted    EventType = "MapIterationStarted"
 	MapIterationSucceeded  EventType = "MapIterationSucceeded"
 	MapIterationFailed     EventType = "MapIterationFailed"
-	ErrorCaught            EventType = "ErrorCaught" // undone, and goes on at Next
+	ErrorCaught            EventType = "ErrorCaught"   // undone, and goes on at Next
+	TaskSubmitted          EventType = "TaskSubmitted" // the token of a callback is handed over
+	SignalReceived         EventType = "SignalReceived"
 )
 
 // Events of the types of states.
@@ -84,6 +86,7 @@ var codes = []EventType{
 	ParallelStateEntered, ParallelStateStarted, ParallelStateSucceeded, ParallelStateFailed, ParallelStateExited,
 	MapStateEntered, MapStateStarted, MapStateSucceeded, MapStateFailed, MapStateExited,
 	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
+	TaskSubmitted, SignalReceived,
 }
 
 var eventCodes = func() map[EventType]int {
@@ -119,7 +122,7 @@ type Event struct {
 // exits reports whether the event has the state after a step.
 func (e Event) exits() bool {
 	switch e.Type {
-	case TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
+	case TaskSubmitted, TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
 		return true
 	}
 	return false

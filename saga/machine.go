@@ -62,7 +62,7 @@ func resume(def *Definition, root *frame, epoch int64, start time.Time, lease ti
 	if root.Entered == 0 {
 		root.Entered = toMillis(start)
 	}
-	if root.At == 0 {
+	if root.At == 0 && !root.Waiting {
 		root.At = toMillis(start)
 	}
 	m := newMachine(def, root)
@@ -174,7 +174,8 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 		switch {
 		case at.After(now):
 			soonest(at)
-		case f.Pending || !f.Undoing && m.step(f).Type != TypeTask:
+		case f.Waiting && f.At == 0: // for as long as it takes
+		case f.Waiting, f.Pending || !f.Undoing && m.step(f).Type != TypeTask:
 			soonest(now) // advance has it
 		default:
 			jobs = append(jobs, job{f, f.Undoing})
@@ -217,6 +218,11 @@ func (m *machine) turn(now time.Time) bool {
 				return true
 			}
 		case f.Blocked || f.running || fromMillis(f.At).After(now):
+		case f.Waiting:
+			if f.At > 0 {
+				m.expire(f, s, now)
+				return true
+			}
 		case f.Pending:
 			m.enter(f, s, now)
 			return true

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,8 +13,11 @@ import (
 
 // Kinds of mail.
 const (
-	mailCancel = "cancel"
-	mailRetry  = "retry"
+	mailCancel   = "cancel"
+	mailRetry    = "retry"
+	mailComplete = "complete"
+	mailBeat     = "beat"
+	mailSignal   = "signal"
 )
 
 // mail is what others have to say to an execution.
@@ -21,6 +25,10 @@ type mail struct {
 	Kind string `json:"k"`
 	By   string `json:"b,omitempty"`
 	Note string `json:"n,omitempty"`
+	// Token and End are of the completion of a task, and Signal is a signal.
+	Token  *taskToken  `json:"t,omitempty"`
+	End    *completion `json:"e,omitempty"`
+	Signal *signal     `json:"s,omitempty"`
 }
 
 // Limits of the unread mail of one execution. Operators have headroom.
@@ -35,6 +43,7 @@ func encodeMail(codec Codec, m mail) ([]byte, error) { return encodeJSON(codec, 
 type letterError struct {
 	err   error
 	later bool // it is of a kind that a later release may know
+	wait  bool // it is understood, and has to wait for an answer
 }
 
 func (e *letterError) Error() string { return e.err.Error() }
@@ -50,6 +59,23 @@ func (a *actor) absorb(body []byte) *letterError {
 		a.m.cancel(m.By, m.Note, now)
 	case mailRetry:
 		a.m.retry(m.By, m.Note, now)
+	case mailComplete, mailBeat:
+		if m.Token == nil || m.Kind == mailComplete && m.End == nil {
+			return &letterError{err: fmt.Errorf("mail of the kind %q without a token or an end", m.Kind)}
+		}
+		if f, err := a.m.callee(*m.Token); err == nil && f.running {
+			return &letterError{wait: true} // the handler that handed the token over is yet to return
+		}
+		if m.Kind == mailBeat {
+			a.m.beat(*m.Token, now)
+		} else {
+			a.m.complete(*m.Token, *m.End, now)
+		}
+	case mailSignal:
+		if m.Signal == nil {
+			return &letterError{err: errors.New("mail of the kind \"signal\" without a signal")}
+		}
+		a.m.signal(*m.Signal, now)
 	default:
 		return &letterError{err: fmt.Errorf("mail of the unknown kind %q", m.Kind), later: m.Kind != ""}
 	}

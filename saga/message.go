@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,70 @@ type startMessage struct {
 	ID      string          `json:"id"`
 	Input   json.RawMessage `json:"input"`
 	ReplyTo string          `json:"replyTo"`
+}
+
+// taskMessage is a message for an execution: see the package documentation.
+type taskMessage struct {
+	Waybill   int             `json:"waybill"`
+	Start     string          `json:"start"`
+	Complete  string          `json:"complete"`
+	Fail      string          `json:"fail"`
+	Heartbeat string          `json:"heartbeat"`
+	Signal    string          `json:"signal"`
+	Result    json.RawMessage `json:"result"`
+	Error     string          `json:"error"`
+	Cause     string          `json:"cause"`
+	Execution string          `json:"execution"`
+	ID        string          `json:"id"`
+	Payload   json.RawMessage `json:"payload"`
+}
+
+// HandleMessage is a watermill handler for all messages that package saga knows:
+// starts, as [Coordinator.HandleStart] takes them, completions and heartbeats of
+// tasks, and signals. It acknowledges a message once what it says is durable. An
+// error that a retry cannot cure, such as a token that nobody waits for, has a
+// method Permanent() bool that answers true.
+func (c *Coordinator) HandleMessage(msg *message.Message) error {
+	var m taskMessage
+	if err := json.Unmarshal(msg.Payload, &m); err != nil {
+		return Permanent(fmt.Errorf("message %s: %w", msg.UUID, err))
+	}
+	if m.Waybill != messageFormat {
+		return Permanent(fmt.Errorf(`message %s: "waybill" is %d, want %d, the version of the message's format`, msg.UUID, m.Waybill, messageFormat))
+	}
+	client, ctx := c.Client(), msg.Context()
+	var err error
+	switch {
+	case m.Start != "":
+		return c.HandleStart(msg)
+	case m.Complete != "":
+		err = client.Complete(ctx, m.Complete, orNull(m.Result))
+	case m.Fail != "":
+		err = client.Fail(ctx, m.Fail, m.Error, m.Cause)
+	case m.Heartbeat != "":
+		err = client.Heartbeat(ctx, m.Heartbeat)
+	case m.Signal != "":
+		err = client.Signal(ctx, m.Execution, m.Signal, cmp.Or(m.ID, msg.UUID), orNull(m.Payload))
+	default:
+		err = Permanent(errors.New(`want one of "start", "complete", "fail", "heartbeat" and "signal" in it`))
+	}
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("message %s: %w", msg.UUID, err)
+	if errors.Is(err, ErrToken) || errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrEnded) ||
+		errors.Is(err, store.ErrGone) {
+		return Permanent(err)
+	}
+	return err
+}
+
+// orNull is JSON that may be missing.
+func orNull(data json.RawMessage) json.RawMessage {
+	if len(data) == 0 {
+		return json.RawMessage("null")
+	}
+	return data
 }
 
 // HandleStart is a watermill handler for messages that start executions of the

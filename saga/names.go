@@ -15,6 +15,8 @@ const (
 	ErrorAny = "States.ALL"
 	// ErrorTimeout is an attempt that ran out of time, or whose worker died.
 	ErrorTimeout = "States.Timeout"
+	// ErrorHeartbeat is an attempt whose heartbeat stopped.
+	ErrorHeartbeat = "States.HeartbeatTimeout"
 	// ErrorTaskFailed is any error but ErrorTimeout, and the name of those that
 	// have no other.
 	ErrorTaskFailed = "States.TaskFailed"
@@ -97,8 +99,8 @@ func (s *State) policy(name string) (Retry, int, bool) {
 			return r.Retry, i + 1, true
 		}
 	}
-	if s.Retry == nil {
-		return Retry{}, 0, false
+	if s.Retry == nil || s.Callback && (name == ErrorTimeout || name == ErrorHeartbeat) {
+		return Retry{}, 0, false // whoever did not answer is not asked again, unless the definition says so
 	}
 	return *s.Retry, 0, true
 }

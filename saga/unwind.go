@@ -96,11 +96,12 @@ func (m *machine) quit(f *frame) {
 	switch {
 	case f.Undoing:
 		f.Undo[len(f.Undo)-1].Attempt = f.Attempt
-	case f.Unknown && s.undo != nil && !m.root.Pivoted:
+	case (f.Unknown || f.Waiting) && s.undo != nil && !m.root.Pivoted:
 		m.push(f, undoRecord{Unknown: true, NotUntil: f.StillRunning})
 	}
 	m.unblock(f)
 	f.Undoing, f.Pending, f.Unknown, f.StillRunning, f.Attempt, f.At = false, false, false, 0, 0, 0
+	f.Waiting, f.Token, f.Until = false, "", 0
 	if f.Scope == nil {
 		f.Step = ""
 	}
@@ -337,7 +338,7 @@ func (m *machine) cancel(by, note string, now time.Time) {
 func (m *machine) retry(by, note string, now time.Time) {
 	var frames []*frame
 	for _, f := range m.live() {
-		waits := f.Attempt > 0 && !f.running && !f.Pending && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
+		waits := f.Attempt > 0 && !f.running && !f.Pending && !f.Waiting && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
 		if f.Blocked || waits {
 			frames = append(frames, f)
 		}

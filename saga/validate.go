@@ -292,7 +292,7 @@ func (s *State) problems() []string {
 	}
 	add(s.undo != nil || s.UndoRetry != nil, "only a Do is undone: it has an Undo")
 	add(s.ReadOnly || s.Irreversible || s.Pivot, "only a Do is ReadOnly, Irreversible or the Pivot")
-	add(s.Timeout != 0, "only a Do has a Timeout")
+	add(s.Timeout != 0 || s.Heartbeat != 0, "only a Do has a Timeout or a Heartbeat")
 	if s.Type != TypeParallel && s.Type != TypeMap {
 		add(s.Retry != nil || len(s.RetryOn) > 0, "a %s is not tried again: remove its Retry", s.Type)
 		add(s.Within != 0, "a %s has no Within", s.Type)
@@ -309,10 +309,17 @@ func (s *State) taskProblems() []string {
 			problems = append(problems, fmt.Sprintf(format, args...))
 		}
 	}
+	if s.Signal != "" {
+		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
+		add(s.undo != nil || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
+		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Within != 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry, Within or Heartbeat")
+		return problems
+	}
 	add(s.action == nil, "it has no action")
 	add(s.Timeout <= 0, "the timeout is %s, want it positive", s.Timeout)
 	add(s.UndoTimeout <= 0, "the timeout of its Undo is %s, want it positive", s.UndoTimeout)
 	add(s.timed && s.Within > 0 && s.Timeout > s.Within, "its timeout of %s is longer than Within, %s", s.Timeout, s.Within)
+	add(s.Heartbeat > 0 && s.Heartbeat >= s.Timeout, "its Heartbeat of %s is not shorter than its timeout of %s", s.Heartbeat, s.Timeout)
 	add(s.undo == nil && s.UndoRetry != nil, "it has an UndoRetry and no Undo")
 	add(s.undo != nil && (s.ReadOnly || s.Irreversible), "it has an Undo and is declared ReadOnly or Irreversible: remove one")
 	add(s.ReadOnly && s.Irreversible, "it is declared both ReadOnly and Irreversible")

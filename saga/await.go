@@ -1,0 +1,169 @@
+package saga
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A signal is what was sent to an execution that did not wait for it yet.
+type signal struct {
+	Name string          `json:"n"`
+	Data json.RawMessage `json:"d,omitempty"`
+}
+
+// mostSignals bounds the signals that an execution keeps until a step takes
+// them.
+const mostSignals = 100
+
+// hold lets a frame wait for somebody outside, at most until its deadline.
+func (m *machine) hold(f *frame, s *State, began, now time.Time) {
+	f.Waiting, f.Until = true, 0
+	if s.Timeout > 0 {
+		f.Until = toMillis(began.Add(s.Timeout))
+	}
+	m.heartbeat(f, s, now)
+	m.touch(f)
+}
+
+// heartbeat puts off the time by which a frame that waits must hear something.
+func (m *machine) heartbeat(f *frame, s *State, now time.Time) {
+	f.At = f.Until
+	if s.Heartbeat > 0 {
+		if next := toMillis(now.Add(s.Heartbeat)); f.At == 0 || next < f.At {
+			f.At = next
+		}
+	}
+	m.touch(f)
+}
+
+// expire ends the wait of a frame that has heard nothing in time.
+func (m *machine) expire(f *frame, s *State, now time.Time) {
+	f.Waiting = false
+	err := errors.New("nobody has completed it in time")
+	switch {
+	case s.Signal != "":
+		m.record(f, Event{Type: TaskTimedOut, Step: s.Name, Error: "no signal " + s.Signal + " came in time"})
+		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorTimeout, Error: "no signal " + s.Signal + " came in time"}, now)
+		return
+	case f.Until == 0 || f.Until > now.UnixMilli():
+		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown}, now)
+		return
+	}
+	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown}, now)
+}
+
+// receive takes a signal that came before, or waits for one.
+func (m *machine) receive(f *frame, s *State, now time.Time) {
+	for i, sig := range m.root.Signals {
+		if sig.Name != s.Signal {
+			continue
+		}
+		if err := m.takeSignal(f, s, sig.Data, now); err != nil {
+			m.discard(f, err)
+			continue
+		}
+		m.root.Signals = append(m.root.Signals[:i:i], m.root.Signals[i+1:]...)
+		m.touch(m.root)
+		return
+	}
+	m.hold(f, s, now, now)
+}
+
+func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) error {
+	var state []byte
+	if err := guard(func() (err error) { state, err = s.absorb(f.State, data); return err }); err != nil {
+		return fmt.Errorf("signal %q: %w", s.Signal, err)
+	}
+	f.Waiting = false
+	changed := m.setState(f, state)
+	m.record(f, Event{Type: SignalReceived, Step: s.Name})
+	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
+	m.leave(f, s.Next, now)
+	return nil
+}
+
+// signal gives a signal to the first step that waits for it, or keeps it for
+// one.
+func (m *machine) signal(sig signal, now time.Time) {
+	for _, f := range m.live() {
+		if s := m.step(f); f.Waiting && s.Signal == sig.Name && !m.stopping(f) {
+			if err := m.takeSignal(f, s, sig.Data, now); err != nil {
+				m.discard(f, err)
+			}
+			return
+		}
+	}
+	if len(m.root.Signals) >= mostSignals {
+		m.discard(m.root, fmt.Errorf("signal %q: there are %d already that nobody waits for", sig.Name, mostSignals))
+		return
+	}
+	m.root.Signals = append(m.root.Signals, sig)
+	m.touch(m.root)
+}
+
+// discard notes mail that came to nothing.
+func (m *machine) discard(f *frame, err error) {
+	m.record(f, Event{Type: MailDiscarded, Error: errorText(err)})
+}
+
+// newToken makes the secret of a callback.
+func newToken() string { return rand.Text() }
+
+// errToken reports a completion that nobody waits for.
+var errToken = errors.New("nobody waits for this task token: it is another's, was used, or its time is over")
+
+// callee finds the frame that a token is for.
+func (m *machine) callee(t taskToken) (*frame, error) {
+	var found *frame
+	m.each(func(f *frame) bool {
+		if f.path == t.Frame {
+			found = f
+		}
+		return found == nil
+	})
+	if found == nil || found.Step != t.Step || found.visit(t.Step) != t.Visit || found.Undoing || found.Token == "" ||
+		subtle.ConstantTimeCompare([]byte(found.Token), []byte(t.Secret)) != 1 {
+		return nil, errToken
+	}
+	return found, nil
+}
+
+// complete ends a callback with a result, or with an error. One that does not
+// fit is noted, and the step goes on waiting.
+func (m *machine) complete(t taskToken, c completion, now time.Time) {
+	f, err := m.callee(t)
+	if err == nil && !f.Waiting {
+		err = errToken
+	}
+	if err != nil {
+		m.discard(m.root, err)
+		return
+	}
+	s := m.step(f)
+	if c.Error != "" {
+		f.Waiting, f.Token = false, ""
+		m.take(f, result{err: Named(c.Error, errors.New(c.Cause)), outcome: NotDone}, now)
+		return
+	}
+	var state []byte
+	if err := guard(func() (err error) { state, err = s.absorb(f.State, c.Result); return err }); err != nil {
+		m.discard(f, fmt.Errorf("the result of step %s: %w", s.Name, err))
+		return
+	}
+	f.Waiting, f.Token = false, ""
+	m.take(f, result{outcome: Done, state: state}, now)
+}
+
+// beat puts off the heartbeat of a callback.
+func (m *machine) beat(t taskToken, now time.Time) {
+	f, err := m.callee(t)
+	if err == nil && f.Waiting {
+		m.heartbeat(f, m.step(f), now)
+		return
+	}
+	m.discard(m.root, errToken)
+}

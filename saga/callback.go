@@ -1,0 +1,227 @@
+package saga
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// Callback is a step that somebody outside completes: a person who approves, a
+// service that takes its time. The action hands over the token of the task,
+// [StepInfo].Token, in whatever way; when it has returned nil, the step waits
+// until the token comes back by [Client.Complete], [Client.Fail], the command
+// line or a message. Then complete, which may be nil, takes the result into the
+// state.
+//
+// [Step.Timeout] is how long an attempt waits in all, a year if need be, and
+// defaults to 24 hours; [Step.Heartbeat] how long without a [Client.Heartbeat]. A
+// wait that ends without an answer has an [Unknown] outcome.
+func Callback[T, R any](name string, action Action[T], complete func(state *T, result R) error) *Step[T] {
+	s := Do(name, action)
+	s.state.Callback = true
+	s.state.Timeout = 24 * time.Hour
+	s.state.absorb = absorber(complete)
+	return s
+}
+
+// Receive is a step that waits for a signal of some name, which [Client.Signal]
+// sends, and takes what it brings into the state by apply, which may be nil. One
+// that was sent before is taken at once. It waits for as long as it takes, or
+// for [Step.Timeout].
+func Receive[T, P any](name, signal string, apply func(state *T, payload P) error) *Step[T] {
+	s := &Step[T]{state: State{Name: name, Type: TypeTask, Signal: signal, ReadOnly: true}}
+	s.fault(signal == "", "the signal that it waits for has no name")
+	s.state.absorb = absorber(apply)
+	return s
+}
+
+func absorber[T, R any](apply func(*T, R) error) func(state, data []byte) ([]byte, error) {
+	return func(state, data []byte) ([]byte, error) {
+		if apply == nil {
+			return state, nil
+		}
+		var r R
+		if len(data) > 0 {
+			if err := json.Unmarshal(data, &r); err != nil {
+				return nil, fmt.Errorf("decode into %T: %w", r, err)
+			}
+		}
+		return transform(func(v *T) error { return apply(v, r) })(state)
+	}
+}
+
+// Heartbeat is how long a [Callback] may go without a [Client.Heartbeat], or a Do
+// without a call of [Beat]. Then its attempt ends with the error
+// [ErrorHeartbeat]. Defaults to no such bound.
+func (s *Step[T]) Heartbeat(d time.Duration) *Step[T] {
+	s.state.Heartbeat = d
+	s.fault(d <= 0, "its Heartbeat is %s, want it positive", d)
+	return s
+}
+
+// A taskToken names one wait of one execution, and proves that its holder was
+// given it.
+type taskToken struct {
+	Execution string `json:"x,omitempty"`
+	Frame     string `json:"f,omitempty"`
+	Step      string `json:"s"`
+	Visit     int    `json:"v"`
+	Secret    string `json:"k"`
+}
+
+// ErrToken reports a task token that nobody waits for: it is another's, was used
+// before, or its time is over.
+var ErrToken = errors.New("saga: nobody waits for this task token")
+
+func (t taskToken) String() string {
+	data, _ := json.Marshal(t) // strings and a number
+	return base64.RawURLEncoding.EncodeToString(data)
+}
+
+// maxToken bounds what is read as a token.
+const maxToken = 4096
+
+func parseToken(text string) (taskToken, error) {
+	var t taskToken
+	if len(text) > maxToken {
+		return t, fmt.Errorf("%w: it has %d bytes", ErrToken, len(text))
+	}
+	data, err := base64.RawURLEncoding.DecodeString(strings.TrimSpace(text))
+	if err == nil {
+		err = json.Unmarshal(data, &t)
+	}
+	if err != nil || t.Execution == "" || t.Step == "" || t.Secret == "" {
+		return t, fmt.Errorf("%w: it is no token of ours", ErrToken)
+	}
+	return t, nil
+}
+
+// A completion is how a task ends.
+type completion struct {
+	Result json.RawMessage `json:"r,omitempty"`
+	Error  string          `json:"e,omitempty"` // its name
+	Cause  string          `json:"c,omitempty"`
+}
+
+// Complete ends the task of a token with a result, which is written as JSON. A
+// token is good for one time. It is an error that matches [ErrToken] if nobody
+// waits for it.
+func (c *Client) Complete(ctx context.Context, token string, result any) error {
+	data, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("saga: complete a task: encode its result: %w", err)
+	}
+	if len(data) > c.cfg.MaxState {
+		return fmt.Errorf("saga: complete a task: its result has %d bytes, at most %d are allowed", len(data), c.cfg.MaxState)
+	}
+	return c.finish(ctx, token, completion{Result: data})
+}
+
+// Fail ends the task of a token with an error of a name, which the step's Retry
+// and Catch go by, and a text. The task is taken to have had no effect.
+func (c *Client) Fail(ctx context.Context, token, errorName, text string) error {
+	if errorName == "" {
+		errorName = ErrorTaskFailed
+	}
+	return c.finish(ctx, token, completion{Error: errorName, Cause: errorText(errors.New(text))})
+}
+
+// Heartbeat tells that whoever has the token is at work: see [Step.Heartbeat].
+func (c *Client) Heartbeat(ctx context.Context, token string) error {
+	t, err := c.waited(ctx, token)
+	if err != nil {
+		return err
+	}
+	return c.tell(ctx, t.Execution, newID(), mail{Kind: mailBeat, Token: &t})
+}
+
+func (c *Client) finish(ctx context.Context, token string, end completion) error {
+	t, err := c.waited(ctx, token)
+	if err != nil {
+		return err
+	}
+	// Whoever comes second with the same token finds its mail there.
+	return c.tell(ctx, t.Execution, "complete."+digest([]byte(token))[:16], mail{Kind: mailComplete, Token: &t, End: &end})
+}
+
+// waited checks that somebody waits for a token. The execution decides, when it
+// reads the mail.
+func (c *Client) waited(ctx context.Context, token string) (taskToken, error) {
+	t, err := parseToken(token)
+	if err != nil {
+		return t, err
+	}
+	fields, err := c.store.Frames(ctx, t.Execution, frameField(t.Frame))
+	if err != nil {
+		return t, fmt.Errorf("saga: look for the task of a token: %w", err)
+	}
+	stored, ok := fields[frameField(t.Frame)]
+	if !ok {
+		return t, ErrToken
+	}
+	var f frame
+	if err := decodeJSON(c.cfg.Codec, stored, &f); err != nil {
+		return t, &ReadError{ID: t.Execution, What: "frame", Err: err}
+	}
+	if f.Step != t.Step || f.visit(t.Step) != t.Visit || subtle.ConstantTimeCompare([]byte(f.Token), []byte(t.Secret)) != 1 {
+		return t, ErrToken
+	}
+	return t, nil
+}
+
+// tell posts mail under an id. A repeat of a completion is an error.
+func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
+	m.Token.Execution = "" // it is in that one's box
+	body, err := encodeMail(c.cfg.Codec, m)
+	if err != nil {
+		return fmt.Errorf("saga: %s: %w", m.Kind, err)
+	}
+	posted, err := c.store.Post(ctx, store.PostRequest{ID: id, MailID: mailID, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone), errors.Is(err, store.ErrEnded):
+		return fmt.Errorf("%w: %w", ErrToken, err)
+	case err != nil:
+		return fmt.Errorf("saga: %s: %w", m.Kind, err)
+	case !posted:
+		return fmt.Errorf("%w: it was used before", ErrToken)
+	}
+	c.ring(ctx, id)
+	return nil
+}
+
+// Signal sends a signal to an execution, with a payload that is written as JSON.
+// The id tells repeats: a signal of the same id is sent once. It returns when the
+// signal is durable; the execution takes it when it comes to a [Receive] of that
+// name.
+func (c *Client) Signal(ctx context.Context, execution, name, id string, payload any) error {
+	data, err := json.Marshal(payload)
+	if err != nil {
+		return fmt.Errorf("saga: signal %q: encode its payload: %w", name, err)
+	}
+	switch {
+	case name == "":
+		return errors.New("saga: signal: the name is empty")
+	case len(data) > c.cfg.MaxState:
+		return fmt.Errorf("saga: signal %q: its payload has %d bytes, at most %d are allowed", name, len(data), c.cfg.MaxState)
+	}
+	if id == "" {
+		id = newID()
+	}
+	body, err := encodeMail(c.cfg.Codec, mail{Kind: mailSignal, Signal: &signal{Name: name, Data: data}})
+	if err != nil {
+		return fmt.Errorf("saga: signal %q: %w", name, err)
+	}
+	_, err = c.store.Post(ctx, store.PostRequest{ID: execution, MailID: "signal." + id, Body: body, Limit: mailboxLimit})
+	if err != nil {
+		return fmt.Errorf("saga: signal %q: %w", name, err)
+	}
+	c.ring(ctx, execution)
+	return nil
+}
