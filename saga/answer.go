@@ -75,6 +75,7 @@ func btoi(b bool) int {
 
 // answer takes the result of a frame's dispatched attempt.
 func (m *machine) answer(f *frame, r result, now time.Time) {
+	now = m.clock(now)
 	f.Lost, f.running = 0, false
 	m.take(f, r, now)
 }

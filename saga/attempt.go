@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -171,7 +172,9 @@ func (a *actor) take(t *attempt) {
 	delete(a.running, t.f)
 	r := a.judge(t)
 	t.cancel()
-	a.m.answer(t.f, r, a.now())
+	if a.m.root.Ended == nil {
+		a.m.answer(t.f, r, a.now())
+	}
 }
 
 // giveUp ends the wait for handlers that do not return.
@@ -282,18 +285,23 @@ func (a *actor) state(f *frame, r undoRecord) ([]byte, error) {
 	}
 	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
 	defer cancel()
-	stored, err := a.c.store.History(ctx, a.lease.ID, int64(r.Entry), 1)
+	return stateInHistory(ctx, a.c.store, a.c.cfg.Codec, a.lease.ID, f.path, r)
+}
+
+// stateInHistory reads a state that an undo record names from the history.
+func stateInHistory(ctx context.Context, st Store, codec Codec, id, path string, r undoRecord) (json.RawMessage, error) {
+	stored, err := st.History(ctx, id, int64(r.Entry), 1)
 	if err != nil {
 		return nil, err
 	}
 	if len(stored) == 0 {
 		return nil, fmt.Errorf("history entry %d: %w", r.Entry, store.ErrNotFound)
 	}
-	e, err := decodeEntry(a.c.cfg.Codec, stored[0])
+	e, err := decodeEntry(codec, stored[0])
 	if err != nil {
 		return nil, fmt.Errorf("history entry %d: %w", r.Entry, err)
 	}
-	states := e.states(f.path)
+	states := e.states(path)
 	if r.Nth < 0 || r.Nth >= len(states) {
 		return nil, fmt.Errorf("history entry %d keeps no such state", r.Entry)
 	}

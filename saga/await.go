@@ -89,6 +89,7 @@ func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) err
 // signal gives a signal to the first step that waits for it, or keeps it for
 // one.
 func (m *machine) signal(sig signal, now time.Time) {
+	now = m.clock(now)
 	for _, f := range m.live() {
 		if s := m.step(f); f.Waiting && s.Signal == sig.Name && !m.stopping(f) {
 			if err := m.takeSignal(f, s, sig.Data, now); err != nil {
@@ -135,6 +136,7 @@ func (m *machine) callee(t taskToken) (*frame, error) {
 // complete ends a callback with a result, or with an error. One that does not
 // fit is noted, and the step goes on waiting.
 func (m *machine) complete(t taskToken, c completion, now time.Time) {
+	now = m.clock(now)
 	f, err := m.callee(t)
 	if err == nil && !f.Waiting {
 		err = errToken
@@ -160,6 +162,7 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 
 // beat puts off the heartbeat of a callback.
 func (m *machine) beat(t taskToken, now time.Time) {
+	now = m.clock(now)
 	f, err := m.callee(t)
 	if err == nil && f.Waiting {
 		m.heartbeat(f, m.step(f), now)

@@ -222,6 +222,31 @@ func (c *Client) Retry(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailRetry, By: o.By, Note: o.Note})
 }
 
+// Skip takes what is blocked for done: an operator has seen to it, and says how
+// in the order's note. A compensation that is skipped does not run; after an
+// action that is skipped the saga goes on with the state as it is.
+func (c *Client) Skip(ctx context.Context, id string, o Order) error {
+	return c.post(ctx, id, mail{Kind: mailSkip, By: o.By, Note: o.Note})
+}
+
+// Terminate ends an execution where it stands. Nothing is undone, and what
+// running handlers answer is not heard: [Client.Cancel] is what undoes.
+func (c *Client) Terminate(ctx context.Context, id string, o Order) error {
+	return c.post(ctx, id, mail{Kind: mailTerminate, By: o.By, Note: o.Note})
+}
+
+// Suspend stops an execution: handlers that run may finish and are heard, and
+// nothing more begins. The clocks of its steps and of the saga stand still until
+// [Client.Resume]; signals and completions are kept, orders are followed.
+func (c *Client) Suspend(ctx context.Context, id string, o Order) error {
+	return c.post(ctx, id, mail{Kind: mailSuspend, By: o.By, Note: o.Note})
+}
+
+// Resume lets a suspended execution go on.
+func (c *Client) Resume(ctx context.Context, id string, o Order) error {
+	return c.post(ctx, id, mail{Kind: mailResume, By: o.By, Note: o.Note})
+}
+
 func (c *Client) post(ctx context.Context, id string, m mail) error {
 	body, err := encodeMail(c.cfg.Codec, m)
 	if err != nil {

@@ -18,6 +18,9 @@ var (
 	// ErrCompensated reports that a saga failed and was undone.
 	ErrCompensated = errors.New("saga was compensated")
 
+	// ErrTerminated reports that a saga was ended where it stood.
+	ErrTerminated = errors.New("saga was terminated")
+
 	// ErrUnknownDefinition reports a start under a name that this process has
 	// not registered.
 	ErrUnknownDefinition = errors.New("unknown definition")
@@ -258,7 +261,7 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // FailedError tells why a saga did not complete.
 type FailedError struct {
 	Execution string
-	Status    Status // Compensated or Blocked
+	Status    Status // Compensated, Terminated or Blocked
 	Cause     *Cause
 }
 
@@ -269,9 +272,9 @@ func (e *FailedError) Error() string {
 	return fmt.Sprintf("saga %q is %s: %s", e.Execution, e.Status, e.Cause)
 }
 
-// Is matches [ErrCompensated] and [ErrBlocked].
+// Is matches [ErrCompensated], [ErrTerminated] and [ErrBlocked].
 func (e *FailedError) Is(target error) bool {
-	return target == ErrCompensated && e.Status == Compensated || target == ErrBlocked && e.Status == Blocked
+	return target == ErrCompensated && e.Status == Compensated || target == ErrTerminated && e.Status == Terminated || target == ErrBlocked && e.Status == Blocked
 }
 
 // errWorkerLost is the failure of an attempt whose worker did not live to

@@ -34,6 +34,8 @@ type Execution struct {
 	// Started, NextWake, HeldUntil and UnreadMail are known, and in a list
 	// Definition.
 	Unreadable string `json:"unreadable,omitempty"`
+	// Suspended is since when an operator has stopped it: see [Client.Suspend].
+	Suspended time.Time `json:"suspended,omitzero"`
 	// Waiting says that Step waits for somebody outside: for a signal, or for its
 	// task token.
 	Waiting bool `json:"waiting,omitempty"`
@@ -59,7 +61,7 @@ type Position struct {
 // Err returns nil for a running or completed execution, else a *FailedError.
 func (x *Execution) Err() error {
 	switch x.Status {
-	case Compensated:
+	case Compensated, Terminated:
 		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Cause}
 	case Blocked:
 		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Trouble}
@@ -153,6 +155,7 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 		ID: id, Definition: m.Definition, Version: m.Version, Status: s,
 		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
 		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
+		Suspended: fromMillis(f.Suspended),
 	}
 }
 

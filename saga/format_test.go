@@ -114,6 +114,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"MapStateEntered", "MapStateStarted", "MapStateSucceeded", "MapStateFailed", "MapStateExited",
 		"MapIterationStarted", "MapIterationSucceeded", "MapIterationFailed", "ErrorCaught",
 		"TaskSubmitted", "SignalReceived",
+		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)
@@ -190,7 +191,7 @@ func TestFormatOfMessages(t *testing.T) {
 }
 
 func TestFormatOfStatuses(t *testing.T) {
-	if got, want := fmt.Sprint(Statuses()), "[running blocked completed compensated]"; got != want {
+	if got, want := fmt.Sprint(Statuses()), "[running blocked completed compensated terminated]"; got != want {
 		t.Errorf("statuses %s, want %s", got, want)
 	}
 	if got, want := fmt.Sprint(CauseFailed, ",", CauseCancelled, ",", CauseTimedOut, ",", CauseCrashes), "failed,cancelled,timed out,crashes"; got != want {

@@ -90,6 +90,12 @@ type frame struct {
 	// Signals are those that no step has taken yet.
 	Signals []signal `json:"S,omitempty"`
 	Overdue bool     `json:"v,omitempty"` // the alert was given
+	// Suspended is since when nothing begins, and Shift by how long deadlines
+	// were put off for such times, in milliseconds.
+	Suspended int64 `json:"X,omitempty"`
+	Shift     int64 `json:"H,omitempty"`
+	// Ended is who ended the execution where it stood.
+	Ended *Cause `json:"E,omitempty"`
 	// Trouble is why the execution is blocked.
 	Trouble *Cause `json:"m,omitempty"`
 
@@ -167,7 +173,10 @@ func (r undoRecord) outcome() Outcome {
 
 // cause is why the frame is being undone, or was.
 func (f *frame) cause() *Cause {
-	if f.Scope == nil || f.Scope.Then != "" {
+	switch {
+	case f.Ended != nil:
+		return f.Ended
+	case f.Scope == nil || f.Scope.Then != "":
 		return nil
 	}
 	return f.Scope.Cause

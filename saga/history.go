@@ -59,6 +59,12 @@ const (
 	ErrorCaught            EventType = "ErrorCaught"   // undone, and goes on at Next
 	TaskSubmitted          EventType = "TaskSubmitted" // the token of a callback is handed over
 	SignalReceived         EventType = "SignalReceived"
+	TaskSkipped            EventType = "TaskSkipped" // an operator has seen to it
+	CompensationSkipped    EventType = "CompensationSkipped"
+	ExecutionTerminated    EventType = "ExecutionTerminated" // and nothing was undone
+	ExecutionSuspended     EventType = "ExecutionSuspended"
+	ExecutionResumed       EventType = "ExecutionResumed"
+	OrderRefused           EventType = "OrderRefused"
 )
 
 // Events of the types of states.
@@ -87,6 +93,7 @@ var codes = []EventType{
 	MapStateEntered, MapStateStarted, MapStateSucceeded, MapStateFailed, MapStateExited,
 	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
 	TaskSubmitted, SignalReceived,
+	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
 }
 
 var eventCodes = func() map[EventType]int {

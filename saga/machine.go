@@ -79,16 +79,25 @@ func (m *machine) committed() {
 	}
 }
 
-// due returns the saga's own deadline, or zero.
-func (m *machine) due() time.Time {
-	if m.def.timeout == 0 || m.undone() || m.root.Overdue {
-		return time.Time{}
+// clock is the time that the execution goes by: it stands still while the
+// execution is suspended.
+func (m *machine) clock(now time.Time) time.Time {
+	if m.root.Suspended > 0 {
+		return fromMillis(m.root.Suspended)
 	}
-	return m.start.Add(m.def.timeout)
+	return now
 }
 
-// undone reports whether the execution as a whole is being undone, or was.
-func (m *machine) undone() bool { return m.root.Scope != nil && m.root.Scope.Then == "" }
+// due returns the saga's own deadline, or zero.
+func (m *machine) due() time.Time {
+	if m.def.timeout == 0 || m.reverting() || m.root.Overdue {
+		return time.Time{}
+	}
+	return m.start.Add(m.def.timeout + time.Duration(m.root.Shift)*time.Millisecond)
+}
+
+// reverting reports whether the execution as a whole is being undone, or was.
+func (m *machine) reverting() bool { return m.root.Scope != nil && m.root.Scope.Then == "" }
 
 // bound reports whether the point of no return is passed, or may be.
 func (m *machine) bound() bool {
@@ -139,11 +148,13 @@ func (f *frame) each(yield func(*frame) bool) bool {
 // status is the execution's status as the frames have it.
 func (m *machine) status() Status {
 	switch {
+	case m.root.Ended != nil:
+		return Terminated
 	case m.root.Trouble != nil:
 		return Blocked
 	case m.root.Step != "" || m.root.Fork != nil:
 		return Running
-	case m.undone():
+	case m.reverting():
 		return Compensated
 	}
 	return Completed
@@ -162,6 +173,9 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 		if !t.IsZero() && (wake.IsZero() || t.Before(wake)) {
 			wake = t
 		}
+	}
+	if m.root.Suspended > 0 {
+		return nil, time.Time{}
 	}
 	if !m.busy() {
 		soonest(m.due())
@@ -197,6 +211,9 @@ func (m *machine) idle() bool {
 // branches, and turns to the next compensation. It reports false where it must
 // have fields of the record first; they are in m.wants, and supply takes them.
 func (m *machine) advance(now time.Time) bool {
+	if m.root.Suspended > 0 || m.root.Ended != nil {
+		return true
+	}
 	m.deadline(now)
 	for m.turn(now) {
 	}

@@ -13,11 +13,15 @@ import (
 
 // Kinds of mail.
 const (
-	mailCancel   = "cancel"
-	mailRetry    = "retry"
-	mailComplete = "complete"
-	mailBeat     = "beat"
-	mailSignal   = "signal"
+	mailCancel    = "cancel"
+	mailRetry     = "retry"
+	mailSkip      = "skip"
+	mailTerminate = "terminate"
+	mailSuspend   = "suspend"
+	mailResume    = "resume"
+	mailComplete  = "complete"
+	mailBeat      = "beat"
+	mailSignal    = "signal"
 )
 
 // mail is what others have to say to an execution.
@@ -59,6 +63,14 @@ func (a *actor) absorb(body []byte) *letterError {
 		a.m.cancel(m.By, m.Note, now)
 	case mailRetry:
 		a.m.retry(m.By, m.Note, now)
+	case mailSkip:
+		a.m.skip(m.By, m.Note, now)
+	case mailTerminate:
+		a.m.terminate(m.By, m.Note)
+	case mailSuspend:
+		a.m.suspend(m.By, m.Note, now)
+	case mailResume:
+		a.m.goOn(m.By, m.Note, now)
 	case mailComplete, mailBeat:
 		if m.Token == nil || m.Kind == mailComplete && m.End == nil {
 			return &letterError{err: fmt.Errorf("mail of the kind %q without a token or an end", m.Kind)}

@@ -17,13 +17,16 @@ const (
 	// Compensated executions failed, were cancelled or ran out of time, and
 	// all that was done has been undone.
 	Compensated Status = "compensated"
+	// Terminated executions were ended by an operator where they stood. Nothing
+	// was undone.
+	Terminated Status = "terminated"
 )
 
 // Statuses are all of them, in the order of an execution's life.
-func Statuses() []Status { return []Status{Running, Blocked, Completed, Compensated} }
+func Statuses() []Status { return []Status{Running, Blocked, Completed, Compensated, Terminated} }
 
 // Ended reports whether nothing more will happen to the execution.
-func (s Status) Ended() bool { return s == Completed || s == Compensated }
+func (s Status) Ended() bool { return s == Completed || s == Compensated || s == Terminated }
 
 // indexOf names the store's index of a definition's executions in a status.
 func indexOf(s Status, definition string) string { return string(s) + ":" + definition }
@@ -36,6 +39,8 @@ const (
 	CauseCancelled = "cancelled"
 	// CauseTimedOut: the saga ran out of its own time.
 	CauseTimedOut = "timed out"
+	// CauseTerminated: an operator ended the saga where it stood.
+	CauseTerminated = "terminated"
 	// CauseCrashes: opening the execution keeps killing its workers.
 	CauseCrashes = "crashes"
 )

@@ -241,11 +241,7 @@ func (m *machine) undoAnswer(f *frame, r result, now time.Time) {
 	s := m.step(f)
 	if r.outcome == Done {
 		m.record(f, Event{Type: CompensationDone, Step: f.Step, Attempt: f.Attempt})
-		f.Undo = f.Undo[:len(f.Undo)-1]
-		f.Undoing, f.Attempt, f.Tries, f.Lost, f.At = false, 0, 0, 0, 0
-		if f.Scope == nil {
-			f.Step = ""
-		}
+		m.undone(f)
 		return
 	}
 	m.record(f, failure(CompensationFailed, f.Step, f.Attempt, r))
@@ -259,6 +255,16 @@ func (m *machine) undoAnswer(f *frame, r result, now time.Time) {
 		return
 	}
 	m.again(f, now.Add(s.UndoRetry.delay(f.Tries)))
+}
+
+// undone takes the frame's last record off.
+func (m *machine) undone(f *frame) {
+	f.Undo = f.Undo[:len(f.Undo)-1]
+	f.Undoing, f.Attempt, f.Tries, f.Lost, f.At = false, 0, 0, 0, 0
+	if f.Scope == nil {
+		f.Step = ""
+	}
+	m.touch(f)
 }
 
 // mayUndo reports whether it is the frame's turn to undo still.
@@ -312,55 +318,4 @@ func (m *machine) deadline(now time.Time) {
 	}
 	m.record(m.root, Event{Type: ExecutionTimedOut, Step: m.root.Step})
 	m.open(m.root, &scope{Cause: &Cause{Kind: CauseTimedOut, Step: m.root.Step}}, now)
-}
-
-// cancel undoes the saga, unless it is past its pivot or being undone already.
-// The root's own attempt must not be running.
-func (m *machine) cancel(by, note string, now time.Time) {
-	refuse := func(why string) {
-		m.record(m.root, Event{Type: CancelRefused, By: by, Note: note, Error: why})
-	}
-	switch {
-	case m.undone() || m.status().Ended():
-		refuse("it is being undone, or has ended, already")
-	case m.root.Pivoted:
-		refuse("it is past its point of no return")
-	case m.bound():
-		refuse("it may be past its point of no return")
-	default:
-		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
-		m.open(m.root, &scope{Cause: &Cause{Kind: CauseCancelled, By: by, Note: note}}, now)
-	}
-}
-
-// retry gives what is blocked, or waits for its next attempt, a fresh budget of
-// tries and dispatches it at once.
-func (m *machine) retry(by, note string, now time.Time) {
-	var frames []*frame
-	for _, f := range m.live() {
-		waits := f.Attempt > 0 && !f.running && !f.Pending && !f.Waiting && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
-		if f.Blocked || waits {
-			frames = append(frames, f)
-		}
-	}
-	if len(frames) == 0 {
-		m.record(m.root, Event{Type: RetryRefused, By: by, Note: note, Error: "it neither is blocked nor waits for an attempt"})
-		return
-	}
-	for _, f := range frames {
-		if !f.Blocked {
-			f.Attempt-- // the one that waits becomes the one at once
-		}
-		m.unblock(f)
-		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
-		f.Entered = now.UnixMilli()
-		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
-		at := now
-		if f.Undoing {
-			if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
-				at = notUntil
-			}
-		}
-		m.dispatch(f, at)
-	}
 }

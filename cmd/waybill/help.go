@@ -18,8 +18,8 @@ config --help" what the file may say.
 Data goes to stdout and all else to stderr. On a terminal data is a table,
 otherwise JSON; -o chooses. NO_COLOR turns colours off.
 
-What cannot be taken back is a dry run without --yes: "dlq redrive" and "saga
-cancel". The other commands ask for no --yes.
+What cannot be taken back is a dry run without --yes: "dlq redrive", and "saga
+cancel", "skip" and "terminate". The other commands ask for no --yes.
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 130 interrupted; of
 "topology apply" and "dlq redrive" also 3, done in part: the same command does
@@ -56,20 +56,27 @@ const configExample = `  namespace: dev                  # queues, topics and ke
 
 // examples are of every command that does something.
 var examples = map[string]string{
-	"config show":    "waybill config show -o table",
-	"dev":            "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
-	"dlq ls":         "waybill dlq ls\nwaybill dlq ls rides",
-	"dlq peek":       "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
-	"dlq redrive":    "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'",
-	"saga cancel":    "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
-	"saga history":   "waybill saga history trip-42",
-	"saga ls":        "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
-	"saga retry":     "waybill saga retry trip-42 --reason 'refunds work again'",
-	"saga show":      "waybill saga show trip-42",
-	"topology apply": "waybill topology apply",
-	"topology plan":  "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1",
-	"topology show":  "waybill topology show",
-	"version":        "waybill version",
+	"config show":       "waybill config show -o table",
+	"dev":               "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
+	"dlq ls":            "waybill dlq ls\nwaybill dlq ls rides",
+	"dlq peek":          "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
+	"dlq redrive":       "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'",
+	"saga cancel":       "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
+	"saga history":      "waybill saga history trip-42",
+	"saga ls":           "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
+	"saga retry":        "waybill saga retry trip-42 --reason 'refunds work again'",
+	"saga show":         "waybill saga show trip-42",
+	"saga skip":         "waybill saga skip trip-42 --yes --reason 'refunded by hand'",
+	"saga suspend":      "waybill saga suspend trip-42 --reason 'the bank is down'",
+	"saga resume":       "waybill saga resume trip-42",
+	"saga terminate":    "waybill saga terminate trip-42 --yes --reason 'a test run'",
+	"saga preview-undo": "waybill saga preview-undo trip-42",
+	"saga complete":     "waybill saga complete TOKEN --result '{\"by\": \"ann\"}'\nwaybill saga complete TOKEN --error Refused --cause 'too much'",
+	"saga signal":       "waybill saga signal trip-42 paid --payload '{\"cents\": 2000}'",
+	"topology apply":    "waybill topology apply",
+	"topology plan":     "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1",
+	"topology show":     "waybill topology show",
+	"version":           "waybill version",
 }
 
 // uses are the global flags that mean something to the commands below root.

@@ -20,10 +20,14 @@ import (
 )
 
 func (a *app) sagaCommand() *cobra.Command {
-	return group("saga", "Look at sagas, cancel and retry them",
-		`Look at the executions of sagas that are kept in Redis, cancel those that run,
-and retry those that are blocked.`,
-		a.sagaListCommand(), a.sagaShowCommand(), a.sagaHistoryCommand(), a.sagaCancelCommand(), a.sagaRetryCommand())
+	commands := []*cobra.Command{
+		a.sagaListCommand(), a.sagaShowCommand(), a.sagaHistoryCommand(), a.sagaPreviewCommand(),
+		a.sagaCompleteCommand(), a.sagaSignalCommand(),
+	}
+	return group("saga", "Look at sagas, and give them orders",
+		`Look at the executions of sagas that are kept in Redis, give them orders, and tell
+them what they wait for.`,
+		append(commands, a.sagaOrderCommands()...)...)
 }
 
 // withSagas calls f with a client of the executions in Redis, and with their

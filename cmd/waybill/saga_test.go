@@ -242,6 +242,93 @@ func TestSagaRefusesOrders(t *testing.T) {
 	}
 }
 
+// An approval: the token comes back by the command line, from the standard input
+// too; a signal likewise; and what would be undone is told before.
+func TestSagaTellsExecutions(t *testing.T) {
+	c := newStackCLI(t, "")
+	tokens := make(chan string, 1)
+	type state struct{ By, Word string }
+	def := saga.New("loan",
+		saga.Do("Register", func(context.Context, *state) error { return nil }).Undo(func(context.Context, *state, saga.Outcome) error { return nil }),
+		saga.Callback("Approve", func(ctx context.Context, _ *state) error {
+			tokens <- saga.StepFrom(ctx).Token
+			return nil
+		}, func(s *state, by string) error { s.By = by; return nil }).ReadOnly().Retry(saga.Once()).Catch("Word", "Refused"),
+		saga.Receive("Word", "word", func(s *state, word string) error { s.Word = word; return nil }),
+	)
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- coordinator.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for id, tt := range map[string]struct {
+		args []string
+		want state
+	}{
+		"yes": {[]string{"--result", `"ann"`}, state{By: "ann", Word: "go"}},
+		"no":  {[]string{"--error", "Refused", "--cause", "too much"}, state{Word: "go"}},
+	} {
+		if _, err := def.Start(t.Context(), coordinator.Client(), id, state{}); err != nil {
+			t.Fatal(err)
+		}
+		token := <-tokens
+		if list := decode[[]saga.Undo](t, c.ok("saga", "preview-undo", id)); len(list) != 1 || list[0].Step != "Register" || list[0].Outcome != saga.Done {
+			t.Errorf("preview: %+v", list)
+		}
+		c.fails(exitUsage, `--result is "{"; want JSON`, "saga", "complete", token, "--result", "{")
+		c.fails(exitNotFound, "nobody waits for this task token", "saga", "complete", "x")
+		c.ok(append([]string{"saga", "complete", token}, tt.args...)...)
+		c.fails(exitNotFound, "nobody waits for this task token", "saga", "complete", token)
+		c.fails(exitUsage, "NAME is missing", "saga", "signal", id)
+		c.ok("saga", "signal", id, "word", "--payload", `"go"`)
+		if got, err := def.Wait(t.Context(), coordinator.Client(), id); err != nil || got != tt.want {
+			t.Errorf("%s: %+v, %v, want %+v", id, got, err, tt.want)
+		}
+		c.fails(exitFailed, "has ended: nothing will be undone", "saga", "preview-undo", id)
+	}
+	c.fails(exitNotFound, "not found", "saga", "signal", "nobody", "word")
+}
+
+func TestSagaSuspendsSkipsAndTerminates(t *testing.T) {
+	c := newStackCLI(t, "")
+	client, def, _ := c.sagas()
+	if _, err := def.Run(t.Context(), client, "bad", fare{500}); !errors.Is(err, saga.ErrBlocked) {
+		t.Fatal(err)
+	}
+	if o := decode[ordered](t, c.ok("saga", "suspend", "bad", "--reason", "look into it")); !o.Heeded {
+		t.Errorf("suspend: %+v", o)
+	}
+	if x := decode[saga.Execution](t, c.ok("saga", "show", "bad")); x.Suspended.IsZero() {
+		t.Errorf("suspended it is shown as %+v", x)
+	}
+	c.fails(exitFailed, `execution "bad" refused: it is suspended, or has ended, already`, "saga", "suspend", "bad")
+	c.ok("saga", "resume", "bad")
+	if r := c.run("saga", "skip", "bad"); !strings.Contains(r.stderr, "give --yes to skip") {
+		t.Errorf("skip without --yes: %+v", r)
+	}
+	c.ok("saga", "skip", "bad", "--yes", "--reason", "refunded by hand")
+	if x := c.ended(client, "bad"); x.Status != saga.Compensated {
+		t.Errorf("after the skip: %+v", x)
+	}
+	if _, err := def.Run(t.Context(), client, "worse", fare{500}); !errors.Is(err, saga.ErrBlocked) {
+		t.Fatal(err)
+	}
+	c.ok("saga", "terminate", "worse", "--yes")
+	if x := c.ended(client, "worse"); x.Status != saga.Terminated {
+		t.Errorf("after the end: %+v", x)
+	}
+}
+
 func TestSagaNotFound(t *testing.T) {
 	c := newStackCLI(t, "")
 	for _, args := range [][]string{{"show", "x"}, {"history", "x"}, {"cancel", "x"}, {"retry", "x"}} {

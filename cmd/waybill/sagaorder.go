@@ -108,49 +108,79 @@ func heeded(ctx context.Context, c *saga.Client, id string) (bool, error) {
 	}
 	for _, e := range slices.Backward(events) {
 		switch e.Type {
-		case saga.CancelRefused, saga.RetryRefused:
+		case saga.CancelRefused, saga.RetryRefused, saga.OrderRefused:
 			return true, fmt.Errorf("execution %q refused: %s", id, e.Error)
-		case saga.ExecutionAborted, saga.ExecutionRedriven:
+		case saga.ExecutionAborted, saga.ExecutionRedriven, saga.ExecutionSuspended, saga.ExecutionResumed,
+			saga.ExecutionTerminated, saga.TaskSkipped, saga.CompensationSkipped:
 			return true, nil
 		}
 	}
 	return true, nil
 }
 
-func (a *app) sagaCancelCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "cancel ID",
-		Short: "Have an execution undone",
-		Long: `Have a running execution undone: what is being done now is awaited, then what was
+// An orderVerb is a command that gives an order which takes nothing but its
+// reason.
+type orderVerb struct {
+	name, short, long string
+	yes               bool // it cannot be taken back, and wants --yes
+	give              func(*saga.Client, context.Context, string, saga.Order) error
+}
+
+var orderVerbs = []orderVerb{
+	{
+		name: "cancel", short: "Have an execution undone", yes: true, give: (*saga.Client).Cancel,
+		long: `Have a running execution undone: what is being done now is awaited, then what was
 done is compensated in reverse order. An execution past its point of no return
 refuses. That cannot be taken back: without --yes nothing is done, and the
 execution is shown.`,
-		Args: takes("ID"),
-	}
-	order := orderFlags(cmd)
-	yes := cmd.Flags().Bool("yes", false, "do it")
-	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		return a.order(cmd.Context(), args[0], "cancel", !*yes, func(c *saga.Client) error {
-			return c.Cancel(cmd.Context(), args[0], *order)
-		})
-	})
-	return cmd
-}
-
-func (a *app) sagaRetryCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "retry ID",
-		Short: "Let a blocked execution try again",
-		Long: `Let a blocked execution try again where it is blocked, with a fresh count of
+	},
+	{
+		name: "retry", short: "Let a blocked execution try again", give: (*saga.Client).Retry,
+		long: `Let a blocked execution try again where it is blocked, with a fresh budget of
 attempts, and one that waits between attempts try at once. It undoes nothing, so
 it takes no --yes.`,
-		Args: takes("ID"),
-	}
-	order := orderFlags(cmd)
-	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		return a.order(cmd.Context(), args[0], "retry", false, func(c *saga.Client) error {
-			return c.Retry(cmd.Context(), args[0], *order)
+	},
+	{
+		name: "skip", short: "Take what is blocked for done", yes: true, give: (*saga.Client).Skip,
+		long: `Take what an execution is blocked at for done, because you have seen to it: say how
+with --reason. A compensation that is skipped does not run, and those before it
+do; after an action that is skipped the saga goes on with its state as it is. That
+cannot be taken back: without --yes nothing is done, and the execution is shown.`,
+	},
+	{
+		name: "suspend", short: "Stop an execution and its clocks", give: (*saga.Client).Suspend,
+		long: `Stop an execution: what runs may finish and is heard, and nothing more begins. The
+clocks of its steps and of the saga stand still until waybill saga resume.`,
+	},
+	{
+		name: "resume", short: "Let a suspended execution go on", give: (*saga.Client).Resume,
+		long: "Let an execution that was suspended go on. Deadlines come as much later.",
+	},
+	{
+		name: "terminate", short: "End an execution where it stands", yes: true, give: (*saga.Client).Terminate,
+		long: `End an execution where it stands. Nothing is undone: waybill saga cancel is what
+undoes, and waybill saga preview-undo tells what that would be. That cannot be
+taken back: without --yes nothing is done, and the execution is shown.`,
+	},
+}
+
+func (a *app) sagaOrderCommands() []*cobra.Command {
+	var commands []*cobra.Command
+	for _, verb := range orderVerbs {
+		cmd := &cobra.Command{
+			Use: verb.name + " ID", Short: verb.short, Long: verb.long, Args: takes("ID"),
+		}
+		order := orderFlags(cmd)
+		yes := new(bool)
+		if verb.yes {
+			yes = cmd.Flags().Bool("yes", false, "do it")
+		}
+		cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+			return a.order(cmd.Context(), args[0], verb.name, verb.yes && !*yes, func(c *saga.Client) error {
+				return verb.give(c, cmd.Context(), args[0], *order)
+			})
 		})
-	})
-	return cmd
+		commands = append(commands, cmd)
+	}
+	return commands
 }

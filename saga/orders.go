@@ -1,0 +1,154 @@
+package saga
+
+import "time"
+
+// cancel undoes the saga, unless it is past its pivot or being undone already.
+// The root's own attempt must not be running.
+func (m *machine) cancel(by, note string, now time.Time) {
+	now = m.clock(now)
+	refuse := func(why string) {
+		m.record(m.root, Event{Type: CancelRefused, By: by, Note: note, Error: why})
+	}
+	switch {
+	case m.reverting() || m.status().Ended():
+		refuse("it is being undone, or has ended, already")
+	case m.root.Pivoted:
+		refuse("it is past its point of no return")
+	case m.bound():
+		refuse("it may be past its point of no return")
+	default:
+		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
+		m.open(m.root, &scope{Cause: &Cause{Kind: CauseCancelled, By: by, Note: note}}, now)
+	}
+}
+
+// retry gives what is blocked, or waits for its next attempt, a fresh budget of
+// tries and dispatches it at once.
+func (m *machine) retry(by, note string, now time.Time) {
+	now = m.clock(now)
+	var frames []*frame
+	for _, f := range m.live() {
+		waits := f.Attempt > 0 && !f.running && !f.Pending && !f.Waiting && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
+		if f.Blocked || waits {
+			frames = append(frames, f)
+		}
+	}
+	if len(frames) == 0 {
+		m.record(m.root, Event{Type: RetryRefused, By: by, Note: note, Error: "it neither is blocked nor waits for an attempt"})
+		return
+	}
+	for _, f := range frames {
+		if !f.Blocked {
+			f.Attempt-- // the one that waits becomes the one at once
+		}
+		m.unblock(f)
+		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
+		f.Entered = now.UnixMilli()
+		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
+		at := now
+		if f.Undoing {
+			if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
+				at = notUntil
+			}
+		}
+		m.dispatch(f, at)
+	}
+}
+
+// skip takes what is blocked for done, because an operator has seen to it.
+func (m *machine) skip(by, note string, now time.Time) {
+	now = m.clock(now)
+	skipped := false
+	for _, f := range m.live() {
+		if !f.Blocked {
+			continue
+		}
+		skipped = true
+		s := m.step(f)
+		m.unblock(f)
+		if f.Undoing {
+			m.record(f, Event{Type: CompensationSkipped, Step: f.Step, By: by, Note: note})
+			m.undone(f)
+			continue
+		}
+		m.record(f, Event{Type: TaskSkipped, Step: f.Step, By: by, Note: note})
+		m.record(f, Event{Type: TaskStateExited, Step: f.Step})
+		if s.Pivot {
+			f.Pivoted, f.Undo = true, nil
+			m.clear()
+		}
+		m.leave(f, s.Next, now)
+	}
+	if !skipped {
+		m.refuse(by, note, "nothing is blocked")
+	}
+}
+
+// terminate ends the execution where it stands, and undoes nothing.
+func (m *machine) terminate(by, note string) {
+	if m.status().Ended() {
+		m.refuse(by, note, "it has ended already")
+		return
+	}
+	m.record(m.root, Event{Type: ExecutionTerminated, Step: m.root.Step, By: by, Note: note})
+	m.root.each(func(f *frame) bool {
+		f.running = false // whatever it says is not heard
+		return true
+	})
+	root := m.root
+	*root = frame{
+		State: root.State, Changed: root.Changed, Entries: root.Entries, Orders: root.Orders, Pivoted: root.Pivoted,
+		Ended: &Cause{Kind: CauseTerminated, Step: root.Step, By: by, Note: note}, graph: root.graph, kids: root.kids, dirty: true,
+	}
+	for _, kid := range root.kids {
+		if kid != nil {
+			m.drop(kid)
+		}
+	}
+	root.kids = nil
+	m.clear()
+}
+
+// suspend stops the execution and its clocks: what is at work is awaited and
+// counts, and nothing begins.
+func (m *machine) suspend(by, note string, now time.Time) {
+	if m.root.Suspended > 0 || m.status().Ended() {
+		m.refuse(by, note, "it is suspended, or has ended, already")
+		return
+	}
+	m.root.Suspended = toMillis(now)
+	m.record(m.root, Event{Type: ExecutionSuspended, Step: m.root.Step, By: by, Note: note})
+}
+
+// goOn lets a suspended execution go on; what was to come by a time comes as
+// much later as it was suspended.
+func (m *machine) goOn(by, note string, now time.Time) {
+	if m.root.Suspended == 0 {
+		m.refuse(by, note, "it is not suspended")
+		return
+	}
+	since := m.root.Suspended
+	shift := max(toMillis(now)-since, 0)
+	m.root.Suspended = 0
+	m.root.Shift += shift
+	m.record(m.root, Event{Type: ExecutionResumed, Step: m.root.Step, By: by, Note: note})
+	m.each(func(f *frame) bool {
+		if f.Step == "" {
+			return true
+		}
+		for _, t := range []*int64{&f.At, &f.Until} {
+			if *t > since {
+				*t += shift
+			}
+		}
+		if f.Entered > 0 {
+			f.Entered += shift
+		}
+		m.touch(f)
+		return true
+	})
+}
+
+func (m *machine) refuse(by, note, why string) {
+	m.record(m.root, Event{Type: OrderRefused, By: by, Note: note, Error: why})
+}

@@ -1,0 +1,209 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// ErrPivoted reports that an execution is past its point of no return, or may
+// be: it will not be undone.
+var ErrPivoted = errors.New("saga is past its point of no return")
+
+// An Undo is a compensation that would run.
+type Undo struct {
+	Frame   string  `json:"frame,omitempty"` // as in [StepInfo].Frame
+	Step    string  `json:"step"`
+	Visit   int     `json:"visit"`
+	Outcome Outcome `json:"outcome"`
+	Key     string  `json:"key"` // its idempotency key
+	// State is what it would be given.
+	State json.RawMessage `json:"state"`
+	// NotBefore is until when it would wait for a handler that may be at work.
+	NotBefore time.Time `json:"not_before,omitzero"`
+}
+
+// PreviewUndo tells which compensations would run if the execution failed now,
+// in their order, and what they would be given. What is under way counts as
+// unknown. Nothing is changed. An execution that would not be undone is an error
+// that matches [ErrPivoted] or store.ErrEnded.
+//
+// Branches that are undone side by side come one after the other here.
+func (c *Client) PreviewUndo(ctx context.Context, id string) ([]Undo, error) {
+	r, err := c.store.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.Ended || Status(r.Status).Ended() {
+		return nil, fmt.Errorf("execution %q: %w", id, store.ErrEnded)
+	}
+	p := &preview{c: c, id: id, record: r}
+	if err := p.load(ctx); err != nil {
+		return nil, err
+	}
+	return p.undo(ctx)
+}
+
+// A preview plays an execution's undoing on a machine of its own.
+type preview struct {
+	c      *Client
+	id     string
+	record *store.Record
+	meta   meta
+	m      *machine
+	now    time.Time
+}
+
+// load makes the machine as the next opening would find it, with the graph that
+// is registered.
+func (p *preview) load(ctx context.Context) error {
+	codec := p.c.cfg.Codec
+	if err := decodeJSON(codec, p.record.Meta, &p.meta); err != nil {
+		return &ReadError{ID: p.id, What: "meta data", Err: err}
+	}
+	graph, err := p.c.store.Definition(ctx, p.meta.Definition, p.meta.Version)
+	if err != nil {
+		return fmt.Errorf("execution %q: definition %q in version %q: %w", p.id, p.meta.Definition, p.meta.Version, err)
+	}
+	def, err := definitionFrom(graph)
+	if err != nil {
+		return err
+	}
+	root, err := decodeFrame(codec, p.record.Root, def, def.root, "")
+	if err != nil {
+		return &ReadError{ID: p.id, What: "frame", Err: err}
+	}
+	// Whatever is dispatched may be under way.
+	p.m = resume(def, root, root.Parked+2, p.record.Started, 0, 1)
+	p.now = time.Now()
+	for p.m.unfold() {
+		if err := p.supply(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *preview) supply(ctx context.Context) error {
+	fields, err := p.c.store.Frames(ctx, p.id, p.m.wanted()...)
+	if err != nil {
+		return err
+	}
+	if err := p.m.supply(p.c.cfg.Codec, fields); err != nil {
+		return &ReadError{ID: p.id, What: "frames", Err: err}
+	}
+	return nil
+}
+
+// undo answers each compensation as done until there is none.
+func (p *preview) undo(ctx context.Context) ([]Undo, error) {
+	m := p.m
+	m.root.Suspended = 0
+	m.each(func(f *frame) bool {
+		if s := m.step(f); s != nil && s.Type == TypeTask && f.Attempt > 0 && !f.Undoing && !f.Pending && f.Fork == nil {
+			f.Unknown = f.Unknown || !fromMillis(f.At).After(p.now)
+		}
+		return true
+	})
+	if m.bound() {
+		return nil, fmt.Errorf("execution %q: %w", p.id, ErrPivoted)
+	}
+	if !m.reverting() {
+		m.cancel("", "", p.now)
+	}
+	var list []Undo
+	for {
+		for !m.advance(p.now) {
+			if err := p.supply(ctx); err != nil {
+				return nil, err
+			}
+		}
+		next := p.next()
+		if next == nil {
+			return list, nil
+		}
+		u, err := p.describe(ctx, next)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, u)
+		m.answer(next, result{outcome: Done}, p.now)
+	}
+}
+
+// next is a frame whose compensation would run now, or after what is awaited.
+func (p *preview) next() (next *frame) {
+	p.m.each(func(f *frame) bool {
+		if f.Undoing {
+			p.m.unblock(f)
+			next = f
+		}
+		return next == nil
+	})
+	return next
+}
+
+func (p *preview) describe(ctx context.Context, f *frame) (Undo, error) {
+	r := f.Undo[len(f.Undo)-1]
+	u := Undo{
+		Frame: f.path, Step: r.Step, Visit: max(r.Visit, 1), Outcome: r.outcome(), NotBefore: fromMillis(r.NotUntil),
+	}
+	u.Key = idempotencyKey(StepInfo{Execution: p.id, Frame: f.path, Step: r.Step, Visit: u.Visit, Undo: true})
+	var err error
+	u.State, err = p.state(ctx, f, r)
+	return u, err
+}
+
+func (p *preview) state(ctx context.Context, f *frame, r undoRecord) (json.RawMessage, error) {
+	switch r.Entry {
+	case stateInFrame:
+		return f.State, nil
+	case stateInMeta:
+		return p.meta.Input, nil
+	}
+	if r.Entry == p.m.root.Entries { // replaced by what is played here
+		if states := p.m.replaced[f.path]; r.Nth < len(states) {
+			return states[r.Nth], nil
+		}
+	}
+	return stateInHistory(ctx, p.c.store, p.c.cfg.Codec, p.id, f.path, r)
+}
+
+// definitionFrom reads a graph as it is registered. It can be walked, and runs
+// nothing.
+func definitionFrom(data []byte) (*Definition, error) {
+	var g graphOf
+	if err := json.Unmarshal(data, &g); err != nil {
+		return nil, fmt.Errorf("saga: decode a registered graph: %w", err)
+	}
+	if g.Format != graphFormat {
+		return nil, &store.FormatError{What: fmt.Sprintf("the format of the graph of %q", g.Name), Got: fmt.Sprint(g.Format), Want: fmt.Sprint(graphFormat)}
+	}
+	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: g.Timeout, root: &g.Graph}
+	c := &checker{def: d}
+	d.byName = make(map[string]*State)
+	animate(d.root)
+	c.link(d.root, "")
+	if len(d.root.States) == 0 {
+		return nil, fmt.Errorf("saga: the registered graph of %q has no states", g.Name)
+	}
+	c.flow(d.root, "")
+	return d, nil
+}
+
+// animate gives states functions that do nothing, where the graph says that
+// there are some.
+func animate(g *Graph) {
+	for _, s := range g.States {
+		if s.UndoRetry != nil {
+			s.undo = func(context.Context, []byte, Outcome) error { return nil }
+		}
+		for _, inner := range s.graphs() {
+			animate(inner)
+		}
+	}
+}
