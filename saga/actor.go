@@ -2,15 +2,12 @@ package saga
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -42,6 +39,9 @@ type actor struct {
 	// understood.
 	waiting [][]byte
 	puzzled *letterError
+
+	unsent []letter // of the outbox as last committed
+	stale  bool     // an earlier opening may have sent them
 
 	running map[*frame]*attempt // handlers at work
 	answers chan *attempt       // whose handlers have returned
@@ -80,9 +80,12 @@ func (a *actor) held(sent, now time.Time) {
 // run runs the execution. An error means that it was dropped where it stood;
 // another opening goes on from the last commit.
 func (a *actor) run(o *store.Opening) error {
+	if err := a.pending(o.Outbox); err != nil {
+		return err
+	}
 	if o.Ended {
 		a.read = o.Read
-		return a.settle(o.Outbox)
+		return a.settle()
 	}
 	defer a.abandon()
 	a.read = o.Read - int64(len(o.Mail))
@@ -104,6 +107,7 @@ func (a *actor) run(o *store.Opening) error {
 		if err != nil {
 			return err
 		}
+		a.drop()
 		next, until := a.plan(jobs, wake)
 		if next != store.Continue && a.puzzled != nil {
 			return a.leave()
@@ -157,10 +161,35 @@ func (a *actor) advance() ([]job, time.Time, error) {
 		}
 	}
 	jobs, wake := a.m.todo(a.now())
+	if a.command(jobs) {
+		return a.advance()
+	}
 	if a.c.draining() && len(jobs) > 0 {
 		jobs, wake = nil, a.now()
 	}
 	return jobs, wake, nil
+}
+
+// command sends what participants are to do, with the commit that follows. It
+// reports whether there was any.
+func (a *actor) command(jobs []job) bool {
+	sent := false
+	for _, j := range jobs {
+		if !a.m.step(j.f).remote(j.undo) || a.c.draining() {
+			continue
+		}
+		sent = true
+		state := j.f.State
+		if j.undo {
+			var err error
+			if state, err = a.state(j.f, j.f.Undo[len(j.f.Undo)-1]); err != nil {
+				a.m.answer(j.f, result{err: err, outcome: NotDone}, a.now())
+				continue
+			}
+		}
+		a.m.send(j.f, state, a.now())
+	}
+	return sent
 }
 
 // load reads the fields of the record that the machine asks for.
@@ -182,6 +211,8 @@ func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 		return store.End, now.Add(a.c.cfg.Retention)
 	case len(jobs) > 0 || !a.m.idle():
 		return store.Continue, time.Time{}
+	case len(a.unsent)+len(a.m.commands) > 0 && (wake.IsZero() || wake.Sub(now) > a.c.cfg.Lease):
+		return store.Park, now.Add(a.c.cfg.Lease) // to see whether all has gone out
 	case wake.IsZero():
 		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
 	case wake.Sub(now) > holdFor:
@@ -289,6 +320,7 @@ func (a *actor) persist(ctx context.Context, f func() error) error {
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	entry, parked := a.m.root.Entries, a.m.root.Parked
+	unsent, commands := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands
 	c, err := a.transition(next, wake)
 	if err != nil {
 		return false, err
@@ -300,7 +332,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
-		a.m.root.Entries, a.m.root.Parked = entry, parked
+		a.m.root.Entries, a.m.root.Parked, a.unsent, a.m.commands = entry, parked, unsent, commands
 		a.hear(r.Mailbox)
 		return false, nil
 	}
@@ -314,13 +346,15 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	a.m.committed()
 	if next == store.Continue {
 		a.hear(r.Mailbox)
+		a.post()
 		return true, nil
 	}
-	if len(c.Outbox) > 0 {
-		if err := a.settle(c.Outbox); err != nil {
+	if next == store.End && len(a.unsent) > 0 {
+		if err := a.settle(); err != nil {
 			return true, err
 		}
 	}
+	a.post()
 	if a.status != Running {
 		a.c.waiters.tell(a.lease.ID, func() *Execution {
 			x := executionOf(a.lease.ID, a.status, a.meta, *a.m.root)
@@ -367,12 +401,11 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 		c.Status = string(status)
 		c.Index, c.OldIndex = indexOf(status, a.meta.Definition), indexOf(a.status, a.meta.Definition)
 	}
-	if next == store.End && a.meta.ReplyTo != "" {
-		if c.Outbox, err = a.outbox(); err != nil {
-			return nil, err
-		}
+	if err := a.letters(c, next); err != nil {
+		return nil, err
 	}
-	return c, nil
+	c.Outbox, err = encodeOutbox(codec, a.unsent)
+	return c, err
 }
 
 // follow is an empty commit that follows the last.
@@ -382,41 +415,4 @@ func (a *actor) follow(next store.Next, wake time.Time) *store.Commit {
 		Lease: a.lease, Previous: a.commit, CommitID: a.lease.Nonce + "." + strconv.Itoa(a.seq),
 		Absorbed: a.read, Next: next, Wake: wake,
 	}
-}
-
-// outbox is the notice of the execution's end.
-func (a *actor) outbox() ([]byte, error) {
-	body, err := json.Marshal(notice{
-		Waybill: messageFormat, Execution: a.lease.ID, Definition: a.meta.Definition,
-		Status: a.m.status(), State: a.m.root.State, Cause: a.m.root.cause(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode the notice: %w", err)
-	}
-	return encodeJSON(a.c.cfg.Codec, outbox{ID: a.lease.ID + ".end", To: a.meta.ReplyTo, Body: body})
-}
-
-// settle sends the outbox of an execution that has ended, and clears it. What
-// is not sent stays, with the lease's expiry as its wake-up.
-func (a *actor) settle(stored []byte) error {
-	var out outbox
-	if err := decodeJSON(a.c.cfg.Codec, stored, &out); err != nil {
-		return fmt.Errorf("decode the outbox: %w", err)
-	}
-	if a.c.cfg.Publisher == nil {
-		a.c.release(a.lease)
-		return fmt.Errorf("%w: a notice waits for a coordinator with a Publisher", errDropped)
-	}
-	msg := message.NewMessage(out.ID, message.Payload(out.Body))
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
-	msg.SetContext(ctx)
-	if err := a.c.cfg.Publisher.Publish(out.To, msg); err != nil {
-		a.c.release(a.lease) // for longer each time
-		return fmt.Errorf("%w: send the notice to %q: %w", errDropped, out.To, err)
-	}
-	if _, err := a.c.store.Commit(ctx, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {
-		return fmt.Errorf("%w: %w", errDropped, err)
-	}
-	return nil
 }

@@ -41,7 +41,7 @@ func (m *machine) lost(now time.Time) {
 	results := make(map[*frame]result)
 	for _, f := range m.live() {
 		at := fromMillis(f.At)
-		if f.Attempt == 0 || f.Blocked || f.Pending || f.Waiting || f.Fork != nil && !f.Undoing || at.After(now) {
+		if f.Attempt == 0 || f.Blocked || f.Pending || f.Waiting || m.step(f).remote(f.Undoing) || f.Fork != nil && !f.Undoing || at.After(now) {
 			continue
 		}
 		// An attempt that waited for its opening began later than it was due,
@@ -110,7 +110,7 @@ func (m *machine) done(f *frame, state []byte, now time.Time) {
 	case s.Pivot:
 		f.Pivoted, f.Undo = true, nil
 		m.clear()
-	case s.undo != nil && !m.root.Pivoted:
+	case s.compensable() && !m.root.Pivoted:
 		// An earlier attempt of a done step may still be at work too.
 		m.push(f, undoRecord{NotUntil: f.StillRunning})
 	}

@@ -44,12 +44,15 @@ func (m *machine) heartbeat(f *frame, s *State, now time.Time) {
 func (m *machine) expire(f *frame, s *State, now time.Time) {
 	f.Waiting = false
 	err := errors.New("nobody has completed it in time")
+	if s.remote(f.Undoing) {
+		err = errors.New("no reply came in time")
+	}
 	switch {
 	case s.Signal != "":
 		m.record(f, Event{Type: TaskTimedOut, Step: s.Name, Error: "no signal " + s.Signal + " came in time"})
 		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorTimeout, Error: "no signal " + s.Signal + " came in time"}, now)
 		return
-	case f.Until == 0 || f.Until > now.UnixMilli():
+	case s.Callback && (f.Until == 0 || f.Until > now.UnixMilli()):
 		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown}, now)
 		return
 	}

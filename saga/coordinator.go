@@ -71,10 +71,15 @@ type CoordinatorConfig struct {
 	// execution is blocked, because it kills its workers. Defaults to 5.
 	MaxOpenings int
 
-	// Publisher sends the notices of executions that were started with
-	// [NotifyTo]; it may be nil where none are. A coordinator without one
-	// leaves them to others, and they wait.
+	// Publisher sends commands to participants, and the notices of executions
+	// that were started with [NotifyTo]; it may be nil where there are none. A
+	// coordinator without one leaves notices to others, and they wait.
 	Publisher message.Publisher
+
+	// ReplyTo is the endpoint that participants reply to: see [Remote]. Its
+	// messages are for [Coordinator.HandleMessage]. Required where a saga has
+	// Remote steps.
+	ReplyTo string
 
 	// Codec encrypts or compresses state and history. All processes that share
 	// a namespace need the same. Defaults to none.
@@ -154,6 +159,11 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 		}
 		// Of several versions the last one given is started; the others go on.
 		c.defs[key], c.names[d.name] = d, d
+	}
+	for _, d := range c.names {
+		if d.remote(d.root) && (cfg.ReplyTo == "" || cfg.Publisher == nil) {
+			errs = append(errs, fmt.Errorf("saga %q has steps that are done elsewhere: set CoordinatorConfig.Publisher and ReplyTo", d.name))
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err

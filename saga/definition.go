@@ -62,6 +62,8 @@ type State struct {
 	Heartbeat    time.Duration `json:"heartbeat,omitempty"`
 	Callback     bool          `json:"callback,omitempty"` // completed by a task token
 	Signal       string        `json:"signal,omitempty"`   // completed by a signal of that name
+	Remote       string        `json:"remote,omitempty"`   // the endpoint that its commands go to
+	UndoRemote   bool          `json:"undo_remote,omitempty"`
 	ReadOnly     bool          `json:"read_only,omitempty"`
 	Irreversible bool          `json:"irreversible,omitempty"`
 	Pivot        bool          `json:"pivot,omitempty"`
@@ -95,6 +97,7 @@ type State struct {
 type funcs struct {
 	action    func(ctx context.Context, state []byte) ([]byte, error)
 	undo      func(ctx context.Context, state []byte, outcome Outcome) error
+	request   func(state []byte) (json.RawMessage, error)
 	absorb    func(state, data []byte) ([]byte, error)
 	transform func(state []byte) ([]byte, error)
 	until     func(state []byte) (time.Time, error)
@@ -200,6 +203,21 @@ func shapeOf(g *Graph) *Graph {
 	return shape
 }
 
+// remote reports whether a participant does a step of the graph.
+func (d *Definition) remote(g *Graph) bool {
+	for _, s := range g.States {
+		if s.Remote != "" {
+			return true
+		}
+		for _, inner := range s.graphs() {
+			if d.remote(inner) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // graphs are the graphs within the state.
 func (s *State) graphs() []*Graph {
 	if s.Each != nil {
@@ -222,6 +240,9 @@ func (s *State) ways() []string {
 	}
 	return names
 }
+
+// compensable reports whether there is something to run when it is undone.
+func (s *State) compensable() bool { return s.undo != nil || s.UndoRemote }
 
 // handling is how long the handler of one attempt may take.
 func (s *State) handling() time.Duration {

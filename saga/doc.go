@@ -82,6 +82,31 @@
 // [Step.Catch] goes on elsewhere after an error, by its name (see [Named]).
 // Whatever the step may have done is undone before.
 //
+// # Steps elsewhere
+//
+// A [Remote] step is another service's: the coordinator sends it a command, and
+// goes on when the reply has come. While it waits nobody holds the execution.
+//
+//	{"waybill": 1, "command": "do", "key": "ride-1/1//Charge/1/do",
+//	 "execution": "ride-1", "definition": "fare", "step": "Charge", "visit": 1,
+//	 "attempt": 1, "input": {...}, "notAfter": 1700000000000,
+//	 "replyTo": "fares-replies", "commit": "..."}
+//
+// The command is do, or undo with the outcome of the action; frame is there in
+// branches; notAfter is in milliseconds since 1970, and a command that has not
+// been begun by then must not be. Commands come at least once: a service has
+// the effect once under the key, remembers what came of it, and refuses an
+// action after its own undo, and an attempt below the highest that it has seen.
+// The reply goes to replyTo, and repeats what tells the command:
+//
+//	{"waybill": 1, "reply": "do", "key": "...", "execution": "ride-1",
+//	 "step": "Charge", "visit": 1, "attempt": 1, "commit": "...",
+//	 "outcome": "done", "result": {...}}
+//
+// The outcome is done, not done or unknown. What is not done has an error, its
+// name, and a cause, and is permanent where no retry would help.
+// [Coordinator.HandleMessage] takes replies.
+//
 // # Waiting for somebody
 //
 // A [Callback] hands a task token to a person or a service, and waits until it

@@ -255,3 +255,77 @@ func TestParallelFlow(t *testing.T) {
 		})
 	}
 }
+
+func remoteStep(name string) *Step[int] {
+	return Remote(name, "there", func(n *int) (int, error) { return *n, nil }, func(n *int, to int) error { *n = to; return nil }).
+		UndoRemote().Retry(twice).UndoRetry(twice).Timeout(time.Minute)
+}
+
+// reply has a participant answer what a frame waits for.
+func (b *bench) reply(t *testing.T, path string, r replyMessage) {
+	t.Helper()
+	if b.parked {
+		b.open(0)
+	}
+	f := b.m.frameAt(path)
+	if f == nil || !f.Waiting {
+		t.Fatalf("nobody waits at %q after %s", path, trail(b.trace))
+	}
+	r.Frame, r.Step, r.Visit, r.Attempt, r.Reply = path, f.Step, 1, f.Attempt, commandDo
+	if f.Undoing {
+		r.Reply = commandUndo
+	}
+	b.m.hearReply(&r, b.now)
+	b.settle()
+}
+
+// A command that was to go out when the worker died has not gone out: nothing is
+// known to be lost.
+func TestRemoteFlowAfterACrash(t *testing.T) {
+	b := newBench(New("s", remoteStep("A")).def)
+	b.settle()
+	b.reply(t, "", replyMessage{Outcome: NotDone, Cause: "busy"}) // again in a second
+	b.open(time.Second / 2)                                      // for mail, say
+	b.crash()
+	b.settle()
+	if got, want := trail(b.trace), "A- A#2"; got != want {
+		t.Errorf("the history is %q, want %q", got, want)
+	}
+	b.reply(t, "", replyMessage{Outcome: Done, Result: []byte("7")})
+	if got, want := trail(b.trace), "A- A#2 A+ Succeeded"; got != want || string(b.m.root.State) != "7" {
+		t.Errorf("the history is %q with %s, want %q with 7", got, b.m.root.State, want)
+	}
+}
+
+// A branch fails while another waits for a participant: its reply is awaited,
+// until it must have come.
+func TestRemoteFlowOfABranchThatIsStopped(t *testing.T) {
+	def := New("s", Parallel("P", Branch("x", remoteStep("X")), Branch("y", compensable("Y"))).Merge(sum), Do("Z", nothing)).def
+	for reply, want := range map[Outcome]string{
+		"":      "P P:1/Y- Failed P:0/X? <P:0/X ~P:0/X Compensated", // none
+		Done:    "P P:1/Y- Failed P:0/X+ <P:0/X ~P:0/X Compensated",
+		NotDone: "P P:1/Y- Failed P:0/X- Compensated",
+	} {
+		b := newBench(def)
+		b.play(t, "P:1=declined")
+		if !b.parked || b.m.status() != Running {
+			t.Fatalf("it does not wait: %s", trail(b.trace))
+		}
+		if reply == "" {
+			if b.wake.Sub(b.now) != time.Minute {
+				t.Errorf("it waits until %s after the command, want its timeout of 1m", b.wake.Sub(b.now))
+			}
+			b.open(time.Minute)
+			b.settle()
+		} else {
+			b.reply(t, "P:0", replyMessage{Outcome: reply, Result: []byte("7")})
+		}
+		if reply != NotDone {
+			b.reply(t, "P:0", replyMessage{Outcome: Done})
+		}
+		if got := trail(b.trace); got != want {
+			t.Errorf("the history is %q, want %q", got, want)
+		}
+		b.check(t)
+	}
+}

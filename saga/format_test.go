@@ -179,8 +179,20 @@ func TestFormatOfHistory(t *testing.T) {
 func TestFormatOfMessages(t *testing.T) {
 	golden(t, mail{Kind: mailCancel, By: "ann", Note: "asked for"}, `{"k":"cancel","b":"ann","n":"asked for"}`)
 	golden(t, mail{Kind: mailRetry}, `{"k":"retry"}`)
-	golden(t, outbox{ID: "ride-1.end", To: "fares", Body: json.RawMessage(`{"waybill":1}`)},
+	golden(t, letter{ID: "ride-1.end", To: "fares", Body: json.RawMessage(`{"waybill":1}`)},
 		`{"id":"ride-1.end","to":"fares","body":{"waybill":1}}`)
+	golden(t, letter{ID: "k/2", To: "payments", Body: json.RawMessage(`{"waybill":1}`), Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 2},
+		`{"id":"k/2","to":"payments","body":{"waybill":1},"f":"Both:1","s":"Charge","u":true,"a":2}`)
+	golden(t, command{
+		Waybill: 1, Command: "undo", Key: "k", Execution: "ride-1", Definition: "fare", Frame: "Both:1", Step: "Charge", Visit: 1, Attempt: 2,
+		Outcome: Unknown, Input: json.RawMessage(`{"cents":2000}`), NotAfter: 1700000000000, ReplyTo: "replies", Commit: "c.3",
+	}, `{"waybill":1,"command":"undo","key":"k","execution":"ride-1","definition":"fare","frame":"Both:1","step":"Charge","visit":1,"attempt":2,`+
+		`"outcome":"unknown","input":{"cents":2000},"notAfter":1700000000000,"replyTo":"replies","commit":"c.3"}`)
+	golden(t, replyMessage{
+		Waybill: 1, Reply: "do", Key: "k", Execution: "ride-1", Frame: "Both:1", Step: "Charge", Visit: 1, Attempt: 2, Commit: "c.3",
+		Outcome: NotDone, Result: json.RawMessage(`{"id":"ch-1"}`), Error: "Declined", Cause: "no money", Permanent: true,
+	}, `{"waybill":1,"reply":"do","key":"k","execution":"ride-1","frame":"Both:1","step":"Charge","visit":1,"attempt":2,"commit":"c.3",`+
+		`"outcome":"not done","result":{"id":"ch-1"},"error":"Declined","cause":"no money","permanent":true}`)
 	golden(t, notice{
 		Waybill: 1, Execution: "ride-1", Definition: "fare", Status: Compensated, State: json.RawMessage(`{"fare":2000}`),
 		Cause: &Cause{Kind: CauseFailed, Step: "Charge", Error: "declined"},

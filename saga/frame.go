@@ -260,7 +260,7 @@ func (f *frame) check(def *Definition) error {
 			}
 			continue
 		}
-		if s == nil || s.undo == nil {
+		if s == nil || !s.compensable() {
 			return fmt.Errorf("the frame is to undo step %q, which saga %q cannot", r.Step, def.name)
 		}
 	}
@@ -272,7 +272,7 @@ func (f *frame) check(def *Definition) error {
 		return errors.New("the frame has ended with work left")
 	case f.Step != "" && known(f.Step) == nil:
 		return fmt.Errorf("the frame is at step %q, which saga %q does not have", f.Step, def.name)
-	case f.Waiting && (known(f.Step).Signal == "" && !known(f.Step).Callback || f.Undoing || f.Pending):
+	case f.Waiting && (f.Pending || known(f.Step).Signal == "" && !known(f.Step).Callback && !known(f.Step).remote(f.Undoing)):
 		return fmt.Errorf("the frame waits at step %q, which waits for nobody", f.Step)
 	case f.Undoing && (n == 0 || f.Undo[n-1].Step != f.Step || f.Undo[n-1].Fork != nil):
 		return fmt.Errorf("the frame undoes step %q out of its order", f.Step)

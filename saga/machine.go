@@ -29,9 +29,10 @@ type machine struct {
 	// To be committed:
 	events   []Event
 	replaced map[string][]json.RawMessage // states, by path, if they are to be kept
-	puts     map[string][]byte            // fields other than frames
-	drops    map[string]bool              // fields
-	purge    bool                         // drop all fields of frames but the root's
+	commands []*command
+	puts     map[string][]byte // fields other than frames
+	drops    map[string]bool   // fields
+	purge    bool              // drop all fields of frames but the root's
 	dirty    bool
 	hops     int
 }
@@ -72,7 +73,7 @@ func resume(def *Definition, root *frame, epoch int64, start time.Time, lease ti
 
 // committed forgets what a commit has written.
 func (m *machine) committed() {
-	m.events, m.replaced, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, false, false, 0
+	m.events, m.replaced, m.commands, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, nil, false, false, 0
 	m.each(func(f *frame) bool { f.dirty = false; return true })
 	for _, f := range m.shelf {
 		f.dirty = false
@@ -181,7 +182,7 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 		soonest(m.due())
 	}
 	for _, f := range m.live() {
-		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f)) {
+		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f) && !m.awaited(f)) {
 			continue
 		}
 		at := fromMillis(f.At)
@@ -226,6 +227,10 @@ func (m *machine) turn(now time.Time) bool {
 		return false
 	}
 	for _, f := range m.live() {
+		if m.awaited(f) && !fromMillis(f.At).After(now) {
+			m.expire(f, m.step(f), now)
+			return true
+		}
 		if m.stopping(f) && f.Scope == nil {
 			continue
 		}
@@ -254,6 +259,12 @@ func (m *machine) turn(now time.Time) bool {
 		}
 	}
 	return false
+}
+
+// awaited reports whether the frame waits for a participant's reply, which may be
+// under way.
+func (m *machine) awaited(f *frame) bool {
+	return f.Waiting && m.step(f).remote(f.Undoing)
 }
 
 // stopping reports whether something above the frame, or the frame itself, is

@@ -26,6 +26,7 @@ type bench struct {
 	committed map[string][]byte // frames, by field
 	trace     []Event           // of all commits
 	jobs      []job
+	sent      []*command // since the test last looked
 	parked    bool
 	wake      time.Time
 }
@@ -86,11 +87,28 @@ func (b *bench) settle() {
 		b.load()
 	}
 	b.jobs, b.wake = b.m.todo(b.now)
+	if b.send() {
+		b.settle()
+		return
+	}
 	park := len(b.jobs) == 0 && b.m.idle()
 	if b.m.dirty || park {
 		b.commit(park)
 	}
 	b.parked = park
+}
+
+// send gives participants what is theirs, as actor.command does.
+func (b *bench) send() (sent bool) {
+	for _, j := range b.jobs {
+		if b.m.step(j.f).remote(j.undo) {
+			b.m.send(j.f, j.f.State, b.now)
+			sent = true
+		}
+	}
+	b.sent = append(b.sent, b.m.commands...)
+	b.m.commands = nil
+	return sent
 }
 
 func (b *bench) commit(park bool) {

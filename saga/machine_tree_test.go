@@ -57,13 +57,16 @@ func (d *drawer) steps(depth int) []*Step[int] {
 func (d *drawer) one(depth int) *Step[int] {
 	d.n++
 	name := fmt.Sprintf("S%d", d.n)
-	kinds := []string{"task", "task", "task", "read-only", "pass", "wait"}
+	kinds := []string{"task", "task", "task", "remote", "read-only", "pass", "wait"}
 	if depth > 0 {
 		kinds = append(kinds, "parallel", "map", "parallel", "map")
 	}
 	switch kind := rapid.SampledFrom(kinds).Draw(d.T, name); kind {
 	case "read-only":
 		return Do(name, nothing).ReadOnly().Retry(twice)
+	case "remote":
+		return Remote(name, "there", func(n *int) (int, error) { return *n, nil }, func(n *int, to int) error { *n = to; return nil }).
+			UndoRemote().Retry(twice).UndoRetry(twice).Timeout(time.Minute)
 	case "pass":
 		return Pass(name, func(n *int) error { *n++; return nil })
 	case "wait":
@@ -126,6 +129,15 @@ func (w *wood) settled() {
 	w.settle()
 	// Those that begin at once have an order among them, too.
 	slices.SortStableFunc(w.jobs, func(a, b job) int { return a.f.Order - b.f.Order })
+	for _, c := range w.sent {
+		if f := w.m.frameAt(c.Frame); f != nil && f.Waiting && f.Step == c.Step && f.Attempt == c.Attempt {
+			w.jobs = append(w.jobs, job{f, c.Command == commandUndo})
+		} else {
+			w.Fatalf("attempt %d of %s is sent, and not waited for", c.Attempt, c.Step)
+		}
+	}
+	w.sent = nil
+	slices.SortStableFunc(w.jobs, func(a, b job) int { return a.f.Order - b.f.Order })
 	for _, j := range w.jobs {
 		key := w.key(j.f)
 		dir := fmt.Sprint(key, j.undo)
@@ -133,7 +145,7 @@ func (w *wood) settled() {
 			w.Fatalf("attempt %d of %s begins after attempt %d", j.f.Attempt, dir, w.began[dir])
 		}
 		w.began[dir] = j.f.Attempt
-		j.f.running = true
+		j.f.running = !j.f.Waiting
 		if !j.undo {
 			if slices.Contains(w.gone, key) {
 				w.Fatalf("%s is done after it was undone", key)
@@ -171,7 +183,7 @@ func (w *wood) inOrder(f *frame, key string) {
 
 func (w *wood) undoable(key string) bool {
 	for name, s := range w.def.byName {
-		if s.undo != nil && contains(key, "/"+name+"/") {
+		if s.compensable() && contains(key, "/"+name+"/") {
 			return true
 		}
 	}
@@ -211,7 +223,7 @@ func (w *wood) within(f *frame, key string) bool {
 
 func (w *wood) atWork() (frames []*frame) {
 	w.m.each(func(f *frame) bool {
-		if f.running {
+		if f.running || f.Waiting {
 			frames = append(frames, f)
 		}
 		return true
@@ -263,7 +275,7 @@ func (w *wood) step() {
 // have.
 func (w *wood) die() {
 	w.m.each(func(f *frame) bool {
-		if s := w.m.step(f); s != nil && s.Type == TypeTask && f.Attempt > 0 && !f.Undoing && !fromMillis(f.At).After(w.now.Add(benchLease)) {
+		if s := w.m.step(f); s != nil && s.Type == TypeTask && s.Remote == "" && f.Attempt > 0 && !f.Undoing && !fromMillis(f.At).After(w.now.Add(benchLease)) {
 			w.known[w.key(f)] = Unknown
 		}
 		return true
@@ -275,7 +287,16 @@ func (w *wood) reply(f *frame, answer string) {
 	key, undo := w.key(f), f.Undoing
 	r := w.result(f, answer)
 	unknown := f.Unknown
-	w.m.answer(f, r, w.now)
+	if f.Waiting {
+		if w.parked {
+			// A reply opens the execution.
+			w.open(0)
+			f = w.m.frameAt(f.path)
+		}
+		w.m.hearReply(w.message(f, r), w.now)
+	} else {
+		w.m.answer(f, r, w.now)
+	}
 	switch {
 	case undo && r.outcome == Done:
 		w.gone = append(w.gone, key)
@@ -289,6 +310,21 @@ func (w *wood) reply(f *frame, answer string) {
 	if w.m.dirty {
 		w.commit(false)
 	}
+}
+
+// message is a participant's reply.
+func (w *wood) message(f *frame, r result) *replyMessage {
+	m := &replyMessage{
+		Reply: commandDo, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step), Attempt: f.Attempt, Outcome: r.outcome,
+		Result: r.state, Permanent: isPermanent(r.err),
+	}
+	if f.Undoing {
+		m.Reply, m.Visit = commandUndo, max(f.Undo[len(f.Undo)-1].Visit, 1)
+	}
+	if r.err != nil {
+		m.Error, m.Cause = shownName(errorName(r.err)), r.err.Error()
+	}
+	return m
 }
 
 // finish answers everything with success until the execution has ended.

@@ -22,6 +22,7 @@ const (
 	mailComplete  = "complete"
 	mailBeat      = "beat"
 	mailSignal    = "signal"
+	mailReply     = "reply"
 )
 
 // mail is what others have to say to an execution.
@@ -33,6 +34,8 @@ type mail struct {
 	Token  *taskToken  `json:"t,omitempty"`
 	End    *completion `json:"e,omitempty"`
 	Signal *signal     `json:"s,omitempty"`
+	// Reply is a participant's.
+	Reply *replyMessage `json:"r,omitempty"`
 }
 
 // Limits of the unread mail of one execution. Operators have headroom.
@@ -83,6 +86,11 @@ func (a *actor) absorb(body []byte) *letterError {
 		} else {
 			a.m.complete(*m.Token, *m.End, now)
 		}
+	case mailReply:
+		if m.Reply == nil {
+			return &letterError{err: errors.New("mail of the kind \"reply\" without a reply")}
+		}
+		a.m.hearReply(m.Reply, now)
 	case mailSignal:
 		if m.Signal == nil {
 			return &letterError{err: errors.New("mail of the kind \"signal\" without a signal")}
@@ -165,13 +173,6 @@ type notice struct {
 	Status     Status          `json:"status"`
 	State      json.RawMessage `json:"state"`
 	Cause      *Cause          `json:"cause,omitempty"`
-}
-
-// outbox is what a commit wants to be sent. Receivers drop repeats by ID.
-type outbox struct {
-	ID   string          `json:"id"`
-	To   string          `json:"to"`
-	Body json.RawMessage `json:"body"`
 }
 
 const messageFormat = 1

@@ -32,6 +32,7 @@ type taskMessage struct {
 	Fail      string          `json:"fail"`
 	Heartbeat string          `json:"heartbeat"`
 	Signal    string          `json:"signal"`
+	Reply     string          `json:"reply"`
 	Result    json.RawMessage `json:"result"`
 	Error     string          `json:"error"`
 	Cause     string          `json:"cause"`
@@ -42,7 +43,7 @@ type taskMessage struct {
 
 // HandleMessage is a watermill handler for all messages that package saga knows:
 // starts, as [Coordinator.HandleStart] takes them, completions and heartbeats of
-// tasks, and signals. It acknowledges a message once what it says is durable. An
+// tasks, signals, and the replies of participants. It acknowledges a message once what it says is durable. An
 // error that a retry cannot cure, such as a token that nobody waits for, has a
 // method Permanent() bool that answers true.
 func (c *Coordinator) HandleMessage(msg *message.Message) error {
@@ -64,10 +65,12 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 		err = client.Fail(ctx, m.Fail, m.Error, m.Cause)
 	case m.Heartbeat != "":
 		err = client.Heartbeat(ctx, m.Heartbeat)
+	case m.Reply != "":
+		err = client.reply(ctx, msg.Payload)
 	case m.Signal != "":
 		err = client.Signal(ctx, m.Execution, m.Signal, cmp.Or(m.ID, msg.UUID), orNull(m.Payload))
 	default:
-		err = Permanent(errors.New(`want one of "start", "complete", "fail", "heartbeat" and "signal" in it`))
+		err = Permanent(errors.New(`want one of "start", "complete", "fail", "heartbeat", "signal" and "reply" in it`))
 	}
 	if err == nil {
 		return nil
@@ -78,6 +81,34 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 		return Permanent(err)
 	}
 	return err
+}
+
+// reply gives a participant's reply to its execution. One that comes after the
+// end, or again, is of no use to anybody.
+func (c *Client) reply(ctx context.Context, payload []byte) error {
+	var r replyMessage
+	if err := json.Unmarshal(payload, &r); err != nil {
+		return Permanent(err)
+	}
+	if err := r.check(); err != nil {
+		return Permanent(err)
+	}
+	body, err := encodeMail(c.cfg.Codec, mail{Kind: mailReply, Reply: &r})
+	if err != nil {
+		return err
+	}
+	id := fmt.Sprint("reply.", digest([]byte(fmt.Sprint(r.Frame, "/", r.Step, "/", r.Visit, "/", r.Reply, "/", r.Attempt, "/", r.Outcome)))[:16])
+	_, err = c.store.Post(ctx, store.PostRequest{ID: r.Execution, MailID: id, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	switch {
+	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone):
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return Permanent(fmt.Errorf("a reply to the execution %q, which is not there: %w", r.Execution, err))
+	case err != nil:
+		return err
+	}
+	c.ring(ctx, r.Execution)
+	return nil
 }
 
 // orNull is JSON that may be missing.

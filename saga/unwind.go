@@ -70,7 +70,7 @@ func (m *machine) open(g *frame, sc *scope, now time.Time) {
 			m.stop(kid)
 		}
 	}
-	if !g.running && (!g.Undoing || g.Blocked) { // else its answer is awaited
+	if !g.running && !m.awaited(g) && (!g.Undoing || g.Blocked) { // else its answer is awaited
 		m.quit(g)
 	}
 }
@@ -84,7 +84,7 @@ func (m *machine) stop(f *frame) {
 	}
 	f.Scope = nil
 	m.touch(f)
-	if !f.running && f.Step != "" {
+	if !f.running && f.Step != "" && !m.awaited(f) {
 		m.quit(f)
 	}
 }
@@ -96,7 +96,7 @@ func (m *machine) quit(f *frame) {
 	switch {
 	case f.Undoing:
 		f.Undo[len(f.Undo)-1].Attempt = f.Attempt
-	case (f.Unknown || f.Waiting) && s.undo != nil && !m.root.Pivoted:
+	case (f.Unknown || f.Waiting) && s.compensable() && !m.root.Pivoted:
 		m.push(f, undoRecord{Unknown: true, NotUntil: f.StillRunning})
 	}
 	m.unblock(f)
@@ -133,7 +133,7 @@ func (m *machine) unwind(g *frame, now time.Time) bool {
 
 // acting reports whether an action is under way in the frame or below.
 func (m *machine) acting(f *frame) bool {
-	return !f.each(func(f *frame) bool { return !f.running || f.Undoing })
+	return !f.each(func(f *frame) bool { return f.Undoing || !f.running && (f.Step == "" || !m.awaited(f)) })
 }
 
 // undoable are the frames whose last record may be undone now: that of the

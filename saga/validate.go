@@ -195,7 +195,7 @@ func (c *checker) beforePivot(here map[string]*State, g *Graph) map[string]bool 
 
 // revocable checks a state that may have to be undone.
 func (c *checker) revocable(s *State, here map[string]*State) {
-	if s.Type == TypeTask && !s.Pivot && s.undo == nil && !s.ReadOnly && !s.Irreversible && !c.last(s, here) {
+	if s.Type == TypeTask && !s.Pivot && !s.compensable() && !s.ReadOnly && !s.Irreversible && !c.last(s, here) {
 		c.report("step %q: say how to undo it with Undo, or that there is nothing to undo with ReadOnly or Irreversible", s.Name)
 	}
 	if t := c.def.timeout; t > 0 {
@@ -234,7 +234,7 @@ func (c *checker) irrevocable(s *State) {
 		return // it is not reached, which is reported
 	}
 	switch {
-	case s.undo != nil:
+	case s.compensable():
 		c.report("step %q: it comes after the pivot %q, so its Undo would never run", s.Name, c.pivot.Name)
 	case s.Type == TypeFail:
 		c.report("step %q: it comes after the pivot %q, and a saga cannot fail any more then", s.Name, c.pivot.Name)
@@ -290,7 +290,7 @@ func (s *State) problems() []string {
 	case TypePass:
 		add(s.transform == nil, "it has no function")
 	}
-	add(s.undo != nil || s.UndoRetry != nil, "only a Do is undone: it has an Undo")
+	add(s.compensable() || s.UndoRetry != nil, "only a Do is undone: it has an Undo")
 	add(s.ReadOnly || s.Irreversible || s.Pivot, "only a Do is ReadOnly, Irreversible or the Pivot")
 	add(s.Timeout != 0 || s.Heartbeat != 0, "only a Do has a Timeout or a Heartbeat")
 	if s.Type != TypeParallel && s.Type != TypeMap {
@@ -311,18 +311,19 @@ func (s *State) taskProblems() []string {
 	}
 	if s.Signal != "" {
 		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
-		add(s.undo != nil || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
+		add(s.compensable() || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
 		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Within != 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry, Within or Heartbeat")
 		return problems
 	}
-	add(s.action == nil, "it has no action")
+	add(s.action == nil && s.Remote == "", "it has no action")
+	add(s.undo != nil && s.UndoRemote, "it has an Undo and is UndoRemote: remove one")
 	add(s.Timeout <= 0, "the timeout is %s, want it positive", s.Timeout)
 	add(s.UndoTimeout <= 0, "the timeout of its Undo is %s, want it positive", s.UndoTimeout)
 	add(s.timed && s.Within > 0 && s.Timeout > s.Within, "its timeout of %s is longer than Within, %s", s.Timeout, s.Within)
 	add(s.Heartbeat > 0 && s.Heartbeat >= s.Timeout, "its Heartbeat of %s is not shorter than its timeout of %s", s.Heartbeat, s.Timeout)
-	add(s.undo == nil && s.UndoRetry != nil, "it has an UndoRetry and no Undo")
-	add(s.undo != nil && (s.ReadOnly || s.Irreversible), "it has an Undo and is declared ReadOnly or Irreversible: remove one")
+	add(!s.compensable() && s.UndoRetry != nil, "it has an UndoRetry and no Undo")
+	add(s.compensable() && (s.ReadOnly || s.Irreversible), "it has an Undo and is declared ReadOnly or Irreversible: remove one")
 	add(s.ReadOnly && s.Irreversible, "it is declared both ReadOnly and Irreversible")
-	add(s.Pivot && s.undo != nil, "it is the pivot and has an Undo, which would never run")
+	add(s.Pivot && s.compensable(), "it is the pivot and has an Undo, which would never run")
 	return problems
 }

@@ -1,0 +1,196 @@
+package saga
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Remote is a step that another service does: a participant, in any language,
+// that takes commands from an endpoint and replies. The command carries what
+// request makes of the state; complete, which may be nil, takes the reply's
+// result into the state. Neither has effects outside.
+//
+// [Step.Timeout] is how long an attempt waits for its reply, and how long the
+// participant may begin it. An attempt that is not replied to in time has an
+// [Unknown] outcome, and is retried under the same key.
+//
+// The step is undone by a command too, to the same endpoint, if it is
+// [Step.UndoRemote]; [Step.Undo] is for a compensation of this process.
+func Remote[T, Req, Resp any](name, endpoint string, request func(state *T) (Req, error), complete func(state *T, result Resp) error) *Step[T] {
+	s := &Step[T]{state: State{
+		Name: name, Type: TypeTask, Remote: endpoint, Timeout: DefaultTimeout, UndoTimeout: DefaultTimeout, Retry: Retry{}.complete(),
+	}}
+	s.fault(endpoint == "", "it names no endpoint to send its commands to")
+	s.fault(request == nil, "it has no function that makes the request")
+	s.state.absorb = absorber(complete)
+	if request != nil {
+		s.state.request = func(data []byte) (json.RawMessage, error) {
+			v, err := decodeInto[T](data)
+			if err != nil {
+				return nil, err
+			}
+			req, err := request(v)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(req)
+		}
+	}
+	return s
+}
+
+// UndoRemote lets a [Remote] step be undone by a command to its endpoint, with
+// what its request makes of the state that a compensation sees, and the outcome.
+func (s *Step[T]) UndoRemote() *Step[T] {
+	s.fault(s.state.Remote == "", "UndoRemote belongs to a Remote")
+	s.state.UndoRemote = true
+	if s.state.UndoRetry == nil {
+		s.state.UndoRetry = defaultUndoRetry.complete()
+	}
+	return s
+}
+
+// A command tells a participant what to do: see the package documentation.
+type command struct {
+	Waybill    int             `json:"waybill"`
+	Command    string          `json:"command"` // do or undo
+	Key        string          `json:"key"`
+	Execution  string          `json:"execution"`
+	Definition string          `json:"definition"`
+	Frame      string          `json:"frame,omitempty"`
+	Step       string          `json:"step"`
+	Visit      int             `json:"visit"`
+	Attempt    int             `json:"attempt"`
+	Outcome    Outcome         `json:"outcome,omitempty"`
+	Input      json.RawMessage `json:"input"`
+	NotAfter   int64           `json:"notAfter"` // milliseconds since 1970
+	ReplyTo    string          `json:"replyTo"`
+	Commit     string          `json:"commit"`
+
+	to string
+}
+
+const (
+	commandDo   = "do"
+	commandUndo = "undo"
+)
+
+// A replyMessage is a participant's answer.
+type replyMessage struct {
+	Waybill   int             `json:"waybill"`
+	Reply     string          `json:"reply"` // do or undo
+	Key       string          `json:"key"`
+	Execution string          `json:"execution"`
+	Frame     string          `json:"frame,omitempty"`
+	Step      string          `json:"step"`
+	Visit     int             `json:"visit"`
+	Attempt   int             `json:"attempt"`
+	Commit    string          `json:"commit,omitempty"`
+	Outcome   Outcome         `json:"outcome"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     string          `json:"error,omitempty"` // its name
+	Cause     string          `json:"cause,omitempty"`
+	Permanent bool            `json:"permanent,omitempty"`
+}
+
+func (r *replyMessage) check() error {
+	switch {
+	case r.Reply != commandDo && r.Reply != commandUndo:
+		return fmt.Errorf(`"reply" is %q, want "do" or "undo"`, r.Reply)
+	case r.Execution == "" || r.Step == "" || r.Visit < 1 || r.Attempt < 1:
+		return errors.New(`"execution", "step", "visit" and "attempt" are the command's, and one is missing`)
+	case r.Outcome != Done && r.Outcome != NotDone && r.Outcome != Unknown:
+		return fmt.Errorf(`"outcome" is %q, want %q, %q or %q`, r.Outcome, Done, NotDone, Unknown)
+	}
+	return nil
+}
+
+// remote reports whether the frame's dispatched attempt is a participant's.
+func (s *State) remote(undo bool) bool { return s.Remote != "" && (!undo || s.UndoRemote) }
+
+// send gives the frame's dispatched attempt to its participant: the command goes
+// out with the next commit. state is what the attempt works on.
+func (m *machine) send(f *frame, state []byte, now time.Time) {
+	s := m.step(f)
+	c := &command{
+		Waybill: messageFormat, Command: commandDo, Frame: f.path, Step: s.Name, Visit: f.visit(s.Name), Attempt: f.Attempt, to: s.Remote,
+	}
+	d := s.Timeout
+	if f.Undoing {
+		r := f.Undo[len(f.Undo)-1]
+		c.Command, c.Outcome, c.Visit, d = commandUndo, r.outcome(), max(r.Visit, 1), s.UndoTimeout
+	} else if s.Within > 0 {
+		d = max(min(d, fromMillis(f.Entered).Add(s.Within).Sub(now)), time.Millisecond)
+	}
+	if err := guard(func() (err error) { c.Input, err = s.request(state); return err }); err != nil {
+		err = Named(ErrorRuntime, Permanent(fmt.Errorf("make the request: %w", err)))
+		m.take(f, result{err: err, outcome: NotDone}, now)
+		return
+	}
+	f.Waiting, f.At = true, max(toMillis(now.Add(d)), 1)
+	f.Until = f.At
+	c.NotAfter = f.At
+	m.commands = append(m.commands, c)
+	m.touch(f)
+}
+
+// hearReply takes a participant's reply. One that comes late or twice changes
+// nothing.
+func (m *machine) hearReply(r *replyMessage, now time.Time) {
+	now = m.clock(now)
+	f := m.frameAt(r.Frame)
+	if f == nil || f.Step != r.Step || f.Undoing != (r.Reply == commandUndo) || !m.step(f).remote(f.Undoing) ||
+		f.Attempt == 0 || r.Attempt > f.Attempt {
+		return
+	}
+	visit := f.visit(f.Step)
+	if f.Undoing {
+		visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
+	}
+	if r.Visit != visit {
+		return
+	}
+	s := m.step(f)
+	if r.Outcome == Done { // of whichever attempt
+		state := f.State
+		if !f.Undoing {
+			var next []byte
+			if err := guard(func() (err error) { next, err = s.absorb(f.State, r.Result); return err }); err != nil {
+				err = Named(ErrorRuntime, Permanent(fmt.Errorf("take the reply: %w", err)))
+				f.Waiting = false
+				m.take(f, result{err: err, outcome: Unknown}, now)
+				return
+			}
+			state = next
+		}
+		m.unblock(f)
+		f.Waiting, f.Lost = false, 0
+		m.take(f, result{outcome: Done, state: state}, now)
+		return
+	}
+	if !f.Waiting || r.Attempt != f.Attempt {
+		return // another attempt is under way, or to come
+	}
+	f.Waiting = false
+	err := error(errors.New(r.Cause))
+	if r.Error != "" {
+		err = Named(r.Error, err)
+	}
+	if r.Permanent {
+		err = Permanent(err)
+	}
+	m.take(f, result{err: err, outcome: r.Outcome}, now)
+}
+
+// frameAt is the loaded frame of a path.
+func (m *machine) frameAt(path string) (found *frame) {
+	m.each(func(f *frame) bool {
+		if f.path == path {
+			found = f
+		}
+		return found == nil
+	})
+	return found
+}
