@@ -285,7 +285,7 @@ func TestRemoteFlowAfterACrash(t *testing.T) {
 	b := newBench(New("s", remoteStep("A")).def)
 	b.settle()
 	b.reply(t, "", replyMessage{Outcome: NotDone, Cause: "busy"}) // again in a second
-	b.open(time.Second / 2)                                      // for mail, say
+	b.open(time.Second / 2)                                       // for mail, say
 	b.crash()
 	b.settle()
 	if got, want := trail(b.trace), "A- A#2"; got != want {
