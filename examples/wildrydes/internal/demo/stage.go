@@ -106,10 +106,16 @@ func own(plan *topology.Plan) error {
 func reach(ctx context.Context, cfg Config, server, place string, do func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, cfg.Patience)
 	defer cancel()
+	told := make(chan struct{})
 	waiting := time.AfterFunc(news, func() {
+		defer close(told)
 		fmt.Fprintf(cfg.Progress, "%s: waiting for %s at %s\n", cfg.Mode, server, place)
 	})
-	defer waiting.Stop()
+	defer func() {
+		if !waiting.Stop() {
+			<-told
+		}
+	}()
 	err := knock(limited, place)
 	if err == nil {
 		err = do(limited)
