@@ -56,6 +56,7 @@ const configExample = `  namespace: dev                  # queues, topics and ke
 
 // examples are of every command that does something.
 var examples = map[string]string{
+	"bench saga":        "waybill bench saga --redis 127.0.0.1:6379\nwaybill bench saga --redis 127.0.0.1:6379 --steps 5 --fail-last -o json",
 	"config show":       "waybill config show -o table",
 	"dev":               "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
 	"dlq ls":            "waybill dlq ls\nwaybill dlq ls rides",
@@ -82,6 +83,7 @@ var examples = map[string]string{
 // uses are the global flags that mean something to the commands below root.
 // The help of a command leaves out the others.
 var uses = map[string][]string{
+	"bench":      {"config", "redis", "output"},
 	"completion": {},
 	"dev":        {"output"},
 	"dlq":        {"config", "namespace", "endpoint-url", "region", "output"},
