@@ -4,246 +4,240 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
-	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill-dev/waybill/internal/sagabench"
 	"github.com/waybill-dev/waybill/internal/testserver"
 	"github.com/waybill-dev/waybill/saga"
-	"github.com/waybill-dev/waybill/store"
-	"github.com/waybill-dev/waybill/store/redisstore"
 )
 
 // concurrency of the benchmarks: sagas under way at once.
 const concurrency = 50
 
-type benchState struct {
-	Customer string
-	Amount   int64
-	Charge   string
-	Credit   string
-	Notes    string
-}
+// parkedEnv is how many executions BenchmarkBesideParked parks.
+const parkedEnv = "WAYBILL_BENCH_PARKED"
 
-func benchSteps(fail bool) *saga.Saga[benchState] {
-	act := func(ctx context.Context, s *benchState) error { s.Amount++; return nil }
-	undo := func(ctx context.Context, s *benchState, _ saga.Outcome) error { return nil }
-	last := act
-	if fail {
-		last = func(ctx context.Context, s *benchState) error { return saga.Permanent(errors.New("refused")) }
-	}
-	return saga.New("bench",
-		saga.Do("One", act).Undo(undo),
-		saga.Do("Two", act).Undo(undo),
-		saga.Do("Three", last),
-	)
-}
-
-var benchInput = benchState{
-	Customer: "customer-0001", Amount: 2000, Charge: "ch_0123456789abcdef",
-	Credit: "cr_0123456789abcdef", Notes: strings.Repeat("x", 80),
-}
-
-// BenchmarkSagas runs sagas of three local steps, and beside them, in the same
-// run, the scripts that such a saga consists of with nothing around them. It
-// reports sagas a second, scripts a saga, and the share of the bare scripts'
-// speed.
+// BenchmarkSagas runs sagas of three local steps, in turn with the scripts that
+// such a saga consists of. It reports what `waybill bench saga` does: the share
+// of the bare scripts' speed says more than the speed, on a machine with other
+// work. With redis-server on the PATH it does so under each setting of the
+// append-only file, else on the embedded Redis, whose figures say little.
 func BenchmarkSagas(b *testing.B) {
-	for _, failing := range []bool{false, true} {
-		name := "completed"
-		if failing {
-			name = "compensated"
-		}
-		b.Run(name, func(b *testing.B) {
-			st := benchStore(b)
-			s := benchSteps(failing)
-			c, err := saga.NewCoordinator(saga.CoordinatorConfig{
-				Store: st, Sagas: []saga.Definer{s}, Logger: slog.New(slog.DiscardHandler),
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(context.Background())
-			done := make(chan error, 1)
-			go func() { done <- c.Run(ctx) }()
-			client := c.Client()
-			if _, err := s.Run(ctx, client, "first", benchInput); err != nil && !failing {
-				b.Fatal(err)
-			}
-
-			before, cpu := total(st), cpuSeconds(b, st)
-			b.ResetTimer()
-			elapsed := atOnce(b, func(i int) error {
-				_, err := s.Run(ctx, client, "saga-"+strconv.Itoa(i), benchInput)
-				if failing && errors.Is(err, saga.ErrCompensated) {
-					err = nil
+	each := func(b *testing.B, client redis.UniversalClient) {
+		for _, tt := range []struct {
+			name string
+			sagabench.Workload
+		}{
+			{"completed", sagabench.Workload{Concurrency: concurrency}},
+			{"compensated", sagabench.Workload{Concurrency: concurrency, FailLast: true}},
+			{"alone", sagabench.Workload{Concurrency: 1}},
+		} {
+			b.Run(tt.name, func(b *testing.B) {
+				tt.Steps, tt.N = 3, b.N
+				r, err := openBench(b, client).Run(b.Context(), tt.Workload)
+				if err != nil {
+					b.Fatal(err)
 				}
-				return err
+				b.ReportMetric(0, "ns/op") // of both kinds of rounds
+				b.ReportMetric(r.SagasPerSecond, "sagas/s")
+				b.ReportMetric(r.OfFloor, "of-bare-scripts")
+				b.ReportMetric(r.P50, "p50-ms")
+				b.ReportMetric(r.P50OfFloor, "p50-of-bare-scripts")
+				b.ReportMetric(r.ScriptsPerSaga, "scripts/saga")
+				b.ReportMetric(r.Allocs, "allocs/saga")
+				if r.CPU != nil {
+					b.ReportMetric(*r.CPU, "cpu-s/1000-sagas")
+				}
 			})
-			b.StopTimer()
-			perSaga := float64(total(st)-before) / float64(b.N)
-			cpu = cpuSeconds(b, st) - cpu
-			cancel()
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
-			rate := float64(b.N) / elapsed.Seconds()
-			b.ReportMetric(rate, "sagas/s")
-			b.ReportMetric(perSaga, "scripts/saga")
-			b.ReportMetric(cpu*1000/float64(b.N), "cpu-s/1000-sagas")
-			if !failing {
-				floor := bareScripts(b, st)
-				b.ReportMetric(rate/floor, "of-bare-scripts")
-			}
+		}
+	}
+	if !testserver.HasRedisServer() {
+		b.Run("embedded", func(b *testing.B) { each(b, benchClient(b, miniredis.RunT(b).Addr())) })
+		return
+	}
+	for _, fsync := range []string{"everysec", "always"} {
+		b.Run(fsync, func(b *testing.B) {
+			each(b, benchClient(b, testserver.StartRedis(b, "--appendonly", "yes", "--appendfsync", fsync)))
 		})
 	}
 }
 
-// bareScripts runs the scripts of b.N sagas of three steps, and returns how
-// many sagas a second that would be.
-func bareScripts(b *testing.B, st *benchRedis) float64 {
-	ctx := context.Background()
-	frame := []byte(strings.Repeat("f", 350))
-	entry := []byte(strings.Repeat("h", 150))
-	elapsed := atOnce(b, func(i int) error {
-		id := "bare-" + strconv.Itoa(i)
-		nonce := "n" + id
-		r, err := st.Start(ctx, store.StartRequest{
-			ID: id, Match: "bench/0123456789abcdef0123456789abcdef", Meta: frame, Status: "running", Index: "running:bare",
-			Root: frame, History: entry, Commit: "c0", Nonce: nonce, Lease: 30 * time.Second,
-		})
-		if err != nil {
+// BenchmarkParkedMemory parks executions that have done three steps and keep 200
+// bytes of state, and reports what each takes of a Redis of its own.
+func BenchmarkParkedMemory(b *testing.B) {
+	if !testserver.HasRedisServer() {
+		b.Skip("needs redis-server on the PATH: the embedded Redis does not tell what it takes")
+	}
+	client := benchClient(b, testserver.StartRedis(b))
+	bench := openBench(b, client)
+	act := func(_ context.Context, s *sagabench.State) error { s.Amount++; return nil }
+	undo := func(context.Context, *sagabench.State, saga.Outcome) error { return nil }
+	def := saga.New("parked",
+		saga.Do("Step1", act).Undo(undo), saga.Do("Step2", act).Undo(undo), saga.Do("Step3", act).Undo(undo),
+		saga.Wait[sagabench.State]("Wait", 365*24*time.Hour),
+		saga.Do("Step4", act),
+	)
+	if err := bench.Coordinate(b.Context(), bench.Store, concurrency, def, func(c *saga.Client) error {
+		before := usedMemory(b, client)
+		b.ResetTimer()
+		if err := sagabench.Each(b.N, concurrency, func(i int) error {
+			id := "saga-" + strconv.Itoa(i)
+			if _, err := def.Start(b.Context(), c, id, sagabench.Input()); err != nil {
+				return err
+			}
+			for {
+				x, err := c.Get(b.Context(), id)
+				if err != nil || x.Step == "Wait" && x.HeldUntil.IsZero() {
+					return err
+				}
+			}
+		}); err != nil {
 			return err
 		}
-		for n := 1; n <= 3; n++ {
-			c := &store.Commit{
-				Lease: store.Lease{ID: id, Epoch: 1, Nonce: nonce}, Previous: "c" + strconv.Itoa(n-1), CommitID: "c" + strconv.Itoa(n),
-				Set: map[string][]byte{store.RootFrame: frame, store.RootFrame + "@" + strconv.Itoa(n): frame[:200]}, History: entry,
-			}
-			if n == 3 {
-				c.Next, c.Wake = store.End, r.Now.Add(time.Hour)
-				c.Status, c.Index, c.OldIndex = "completed", "completed:bare", "running:bare"
-			}
-			if _, err := st.Commit(ctx, c); err != nil {
-				return err
-			}
-		}
+		b.StopTimer()
+		b.ReportMetric(float64(usedMemory(b, client)-before)/float64(b.N), "redis-B/execution")
 		return nil
-	})
-	return float64(b.N) / elapsed.Seconds()
-}
-
-// atOnce calls f for 0 to b.N-1, so many at a time.
-func atOnce(b *testing.B, f func(i int) error) time.Duration {
-	b.Helper()
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, concurrency)
-	begin := time.Now()
-	for range concurrency {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= b.N {
-					return
-				}
-				if err := f(i); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	elapsed := time.Since(begin)
-	close(errs)
-	for err := range errs {
+	}); err != nil {
 		b.Fatal(err)
 	}
-	return elapsed
 }
 
-func total(st *benchRedis) int64 {
-	var n int64
-	for name, calls := range st.Scripts() {
-		if name != "heartbeat" && name != "due" {
-			n += calls
-		}
+func usedMemory(b *testing.B, client redis.UniversalClient) int64 {
+	info := client.InfoMap(b.Context(), "memory")
+	n, err := strconv.ParseInt(info.Item("Memory", "used_memory"), 10, 64)
+	if err := errors.Join(info.Err(), err); err != nil {
+		b.Fatal(err)
 	}
 	return n
 }
 
-// benchStore is on the test server where there is one: figures on the embedded
-// Redis say little.
-func benchStore(b *testing.B) *benchRedis {
-	addr, ok := testserver.Redis(b)
-	if !ok {
-		addr = miniredis.RunT(b).Addr()
+// BenchmarkBesideParked reports how long a coordinator takes from its start until
+// it has done work that waited, and the rate of new sagas, beside many executions
+// that are parked: 100,000, or as many as WAYBILL_BENCH_PARKED says. The rate is a
+// part of that in an empty namespace of the same Redis, in turn.
+func BenchmarkBesideParked(b *testing.B) {
+	if !testserver.HasRedisServer() {
+		b.Skip("needs redis-server on the PATH")
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr, PoolSize: 2 * concurrency})
-	b.Cleanup(func() { client.Close() })
-	namespace := fmt.Sprintf("bench-%d-%d", os.Getpid(), time.Now().UnixNano())
-	st, err := redisstore.Open(context.Background(), redisstore.Config{
-		Client: client, Namespace: namespace, AcceptUnknownEviction: !ok,
+	parked := 100_000
+	if text := os.Getenv(parkedEnv); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			b.Fatalf("%s=%q; want a number of executions", parkedEnv, text)
+		}
+		parked = n
+	}
+	b.Run(strconv.Itoa(parked), func(b *testing.B) {
+		client := benchClient(b, testserver.StartRedis(b, "--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0"))
+		full, empty := openBench(b, client), openBench(b, client)
+		def := sagabench.Definition(3, false)
+		starts, err := saga.NewClient(saga.ClientConfig{Store: full.Store})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := sagabench.Each(parked, concurrency, func(i int) error {
+			_, err := def.Start(b.Context(), starts, "parked-"+strconv.Itoa(i), sagabench.Input(), saga.After(365*24*time.Hour))
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := def.Start(b.Context(), starts, "waits", sagabench.Input()); err != nil {
+			b.Fatal(err)
+		}
+		b.ResetTimer()
+		begun := time.Now()
+		if err := full.Coordinate(b.Context(), full.Store, concurrency, def, func(c *saga.Client) error {
+			_, err := def.Wait(b.Context(), c, "waits")
+			return err
+		}); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(begun).Seconds(), "start-up-s")
+		// The rounds take turns, and are many enough to be compared.
+		var rate [2]float64
+		const rounds = 4
+		for range rounds {
+			for i, bench := range []*sagabench.Bench{full, empty} {
+				r, err := bench.Run(b.Context(), sagabench.Workload{Steps: 3, Concurrency: concurrency, N: max(b.N/rounds, 1)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				rate[i] += r.SagasPerSecond / rounds
+			}
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(rate[0], "sagas/s")
+		b.ReportMetric(rate[0]/rate[1], "of-empty")
 	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { dropNamespace(b, client, namespace) })
-	return &benchRedis{Store: st, client: client, real: ok}
 }
 
-// A benchRedis is a store on a Redis whose own cost can be asked for.
-type benchRedis struct {
-	*redisstore.Store
-	client *redis.Client
-	real   bool
-}
-
-// cpuSeconds is what this process and Redis have used so far.
-func cpuSeconds(b *testing.B, st *benchRedis) float64 {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		b.Fatal(err)
-	}
-	used := time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Seconds()
-	if !st.real {
-		return used // which holds the embedded Redis
-	}
-	info, err := st.client.Info(context.Background(), "cpu").Result()
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(info) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if name == "used_cpu_sys" || name == "used_cpu_user" {
-			seconds, err := strconv.ParseFloat(value, 64)
-			if err != nil {
+// BenchmarkForEach runs sagas of one ForEach, 100 items at once, and reports what
+// an item costs. One that grew with their number would show.
+func BenchmarkForEach(b *testing.B) {
+	act := func(context.Context, *int) error { return nil }
+	def := saga.New("each", saga.ForEach("Each",
+		func(n *int) []int { return make([]int, *n) }, nil, saga.Do("One", act).ReadOnly()).Concurrency(100))
+	client := benchClient(b, benchAddr(b))
+	for _, items := range []int{100, 1000} {
+		b.Run(strconv.Itoa(items), func(b *testing.B) {
+			b.ReportAllocs()
+			bench := openBench(b, client)
+			if err := bench.Coordinate(b.Context(), bench.Store, concurrency, def, func(c *saga.Client) error {
+				if _, err := def.Run(b.Context(), c, "first", 1); err != nil {
+					return err
+				}
+				before := bench.Scripts()
+				b.ResetTimer()
+				for i := range b.N {
+					if _, err := def.Run(b.Context(), c, fmt.Sprintf("each-%d", i), items); err != nil {
+						return err
+					}
+				}
+				b.StopTimer()
+				per := float64(b.N * items)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/per, "ns/item")
+				b.ReportMetric(float64(bench.Scripts()-before)/per, "scripts/item")
+				return nil
+			}); err != nil {
 				b.Fatal(err)
 			}
-			used += seconds
-		}
+		})
 	}
-	return used
 }
 
-func dropNamespace(b *testing.B, client *redis.Client, namespace string) {
-	ctx := context.Background()
-	keys := client.Scan(ctx, 0, namespace+":*", 10000).Iterator()
-	pipe := client.Pipeline()
-	for keys.Next(ctx) {
-		pipe.Unlink(ctx, keys.Val())
+// benchAddr is a Redis for benchmarks that tell more of the engine than of it.
+func benchAddr(b *testing.B) string {
+	if addr, ok := testserver.Redis(b); ok {
+		return addr
 	}
-	if _, err := pipe.Exec(ctx); err != nil && pipe.Len() > 0 {
-		b.Error(err)
+	if testserver.HasRedisServer() {
+		return testserver.StartRedis(b)
 	}
+	return miniredis.RunT(b).Addr()
+}
+
+func benchClient(b *testing.B, addr string) redis.UniversalClient {
+	client := redis.NewUniversalClient(sagabench.Options(&redis.UniversalOptions{Addrs: []string{addr}}, 2*concurrency))
+	b.Cleanup(func() { client.Close() })
+	return client
+}
+
+// openBench opens a namespace that goes with the benchmark.
+func openBench(b *testing.B, client redis.UniversalClient) *sagabench.Bench {
+	bench, err := sagabench.Open(b.Context(), client)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := bench.Close(context.Background()); err != nil {
+			b.Error(err)
+		}
+	})
+	return bench
 }

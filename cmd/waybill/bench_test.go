@@ -90,7 +90,7 @@ func TestBenchSagaInterrupted(t *testing.T) {
 	go func() {
 		ended <- c.runContext(ctx, "bench", "saga", "--redis", c.stack.RedisAddr, "--n", "10000000")
 	}()
-	running := func(key string) bool { return strings.Contains(key, ":x:saga-") }
+	running := func(key string) bool { return strings.Contains(key, ":x:1-saga-") }
 	for !slices.ContainsFunc(c.leftovers(), running) {
 		select {
 		case r := <-ended:

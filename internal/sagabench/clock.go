@@ -2,6 +2,7 @@ package sagabench
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,12 @@ func (c *clock) round(from, to, concurrency int, f func(i int) error) error {
 	c.elapsed += time.Since(begin)
 	c.each = append(c.each, took...)
 	return first
+}
+
+// Each calls f for the numbers from 0 to n-1, so many at once, and stops at the
+// first error.
+func Each(n, concurrency int, f func(i int) error) error {
+	return new(clock).round(0, n, concurrency, f)
 }
 
 func (c *clock) rate() float64 { return float64(len(c.each)) / c.elapsed.Seconds() }
@@ -106,4 +113,11 @@ func redisCPU(info string) cpuTime {
 	}
 	t.unknown = found < 2
 	return t
+}
+
+// allocs counts the objects that this process has allocated so far.
+func allocs() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.Mallocs
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,6 +23,8 @@ type Workload struct {
 	N           int  // sagas in all, at least 1
 	FailLast    bool // the last step fails, and those before it are undone
 
+	run int64 // in its namespace
+
 	// Progress, if set, is called between rounds with the number of sagas that
 	// are through.
 	Progress func(done int)
@@ -36,6 +39,9 @@ type Result struct {
 	// CPU is what this process and Redis used, or nil where one of them does
 	// not tell. Other clients of that Redis are in it.
 	CPU *float64 `json:"cpu_seconds_per_1000"`
+
+	// Allocs are of this process, for one saga.
+	Allocs float64 `json:"-"`
 
 	FloorScriptsPerSecond float64 `json:"floor_scripts_per_second"`
 	FloorSagasPerSecond   float64 `json:"floor_sagas_per_second"`
@@ -58,6 +64,7 @@ type Bench struct {
 	Store     *redisstore.Store
 	Namespace string
 	client    redis.UniversalClient
+	runs      atomic.Int64
 }
 
 // Open makes the namespace. It fails with a redisstore.EvictionError where Redis
@@ -123,13 +130,14 @@ func (b *Bench) Run(ctx context.Context, w Workload) (Result, error) {
 		return Result{}, fmt.Errorf("sagabench: %d steps, %d at once, %d sagas; want 1 or more of each", w.Steps, w.Concurrency, w.N)
 	}
 	def := Definition(w.Steps, w.FailLast)
+	w.run = b.runs.Add(1)
 	rec := &recorder{Store: b.Store}
 	if err := b.Coordinate(ctx, rec, w.Concurrency, def, func(client *saga.Client) error {
 		// Once the first has run the coordinator takes on what starts, with the
 		// script that starts it.
 		for _, id := range []string{"first", "recorded"} {
 			rec.reset()
-			if err := w.run(ctx, def, client, id); err != nil {
+			if err := w.one(ctx, def, client, w.id(id)); err != nil {
 				return err
 			}
 		}
@@ -165,8 +173,11 @@ func (b *Bench) Coordinate(ctx context.Context, st saga.Store, concurrency int, 
 	return errors.Join(err, <-done)
 }
 
-// run runs one saga.
-func (w Workload) run(ctx context.Context, def *saga.Saga[State], client *saga.Client, id string) error {
+// id names an execution of the run.
+func (w Workload) id(name string) string { return fmt.Sprintf("%d-%s", w.run, name) }
+
+// one runs one saga.
+func (w Workload) one(ctx context.Context, def *saga.Saga[State], client *saga.Client, id string) error {
 	_, err := def.Run(ctx, client, id, Input())
 	if w.FailLast && errors.Is(err, saga.ErrCompensated) {
 		return nil
@@ -176,22 +187,24 @@ func (w Workload) run(ctx context.Context, def *saga.Saga[State], client *saga.C
 
 func (b *Bench) measure(ctx context.Context, w Workload, def *saga.Saga[State], client *saga.Client, rec *recorder) (Result, error) {
 	var sagas, bare clock
-	one := func(i int) error { return w.run(ctx, def, client, fmt.Sprintf("saga-%d", i)) }
-	scripts := func(i int) error { return rec.replay(ctx, b.Store, fmt.Sprintf("bare-%d", i)) }
+	one := func(i int) error { return w.one(ctx, def, client, w.id(fmt.Sprintf("saga-%d", i))) }
+	scripts := func(i int) error { return rec.replay(ctx, b.Store, w.id(fmt.Sprintf("bare-%d", i))) }
 	// The first round makes the connections, and does not count.
 	if err := errors.Join(new(clock).round(-w.Concurrency, 0, w.Concurrency, one),
 		new(clock).round(-w.Concurrency, 0, w.Concurrency, scripts)); err != nil {
 		return Result{}, err
 	}
 	var calls int64
+	var allocated uint64
 	var cpu cpuTime
 	for from := 0; from < w.N; from += roundSize {
 		to := min(from+roundSize, w.N)
-		before, used := b.scripts(), b.cpu(ctx)
+		before, used, made := b.Scripts(), b.cpu(ctx), allocs()
 		if err := sagas.round(from, to, w.Concurrency, one); err != nil {
 			return Result{}, err
 		}
-		calls += b.scripts() - before
+		calls += b.Scripts() - before
+		allocated += allocs() - made
 		cpu.add(b.cpu(ctx).since(used))
 		if err := bare.round(from, to, w.Concurrency, scripts); err != nil {
 			return Result{}, err
@@ -203,6 +216,7 @@ func (b *Bench) measure(ctx context.Context, w Workload, def *saga.Saga[State], 
 	r := Result{
 		SagasPerSecond: sagas.rate(), P50: sagas.percentile(50), P99: sagas.percentile(99),
 		ScriptsPerSaga:        float64(calls) / float64(w.N),
+		Allocs:                float64(allocated) / float64(w.N),
 		FloorScriptsPerSecond: bare.rate() * float64(rec.scripts()), FloorSagasPerSecond: bare.rate(), FloorP50: bare.percentile(50),
 		OfFloor: sagas.rate() / bare.rate(), P50OfFloor: sagas.percentile(50) / bare.percentile(50),
 	}
@@ -213,8 +227,8 @@ func (b *Bench) measure(ctx context.Context, w Workload, def *saga.Saga[State], 
 	return r, nil
 }
 
-// scripts counts those that sagas have had sent, and no sweep or heartbeat.
-func (b *Bench) scripts() int64 {
+// Scripts counts the scripts that sagas have had sent, and no sweep or heartbeat.
+func (b *Bench) Scripts() int64 {
 	var n int64
 	for name, calls := range b.Store.Scripts() {
 		if name != "heartbeat" && name != "due" {

@@ -84,11 +84,11 @@ func TestReplay(t *testing.T) {
 	if _, err := b.Run(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
-	ran, err := b.Store.Get(t.Context(), "recorded")
+	ran, err := b.Store.Get(t.Context(), "1-recorded")
 	if err != nil {
 		t.Fatal(err)
 	}
-	replayed, err := b.Store.Get(t.Context(), "bare-0")
+	replayed, err := b.Store.Get(t.Context(), "1-bare-0")
 	if err != nil {
 		t.Fatal(err)
 	}
