@@ -99,6 +99,7 @@ type Coordinator struct {
 
 	slots chan struct{} // one taken for each open execution
 	kick  chan struct{} // tells the sweeper not to wait
+	ready chan struct{} // closed when Run takes executions on
 	drain chan struct{} // closed when Run is to end
 
 	background context.Context // of calls to the store; ends when Run gives up on what is open
@@ -135,6 +136,7 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 		names: make(map[string]*Definition),
 		slots: make(chan struct{}, cfg.Concurrency),
 		kick:  make(chan struct{}, 1),
+		ready: make(chan struct{}),
 		drain: make(chan struct{}),
 	}
 	c.background, c.cut = context.WithCancel(context.Background())
@@ -241,6 +243,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	c.mu.Lock()
 	c.open = true
 	c.mu.Unlock()
+	close(c.ready)
 	var loops sync.WaitGroup
 	loops.Go(func() { members.run(ctx) })
 	loops.Go(func() { c.sweep(ctx, members) })
@@ -253,6 +256,10 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	loops.Wait()
 	return c.finish()
 }
+
+// Ready returns a channel that is closed once [Coordinator.Run] has registered
+// the definitions and takes executions on.
+func (c *Coordinator) Ready() <-chan struct{} { return c.ready }
 
 func (c *Coordinator) register(ctx context.Context) error {
 	for key, d := range c.defs {

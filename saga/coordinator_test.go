@@ -77,6 +77,44 @@ func TestRunRegistersDefinitions(t *testing.T) {
 	})
 }
 
+// slowToJoin is a store whose heartbeat waits.
+type slowToJoin struct {
+	saga.Store
+	join chan struct{}
+}
+
+func (s slowToJoin) Heartbeat(ctx context.Context, worker string, d time.Duration) ([]string, error) {
+	<-s.join
+	return s.Store.Heartbeat(ctx, worker, d)
+}
+
+// What starts once the coordinator is ready is opened by the script that starts
+// it.
+func TestReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		def := saga.New("one", saga.Do("A", nothing))
+		st := slowToJoin{memstore.New(memstore.Config{}), make(chan struct{})}
+		c, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{def}})
+		select {
+		case <-c.Ready():
+			t.Error("it is ready before it has a share")
+		default:
+		}
+		close(st.join)
+		<-c.Ready()
+		begun := time.Now()
+		if _, err := def.Run(t.Context(), c.Client(), "1", trip{}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("the saga waited %s to be found", took)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRunFails(t *testing.T) {
 	for op, want := range map[string]string{"PutDefinition": `register saga "trip"`, "Heartbeat": ""} {
 		t.Run(op, func(t *testing.T) {

@@ -19,12 +19,6 @@ type recorder struct {
 	commits []*store.Commit
 }
 
-func (r *recorder) reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.start, r.commits = store.StartRequest{}, nil
-}
-
 // complete checks that a whole saga is on record.
 func (r *recorder) complete() error {
 	r.mu.Lock()

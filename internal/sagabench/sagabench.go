@@ -133,13 +133,8 @@ func (b *Bench) Run(ctx context.Context, w Workload) (Result, error) {
 	w.run = b.runs.Add(1)
 	rec := &recorder{Store: b.Store}
 	if err := b.Coordinate(ctx, rec, w.Concurrency, def, func(client *saga.Client) error {
-		// Once the first has run the coordinator takes on what starts, with the
-		// script that starts it.
-		for _, id := range []string{"first", "recorded"} {
-			rec.reset()
-			if err := w.one(ctx, def, client, w.id(id)); err != nil {
-				return err
-			}
+		if err := w.one(ctx, def, client, w.id("recorded")); err != nil {
+			return err
 		}
 		return rec.complete()
 	}); err != nil {
@@ -158,7 +153,7 @@ func (b *Bench) Coordinate(ctx context.Context, st saga.Store, concurrency int, 
 	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
 		Store: st, Sagas: []saga.Definer{def}, Logger: slog.New(slog.DiscardHandler), Retention: time.Hour,
 		// A slot is free only some time after its saga has ended.
-		Concurrency: 2 * concurrency,
+		Concurrency: 2*concurrency + 20,
 	})
 	if err != nil {
 		return err
@@ -168,6 +163,11 @@ func (b *Bench) Coordinate(ctx context.Context, st saga.Store, concurrency int, 
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- c.Run(running) }()
+	select {
+	case <-c.Ready(): // what starts before is opened by scripts of its own
+	case err := <-done:
+		return err
+	}
 	err = f(c.Client())
 	stop()
 	return errors.Join(err, <-done)
