@@ -1,0 +1,167 @@
+package saga_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
+)
+
+// A world is a store with a provider, and workers that come and go.
+type world struct {
+	*testing.T
+	scenario *scenario
+	store    *memstore.Store
+	provider *provider
+	client   *saga.Client // of a process without a coordinator
+	def      *saga.Definition
+	bell     *bell
+
+	mu      sync.Mutex
+	workers map[string]*worker
+}
+
+type worker struct {
+	client *saga.Client
+	saga   *saga.Saga[trip]
+	stop   context.CancelFunc
+	done   chan error
+}
+
+func newWorld(t *testing.T) *world {
+	st := memstore.New(memstore.Config{Partitions: 8})
+	client, err := saga.NewClient(saga.ClientConfig{Store: st})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, store: st, provider: newProvider(st), client: client, bell: &bell{}, workers: make(map[string]*worker)}
+	t.Cleanup(func() {
+		for name := range w.workers {
+			w.stop(name)
+		}
+	})
+	return w
+}
+
+// work starts a worker on a store, which may be faulty.
+func (w *world) work(name string, st saga.Store) {
+	s := w.scenario.saga(w.provider, name)
+	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: st, Name: name, Sagas: []saga.Definer{s}, Publisher: w.bell,
+		Logger: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &worker{client: c.Client(), saga: s, stop: cancel, done: make(chan error, 1)}
+	w.mu.Lock()
+	w.workers[name], w.def = k, s.Definition()
+	w.mu.Unlock()
+	go func() { k.done <- c.Run(ctx) }()
+	synctest.Wait()
+}
+
+// stop ends a worker, which must come to its end in an orderly way.
+func (w *world) stop(name string) {
+	w.mu.Lock()
+	k := w.workers[name]
+	delete(w.workers, name)
+	w.mu.Unlock()
+	if k == nil {
+		return
+	}
+	k.stop()
+	if err := <-k.done; err != nil {
+		w.Errorf("coordinator %s: %v", name, err)
+	}
+}
+
+// start starts the saga in worker one, and anywhere else if that fails.
+func (w *world) start() {
+	w.mu.Lock()
+	one := w.workers["one"]
+	w.mu.Unlock()
+	_, err := one.saga.Start(w.Context(), one.client, "1", trip{}, w.scenario.start...)
+	for err != nil {
+		time.Sleep(time.Second)
+		_, err = one.saga.Start(w.Context(), w.client, "1", trip{}, w.scenario.start...)
+	}
+}
+
+// wait waits until the execution has ended or is blocked. It looks rarely: some
+// thousand worlds make a minute of processor time out of less.
+func (w *world) wait() *saga.Execution {
+	for range 1000 {
+		r, err := w.store.Get(w.Context(), "1")
+		if err != nil {
+			w.Fatal(err)
+		}
+		if saga.Status(r.Status) != saga.Running {
+			break
+		}
+		time.Sleep(5 * time.Second)
+	}
+	x, err := w.client.Get(w.Context(), "1")
+	if err != nil {
+		w.Fatal(err)
+	}
+	return x
+}
+
+func (w *world) retryWhenBlocked() {
+	for x := w.wait(); x.Status == saga.Blocked; x = w.wait() {
+		if err := w.client.Retry(w.Context(), "1", saga.Order{By: "ann"}); err != nil {
+			w.Error(err)
+		}
+		time.Sleep(time.Minute)
+	}
+}
+
+func (w *world) cancelAfter(d time.Duration) {
+	time.Sleep(d)
+	if err := w.client.Cancel(w.Context(), "1", saga.Order{By: "ann"}); err != nil && !errors.Is(err, store.ErrEnded) {
+		w.Error(err)
+	}
+}
+
+// A bell is a Publisher that counts.
+type bell struct {
+	mu       sync.Mutex
+	messages []*message.Message
+	topics   []string
+	fail     func(n int) error // of the nth call, from 1 on
+	calls    int
+}
+
+func (b *bell) Publish(topic string, messages ...*message.Message) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls++
+	if b.fail != nil {
+		if err := b.fail(b.calls); err != nil {
+			return err
+		}
+	}
+	for _, m := range messages {
+		b.messages, b.topics = append(b.messages, m), append(b.topics, topic)
+	}
+	return nil
+}
+
+func (b *bell) Close() error { return nil }
+
+func (b *bell) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.messages)
+}
