@@ -103,11 +103,11 @@ func (a *actor) run(o *store.Opening) error {
 		if err := a.keep(); err != nil {
 			return err
 		}
+		a.drop()
 		jobs, wake, err := a.advance()
 		if err != nil {
 			return err
 		}
-		a.drop()
 		next, until := a.plan(jobs, wake)
 		if next != store.Continue && a.puzzled != nil {
 			return a.leave()

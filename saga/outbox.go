@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -19,6 +20,7 @@ import (
 // knows whether they have been. So a letter that still matters goes out at least
 // once.
 type letter struct {
+	Kind letterKind      `json:"k,omitempty"`
 	ID   string          `json:"id"`
 	To   string          `json:"to"`
 	Body json.RawMessage `json:"body"`
@@ -28,6 +30,16 @@ type letter struct {
 	Undo    bool   `json:"u,omitempty"`
 	Attempt int    `json:"a,omitempty"`
 }
+
+// A letterKind is the way that a letter goes.
+type letterKind string
+
+const (
+	// letterMessage is published, to an endpoint: a command, or a notice.
+	letterMessage letterKind = ""
+	// letterMail is mail for another execution.
+	letterMail letterKind = "mail"
+)
 
 func encodeOutbox(codec Codec, letters []letter) ([]byte, error) {
 	if len(letters) == 0 {
@@ -114,7 +126,12 @@ func (a *actor) post() {
 	}
 	var left []letter
 	for _, l := range a.unsent {
-		if err := a.publish(l); err != nil {
+		// Mail to one execution arrives in its order.
+		if l.Kind == letterMail && slices.ContainsFunc(left, func(before letter) bool { return before.To == l.To }) {
+			left = append(left, l)
+			continue
+		}
+		if err := a.carry(l); err != nil {
 			a.log.Warn("a message was not sent, and will be tried again", "to", l.To, "error", err)
 			left = append(left, l)
 		}
@@ -122,13 +139,24 @@ func (a *actor) post() {
 	a.unsent = left
 }
 
-func (a *actor) publish(l letter) error {
+// carry takes a letter to its receiver.
+func (a *actor) carry(l letter) error {
+	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
+	defer cancel()
+	switch l.Kind {
+	case letterMessage:
+		return a.publish(ctx, l)
+	case letterMail:
+		return a.mail(ctx, l)
+	}
+	return fmt.Errorf("a letter of the unknown kind %q waits for a coordinator of a later release", l.Kind)
+}
+
+func (a *actor) publish(ctx context.Context, l letter) error {
 	if a.c.cfg.Publisher == nil {
 		return errNoPublisher
 	}
 	msg := message.NewMessage(l.ID, message.Payload(l.Body))
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
 	msg.SetContext(ctx)
 	if err := a.c.cfg.Publisher.Publish(l.To, msg); err != nil {
 		return fmt.Errorf("send to %q: %w", l.To, err)
@@ -136,11 +164,31 @@ func (a *actor) publish(l letter) error {
 	return nil
 }
 
+// mail posts mail to another execution. One that has ended has no use for it.
+func (a *actor) mail(ctx context.Context, l letter) error {
+	body := []byte(l.Body)
+	if codec := a.c.cfg.Codec; codec != nil {
+		var err error
+		if body, err = codec.Encode(body); err != nil {
+			return fmt.Errorf("encode mail to %q: %w", l.To, err)
+		}
+	}
+	_, err := a.c.store.Post(ctx, store.PostRequest{ID: l.To, MailID: l.ID, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	switch {
+	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone):
+		return nil
+	case err != nil:
+		return fmt.Errorf("mail to %q: %w", l.To, err)
+	}
+	a.c.Ring(l.To)
+	return nil
+}
+
 // settle sends the outbox of an execution that has ended, and clears it. What
 // is not sent stays, and is tried again later, ever less often.
 func (a *actor) settle() error {
 	for _, l := range a.unsent {
-		if err := a.publish(l); err != nil {
+		if err := a.carry(l); err != nil {
 			a.c.release(a.lease)
 			return fmt.Errorf("%w: %w", errDropped, err)
 		}
