@@ -51,8 +51,9 @@ func BenchmarkSagas(b *testing.B) {
 				b.ReportMetric(r.P50OfFloor, "p50-of-bare-scripts")
 				b.ReportMetric(r.ScriptsPerSaga, "scripts/saga")
 				b.ReportMetric(r.Allocs, "allocs/saga")
-				if r.CPU != nil {
+				if r.CPU != nil && r.FloorCPU != nil {
 					b.ReportMetric(*r.CPU, "cpu-s/1000-sagas")
+					b.ReportMetric(*r.CPU / *r.FloorCPU, "cpu-of-bare-scripts")
 				}
 			})
 		}

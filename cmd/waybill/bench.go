@@ -43,7 +43,8 @@ one is no measure.
 In turn with the sagas it sends the scripts that they consist of by themselves:
 what Redis, network and client can do at all. of_floor is the sagas' speed as a
 part of that. cpu_seconds_per_1000 is of this process and of Redis, and counts
-other clients of that Redis too; null where they do not tell.
+other clients of that Redis too; null where they do not tell. Of that Redis used
+redis_cpu_seconds_per_1000; it has one core for scripts.
 
 Its keys are in a namespace of their own, and are deleted at the end, also when
 it is interrupted (exit code 130). Finding them takes a scan of all keys.`,
@@ -120,8 +121,8 @@ func (a *app) printBenched(r benched) error {
 	t.add("sagas a second", fmt.Sprintf("%.0f", r.SagasPerSecond))
 	t.add("p50, p99", fmt.Sprintf("%.2f ms, %.2f ms", r.P50, r.P99))
 	t.add("scripts a saga", strconv.FormatFloat(r.ScriptsPerSaga, 'f', 2, 64))
-	if r.CPU != nil {
-		t.add("CPU for 1000 sagas", fmt.Sprintf("%.3f s", *r.CPU))
+	if r.CPU != nil && r.FloorCPU != nil {
+		t.add("CPU for 1000 sagas", fmt.Sprintf("%.3f s, %.3f s of it Redis's; the bare scripts %.3f s", *r.CPU, *r.RedisCPU, *r.FloorCPU))
 	}
 	t.add("bare scripts a second", fmt.Sprintf("%.0f, of %.0f sagas", r.FloorScriptsPerSecond, r.FloorSagasPerSecond))
 	t.add("of the bare scripts", fmt.Sprintf("%.2f of their speed, %.2f times their p50", r.OfFloor, r.P50OfFloor))

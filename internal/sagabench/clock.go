@@ -82,23 +82,51 @@ func (t cpuTime) since(before cpuTime) cpuTime {
 	return cpuTime{t.seconds - before.seconds, t.unknown || before.unknown}
 }
 
-// cpu is what this process and Redis have used so far.
-func (b *Bench) cpu(ctx context.Context) cpuTime {
-	used := ownCPU()
+// perThousand is the time for 1,000 of n, or nil where it is not known.
+func (t cpuTime) perThousand(n int) *float64 {
+	if t.unknown {
+		return nil
+	}
+	seconds := t.seconds * 1000 / float64(n)
+	return &seconds
+}
+
+// A usage is what this process and Redis have used.
+type usage struct{ own, redis cpuTime }
+
+func (u *usage) add(other usage) {
+	u.own.add(other.own)
+	u.redis.add(other.redis)
+}
+
+func (u usage) since(before usage) usage {
+	return usage{u.own.since(before.own), u.redis.since(before.redis)}
+}
+
+func (u usage) both() cpuTime {
+	u.own.add(u.redis)
+	return u.own
+}
+
+// used is what this process and Redis have used so far.
+func (b *Bench) used(ctx context.Context) usage { return usage{ownCPU(), b.redisCPU(ctx)} }
+
+func (b *Bench) redisCPU(ctx context.Context) cpuTime {
+	var used cpuTime
 	var mu sync.Mutex // the parts of a cluster answer side by side
 	err := eachMaster(ctx, b.client, func(ctx context.Context, c redis.Cmdable) error {
 		info, err := c.Info(ctx, "cpu").Result()
 		mu.Lock()
 		defer mu.Unlock()
-		used.add(redisCPU(info))
+		used.add(infoCPU(info))
 		return err
 	})
 	used.unknown = used.unknown || err != nil
 	return used
 }
 
-// redisCPU reads the answer to INFO cpu.
-func redisCPU(info string) cpuTime {
+// infoCPU reads the answer to INFO cpu.
+func infoCPU(info string) cpuTime {
 	var t cpuTime
 	found := 0
 	for line := range strings.Lines(info) {

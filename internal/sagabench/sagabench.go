@@ -39,6 +39,8 @@ type Result struct {
 	// CPU is what this process and Redis used, or nil where one of them does
 	// not tell. Other clients of that Redis are in it.
 	CPU *float64 `json:"cpu_seconds_per_1000"`
+	// RedisCPU is the part of it that Redis used.
+	RedisCPU *float64 `json:"redis_cpu_seconds_per_1000"`
 
 	// Allocs are of this process, for one saga.
 	Allocs float64 `json:"-"`
@@ -46,6 +48,8 @@ type Result struct {
 	FloorScriptsPerSecond float64 `json:"floor_scripts_per_second"`
 	FloorSagasPerSecond   float64 `json:"floor_sagas_per_second"`
 	FloorP50              float64 `json:"floor_p50_ms"` // of the bare scripts of one saga
+	// FloorCPU is what the bare scripts of 1,000 sagas took of both.
+	FloorCPU *float64 `json:"floor_cpu_seconds_per_1000"`
 	// OfFloor is the sagas' speed as a part of the floor's, and P50OfFloor the
 	// time of one as a multiple.
 	OfFloor    float64 `json:"of_floor"`
@@ -196,35 +200,33 @@ func (b *Bench) measure(ctx context.Context, w Workload, def *saga.Saga[State], 
 	}
 	var calls int64
 	var allocated uint64
-	var cpu cpuTime
+	var ofSagas, ofBare usage
 	for from := 0; from < w.N; from += roundSize {
 		to := min(from+roundSize, w.N)
-		before, used, made := b.Scripts(), b.cpu(ctx), allocs()
+		before, used, made := b.Scripts(), b.used(ctx), allocs()
 		if err := sagas.round(from, to, w.Concurrency, one); err != nil {
 			return Result{}, err
 		}
 		calls += b.Scripts() - before
 		allocated += allocs() - made
-		cpu.add(b.cpu(ctx).since(used))
+		between := b.used(ctx)
+		ofSagas.add(between.since(used))
 		if err := bare.round(from, to, w.Concurrency, scripts); err != nil {
 			return Result{}, err
 		}
+		ofBare.add(b.used(ctx).since(between))
 		if w.Progress != nil {
 			w.Progress(to)
 		}
 	}
-	r := Result{
+	return Result{
 		SagasPerSecond: sagas.rate(), P50: sagas.percentile(50), P99: sagas.percentile(99),
 		ScriptsPerSaga:        float64(calls) / float64(w.N),
 		Allocs:                float64(allocated) / float64(w.N),
 		FloorScriptsPerSecond: bare.rate() * float64(rec.scripts()), FloorSagasPerSecond: bare.rate(), FloorP50: bare.percentile(50),
 		OfFloor: sagas.rate() / bare.rate(), P50OfFloor: sagas.percentile(50) / bare.percentile(50),
-	}
-	if !cpu.unknown {
-		perThousand := cpu.seconds * 1000 / float64(w.N)
-		r.CPU = &perThousand
-	}
-	return r, nil
+		CPU: ofSagas.both().perThousand(w.N), RedisCPU: ofSagas.redis.perThousand(w.N), FloorCPU: ofBare.both().perThousand(w.N),
+	}, nil
 }
 
 // Scripts counts the scripts that sagas have had sent, and no sweep or heartbeat.

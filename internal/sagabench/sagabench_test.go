@@ -62,8 +62,13 @@ func TestRun(t *testing.T) {
 			r.FloorScriptsPerSecond != r.FloorSagasPerSecond*tt.scripts {
 			t.Errorf("%+v: %+v", tt.Workload, r)
 		}
-		if _, real := testserver.Redis(t); real != (r.CPU != nil) {
-			t.Errorf("the CPU time is %v; a real server, and no other, tells its own", r.CPU)
+		for name, cpu := range map[string]*float64{"sagas": r.CPU, "Redis": r.RedisCPU, "bare scripts": r.FloorCPU} {
+			if _, real := testserver.Redis(t); real != (cpu != nil) {
+				t.Errorf("the CPU time of %s is %v; a real server, and no other, tells its own", name, cpu)
+			}
+		}
+		if r.CPU != nil && *r.CPU <= *r.RedisCPU {
+			t.Errorf("of %v s of CPU time Redis used %v", *r.CPU, *r.RedisCPU)
 		}
 		if len(progress) != 1 || progress[0] != tt.N {
 			t.Errorf("progress %v, want %d", progress, tt.N)
@@ -126,13 +131,13 @@ func TestWorkloadChecked(t *testing.T) {
 	}
 }
 
-func TestRedisCPU(t *testing.T) {
+func TestInfoCPU(t *testing.T) {
 	for info, want := range map[string]cpuTime{
 		"# CPU\r\nused_cpu_sys:1.5\r\nused_cpu_user:2.25\r\nused_cpu_sys_children:9\r\n": {seconds: 3.75},
 		"# CPU\r\nused_cpu_sys:1.5\r\n": {seconds: 1.5, unknown: true},
 		"":                              {unknown: true},
 	} {
-		if got := redisCPU(info); got != want {
+		if got := infoCPU(info); got != want {
 			t.Errorf("%q: %+v, want %+v", info, got, want)
 		}
 	}
