@@ -218,7 +218,7 @@ func TestIdempotentWaitsForTheClaim(t *testing.T) {
 		charge := newScript(always(nil))
 		p.Handle("charge", pipeline.Func(charge.filter), pipeline.From("in"), pipeline.To("out"),
 			pipeline.Use(pipeline.Idempotent(store.Once{Records: records, Lease: 20 * time.Second})))
-		if _, _, err := records.Claim(t.Context(), "pipeline/charge/m1", "other", 15*time.Second); err != nil {
+		if _, err := records.Claim(t.Context(), store.Claim{Key: "pipeline/charge/m1", Token: "other", Lease: 15 * time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		s.start(p)
@@ -263,14 +263,14 @@ func (r *awayRecords) back() {
 	r.away = false
 }
 
-func (r *awayRecords) Claim(ctx context.Context, key, token string, lease time.Duration) ([]byte, bool, error) {
+func (r *awayRecords) Claim(ctx context.Context, c store.Claim) (store.Claimed, error) {
 	r.mu.Lock()
 	away := r.away
 	r.mu.Unlock()
 	if away {
-		return nil, false, errors.New("no route to host")
+		return store.Claimed{}, errors.New("no route to host")
 	}
-	return r.Idempotency.Claim(ctx, key, token, lease)
+	return r.Idempotency.Claim(ctx, c)
 }
 
 // The service delivers messages twice. Filters that are idempotent act once.

@@ -38,6 +38,9 @@ var (
 
 	// ErrBusy reports that somebody else holds the claim on an idempotency key.
 	ErrBusy = errors.New("claimed by another receiver")
+
+	// ErrStale reports the claim of an attempt after a higher one was seen.
+	ErrStale = errors.New("a later attempt has been seen")
 )
 
 // HeldError reports that an execution is open elsewhere.

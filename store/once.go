@@ -58,92 +58,126 @@ const (
 // unless another receiver has the claim by then; otherwise Do answers
 // [ErrLeaseLost].
 func (o Once) Do(ctx context.Context, key string, fn func(context.Context) ([]byte, error)) (result []byte, repeated bool, err error) {
-	if o.Lease <= 0 {
-		o.Lease = DefaultClaimLease
+	return o.do(ctx, key, 0, func(ctx context.Context, _ int) ([]byte, bool, error) {
+		result, err := fn(ctx)
+		return result, true, err
+	})
+}
+
+// Attempt is Do for work that somebody else has tried again, and who counts the
+// attempts from 1. A result for good is that of all attempts, as Do's is; one
+// that is not is that of this attempt alone, and a higher one runs fn anew. An
+// attempt below the highest that was seen is refused with [ErrStale].
+//
+// fn is told whether its attempt, or a higher one, may have run before, in a
+// receiver that did not live to complete it.
+func (o Once) Attempt(ctx context.Context, key string, attempt int, fn func(ctx context.Context, begun bool) (result []byte, forGood bool, err error)) (result []byte, repeated bool, err error) {
+	if attempt < 1 {
+		return nil, false, invalid("attempt at %q is %d, want 1 or more", key, attempt)
 	}
-	if o.Retention <= 0 {
-		o.Retention = DefaultIdempotencyRetention
-	}
+	return o.do(ctx, key, attempt, func(ctx context.Context, seen int) ([]byte, bool, error) {
+		return fn(ctx, seen >= attempt)
+	})
+}
+
+// work is what is done once, given the highest attempt that was seen before. It
+// returns its result, and whether that is the result of all attempts.
+type work func(ctx context.Context, seen int) (result []byte, forGood bool, err error)
+
+func (o Once) do(ctx context.Context, key string, attempt int, fn work) (result []byte, repeated bool, err error) {
+	setDefault(&o.Lease, DefaultClaimLease)
+	setDefault(&o.Retention, DefaultIdempotencyRetention)
 	switch {
 	case o.Wait < 0:
 		o.Wait = 0
 	case o.Wait == 0:
 		o.Wait = o.Lease
 	}
-	token := rand.Text()
-	result, done, claimed, err := o.claim(ctx, key, token)
-	if err != nil || done {
-		return result, done, err
+	c := Claim{Key: key, Token: rand.Text(), Lease: o.Lease, Attempt: attempt, Remember: o.Retention}
+	got, claimed, err := o.claim(ctx, c)
+	if err != nil || got.Done {
+		return got.Result, got.Done, err
 	}
-	return o.run(ctx, key, token, claimed, fn)
+	result, err = o.run(ctx, c, claimed, func(ctx context.Context) ([]byte, bool, error) { return fn(ctx, got.Seen) })
+	return result, false, err
+}
+
+func setDefault(d *time.Duration, value time.Duration) {
+	if *d <= 0 {
+		*d = value
+	}
 }
 
 // claim takes the key, or waits until its result is there. The claim stands from
 // some time after claimed on, when it was asked for.
-func (o Once) claim(ctx context.Context, key, token string) (result []byte, done bool, claimed time.Time, err error) {
+func (o Once) claim(ctx context.Context, c Claim) (got Claimed, claimed time.Time, err error) {
 	deadline := time.Now().Add(o.Wait)
 	for {
 		claimed = time.Now()
-		result, done, err = o.Records.Claim(ctx, key, token, o.Lease)
+		got, err = o.Records.Claim(ctx, c)
 		if err == nil {
-			return result, done, claimed, nil
+			return got, claimed, nil
 		}
 		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
-			return nil, false, claimed, fmt.Errorf("store: claim %q: %w", key, err)
+			return Claimed{}, claimed, fmt.Errorf("store: claim %q: %w", c.Key, err)
 		}
 		if !sleep(ctx, max(o.Lease/claimPolls, time.Millisecond)) {
-			return nil, false, claimed, fmt.Errorf("store: claim %q: %w", key, context.Cause(ctx))
+			return Claimed{}, claimed, fmt.Errorf("store: claim %q: %w", c.Key, context.Cause(ctx))
 		}
 	}
 }
 
 // run calls fn under the claim and stores what it returns.
-func (o Once) run(ctx context.Context, key, token string, claimed time.Time, fn func(context.Context) ([]byte, error)) (result []byte, repeated bool, err error) {
+func (o Once) run(ctx context.Context, c Claim, claimed time.Time, fn func(context.Context) ([]byte, bool, error)) (result []byte, err error) {
 	stored := false
 	defer func() {
 		if !stored { // also when fn panics
-			o.forget(ctx, key, token)
+			o.forget(ctx, c)
 		}
 	}()
-	result, err = o.renewing(ctx, key, token, claimed, fn)
+	result, forGood, err := o.renewing(ctx, c, claimed, fn)
 	if err != nil {
-		return nil, false, err
+		return nil, err
+	}
+	done := Completion{Key: c.Key, Token: c.Token, Result: result, Retention: o.Retention}
+	if !forGood {
+		done.Attempt = c.Attempt
 	}
 	// What fn did is done; that its caller's time is up does not change it.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
 	defer cancel()
-	if err := o.Records.Complete(last, key, token, result, o.Retention); err != nil {
-		return nil, false, fmt.Errorf("store: complete %q: %w", key, err)
+	if err := o.Records.Complete(last, done); err != nil {
+		return nil, fmt.Errorf("store: complete %q: %w", c.Key, err)
 	}
 	stored = true
-	return result, false, nil
+	return result, nil
 }
 
 // renewing calls fn while another goroutine renews the claim.
-func (o Once) renewing(ctx context.Context, key, token string, claimed time.Time, fn func(context.Context) ([]byte, error)) ([]byte, error) {
+func (o Once) renewing(ctx context.Context, c Claim, claimed time.Time, fn func(context.Context) ([]byte, bool, error)) (result []byte, forGood bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.renew(ctx, cancel, key, token, claimed)
+		o.renew(ctx, cancel, c, claimed)
 	}()
 	defer func() {
 		cancel(nil)
 		<-done
 	}()
-	result, err := fn(ctx)
+	result, forGood, err = fn(ctx)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrLeaseLost) {
-		return nil, fmt.Errorf("%w: %w", cause, err)
+		return nil, false, fmt.Errorf("%w: %w", cause, err)
 	}
-	return result, err
+	return result, forGood, err
 }
 
 // renew keeps the claim until ctx ends, and ends ctx when it is lost: when
 // another has it, or when it has run out by this process's clock, whatever the
 // store is about.
-func (o Once) renew(ctx context.Context, cancel context.CancelCauseFunc, key, token string, claimed time.Time) {
+func (o Once) renew(ctx context.Context, cancel context.CancelCauseFunc, c Claim, claimed time.Time) {
 	lost := func(why error) {
-		cancel(fmt.Errorf("store: claim %q: %w: %w", key, ErrLeaseLost, why))
+		cancel(fmt.Errorf("store: claim %q: %w: %w", c.Key, ErrLeaseLost, why))
 	}
 	var failed atomic.Pointer[error] // the last renewal, where it did
 	expiry := time.AfterFunc(time.Until(claimed.Add(o.Lease)), func() {
@@ -156,14 +190,14 @@ func (o Once) renew(ctx context.Context, cancel context.CancelCauseFunc, key, to
 	defer expiry.Stop()
 	for sleep(ctx, o.Lease/3) {
 		asked := time.Now()
-		_, done, err := o.Records.Claim(ctx, key, token, o.Lease)
+		got, err := o.Records.Claim(ctx, c)
 		switch {
 		case ctx.Err() != nil:
 			return
-		case done:
+		case got.Done:
 			lost(errors.New("another receiver has completed it"))
 			return
-		case errors.Is(err, ErrBusy):
+		case errors.Is(err, ErrBusy), errors.Is(err, ErrStale):
 			lost(err)
 			return
 		case err != nil:
@@ -176,10 +210,10 @@ func (o Once) renew(ctx context.Context, cancel context.CancelCauseFunc, key, to
 }
 
 // forget gives the claim back. If that fails, the claim runs out by itself.
-func (o Once) forget(ctx context.Context, key, token string) {
+func (o Once) forget(ctx context.Context, c Claim) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
 	defer cancel()
-	_ = o.Records.Forget(ctx, key, token)
+	_ = o.Records.Forget(ctx, c.Key, c.Token)
 }
 
 // sleep waits and returns true, or returns false when ctx ends first.

@@ -34,16 +34,16 @@ func (r records) do(call string, f func() error) error {
 	return err
 }
 
-func (r records) Claim(ctx context.Context, key, token string, lease time.Duration) (result []byte, done bool, err error) {
+func (r records) Claim(ctx context.Context, c store.Claim) (got store.Claimed, err error) {
 	err = r.do("claim", func() error {
-		result, done, err = r.Idempotency.Claim(ctx, key, token, lease)
+		got, err = r.Idempotency.Claim(ctx, c)
 		return err
 	})
-	return result, done, err
+	return got, err
 }
 
-func (r records) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
-	return r.do("complete", func() error { return r.Idempotency.Complete(ctx, key, token, result, retention) })
+func (r records) Complete(ctx context.Context, c store.Completion) error {
+	return r.do("complete", func() error { return r.Idempotency.Complete(ctx, c) })
 }
 
 func (r records) Forget(ctx context.Context, key, token string) error {
@@ -186,7 +186,7 @@ func TestOnceRenewsItsClaim(t *testing.T) {
 func TestOnceTakesAnAbandonedClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
-		if _, _, err := st.Claim(t.Context(), "k", "dead", 30*time.Second); err != nil {
+		if _, err := st.Claim(t.Context(), store.Claim{Key: "k", Token: "dead", Lease: 30 * time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
@@ -223,7 +223,7 @@ func TestOnceLosesItsClaim(t *testing.T) {
 						t.Errorf("the context ended with %v", context.Cause(ctx))
 					}
 					if taken {
-						if _, _, err := st.Claim(t.Context(), "k", "other", time.Minute); err != nil {
+						if _, err := st.Claim(t.Context(), store.Claim{Key: "k", Token: "other", Lease: time.Minute}); err != nil {
 							t.Error(err)
 						}
 					}
@@ -264,7 +264,7 @@ func TestOnceIsToldInTime(t *testing.T) {
 						return storetest.Fault{}
 					})}
 					if waited {
-						if _, _, err := st.Claim(t.Context(), "k", "dead", wait); err != nil {
+						if _, err := st.Claim(t.Context(), store.Claim{Key: "k", Token: "dead", Lease: wait}); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -295,7 +295,7 @@ func TestOnceKeepsAClaimThatItWaitedFor(t *testing.T) {
 	const lease = 30 * time.Second
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
-		if _, _, err := st.Claim(t.Context(), "k", "dead", lease-5*time.Second); err != nil {
+		if _, err := st.Claim(t.Context(), store.Claim{Key: "k", Token: "dead", Lease: lease - 5*time.Second}); err != nil {
 			t.Fatal(err)
 		}
 		_, _, err := (store.Once{Records: st, Lease: lease}).Do(t.Context(), "k", func(ctx context.Context) ([]byte, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -27,17 +28,66 @@ type Members interface {
 
 // Idempotency keeps the records by which a receiver handles a message once:
 // claim, handle, commit.
+//
+// Work that is tried again under one key, on the word of somebody who counts the
+// attempts, is claimed by attempt: what came of one attempt need not be what
+// comes of the next. A record keeps the highest attempt that it has seen, and
+// refuses lower ones.
 type Idempotency interface {
-	// Claim takes the key for the lease's length. Where the key was completed
-	// it returns the stored result and done true; where somebody else holds
-	// it, ErrBusy. The same token claims again.
-	Claim(ctx context.Context, key, token string, lease time.Duration) (result []byte, done bool, err error)
-	// Complete stores the result under the key for the retention, if the token
-	// still holds the claim or nobody does; else ErrLeaseLost.
-	Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error
+	// Claim takes the key for the lease's length. Where the key was completed,
+	// for all attempts or for this one, it answers Done with the result. It
+	// answers ErrStale where a higher attempt has been seen, even if that one
+	// was given back, and ErrBusy where somebody else holds the key. The same
+	// token claims again.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+	// Complete stores the result for the retention, if the token still holds
+	// the claim or nobody does; else it answers ErrLeaseLost. Of an attempt
+	// that is not the highest seen it stores nothing and gives the claim back:
+	// nobody may ask for that result.
+	Complete(ctx context.Context, c Completion) error
 	// Forget gives a claim back, so that the next receiver handles the
-	// message. A claim that is not the token's stays.
+	// message. A claim that is not the token's stays, and so does the highest
+	// attempt that was seen.
 	Forget(ctx context.Context, key, token string) error
+}
+
+// LastAttempt is the highest attempt there can be: who claims a key under it
+// has all others refused from then on.
+const LastAttempt = math.MaxInt32
+
+// A Claim asks for an idempotency key.
+type Claim struct {
+	Key   string
+	Token string // names who asks; random, and so this call's alone
+	Lease time.Duration
+
+	// Attempt counts the attempts from 1. It is 0 for work that has no
+	// attempts, and whose result holds for good.
+	Attempt int
+	// Remember is how long the attempt is remembered after the claim. It goes
+	// with Attempt.
+	Remember time.Duration
+}
+
+// Claimed is the answer to a claim.
+type Claimed struct {
+	Done   bool   // the work was done before, and nobody holds a claim
+	Result []byte // where it is Done
+	// Seen is the highest attempt that was seen before this claim, 0 for none.
+	// One that is not below the claim's own may have been at work already.
+	Seen int
+}
+
+// A Completion is what came of the work that was claimed.
+type Completion struct {
+	Key       string
+	Token     string
+	Result    []byte
+	Retention time.Duration
+
+	// Attempt, if it is not 0, says that the result is that of this attempt
+	// alone: higher ones do the work anew.
+	Attempt int
 }
 
 // DefaultIdempotencyRetention is a day more than the longest retention of any

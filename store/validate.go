@@ -156,3 +156,37 @@ func CheckClaim(key, token string) error {
 	}
 	return CheckID("token", token)
 }
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (c *Claim) Validate() error {
+	if err := CheckClaim(c.Key, c.Token); err != nil {
+		return err
+	}
+	if err := checkAttempt(c.Key, c.Attempt); err != nil {
+		return err
+	}
+	if c.Attempt > 0 {
+		if err := CheckDuration("time that an attempt is remembered", c.Remember); err != nil {
+			return err
+		}
+	}
+	return CheckDuration("lease", c.Lease)
+}
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (c *Completion) Validate() error {
+	if err := CheckClaim(c.Key, c.Token); err != nil {
+		return err
+	}
+	if err := checkAttempt(c.Key, c.Attempt); err != nil {
+		return err
+	}
+	return CheckDuration("retention", c.Retention)
+}
+
+func checkAttempt(key string, attempt int) error {
+	if attempt < 0 || attempt > LastAttempt {
+		return invalid("attempt at %q is %d, want 1 to %d, or 0 for work without attempts", key, attempt, LastAttempt)
+	}
+	return nil
+}

@@ -87,39 +87,71 @@ func (s *Store) Leave(ctx context.Context, worker string) error {
 	return nil
 }
 
-// A claim is an idempotency record: held, or done.
+// A claim is an idempotency record: held, or done, or no more than the memory
+// of attempts.
 type claim struct {
 	token  string
 	until  int64
 	done   bool
 	result []byte
+	of     int // the attempt that the result is of alone; 0: of all
+
+	seen       int   // the highest attempt
+	remembered int64 // until when
+	before     int   // what had been seen before the token came
+}
+
+// stands reports whether the claim or the result counts still.
+func (c *claim) stands(now int64) bool { return c != nil && c.until > now }
+
+// held reports whether somebody is at work.
+func (c *claim) held(now int64) bool { return c.stands(now) && !c.done }
+
+// attempt is the highest attempt seen.
+func (c *claim) attempt(now int64) int {
+	if c == nil || c.remembered <= now {
+		return 0
+	}
+	return c.seen
 }
 
 // Claim implements store.Idempotency.
-func (s *Store) Claim(ctx context.Context, key, token string, lease time.Duration) ([]byte, bool, error) {
-	if err := store.CheckClaim(key, token); err != nil {
-		return nil, false, err
+func (s *Store) Claim(ctx context.Context, r store.Claim) (store.Claimed, error) {
+	if err := r.Validate(); err != nil {
+		return store.Claimed{}, err
 	}
-	if err := store.CheckDuration("lease", lease); err != nil {
-		return nil, false, err
-	}
-	if err := s.begin(ctx, "claim", key); err != nil {
-		return nil, false, err
+	if err := s.begin(ctx, "claim", r.Key); err != nil {
+		return store.Claimed{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if c := s.claims[key]; c != nil && c.until > now {
-		if c.done {
-			return clone(c.result), true, nil
+	c := s.claims[r.Key]
+	seen := c.attempt(now)
+	before := seen
+	switch {
+	case c.stands(now) && c.done && (c.of == 0 || c.of == r.Attempt):
+		return store.Claimed{Done: true, Result: clone(c.result)}, nil
+	case c.held(now) && c.token == r.Token:
+		before = c.before
+	case r.Attempt < seen:
+		return store.Claimed{}, fmt.Errorf("claim %q for attempt %d after %d: %w", r.Key, r.Attempt, seen, store.ErrStale)
+	case c.held(now):
+		if r.Attempt > 0 {
+			c.seen, c.remembered = r.Attempt, max(c.remembered, now+ceil(r.Remember))
 		}
-		if c.token != token {
-			return nil, false, fmt.Errorf("claim %q: %w", key, store.ErrBusy)
-		}
+		return store.Claimed{}, fmt.Errorf("claim %q: %w", r.Key, store.ErrBusy)
 	}
 	s.sweep(now)
-	s.claims[key] = &claim{token: token, until: now + ceil(lease)}
-	return nil, false, nil
+	next := &claim{token: r.Token, until: now + ceil(r.Lease), seen: max(seen, r.Attempt), before: before}
+	if c != nil {
+		next.remembered = c.remembered
+	}
+	if r.Attempt > 0 {
+		next.remembered = max(next.remembered, now+ceil(r.Remember))
+	}
+	s.claims[r.Key] = next
+	return store.Claimed{Seen: before}, nil
 }
 
 // sweep drops expired claims each time their number has doubled.
@@ -127,33 +159,40 @@ func (s *Store) sweep(now int64) {
 	if len(s.claims) < s.sweepAt {
 		return
 	}
-	maps.DeleteFunc(s.claims, func(_ string, c *claim) bool { return c.until <= now })
+	maps.DeleteFunc(s.claims, func(_ string, c *claim) bool { return c.until <= now && c.remembered <= now })
 	s.sweepAt = max(1024, 2*len(s.claims))
 }
 
 // Complete implements store.Idempotency.
-func (s *Store) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
-	if err := store.CheckClaim(key, token); err != nil {
+func (s *Store) Complete(ctx context.Context, r store.Completion) error {
+	if err := r.Validate(); err != nil {
 		return err
 	}
-	if err := store.CheckDuration("retention", retention); err != nil {
-		return err
-	}
-	if err := s.begin(ctx, "complete", key); err != nil {
+	if err := s.begin(ctx, "complete", r.Key); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if c := s.claims[key]; c != nil && c.until > now {
-		if c.token != token {
-			return fmt.Errorf("complete %q: %w", key, store.ErrLeaseLost)
+	c := s.claims[r.Key]
+	if c.stands(now) {
+		if c.token != r.Token {
+			return fmt.Errorf("complete %q: %w", r.Key, store.ErrLeaseLost)
 		}
 		if c.done {
 			return nil
 		}
 	}
-	s.claims[key] = &claim{token: token, until: now + ceil(retention), done: true, result: clone(result)}
+	if r.Attempt > 0 && r.Attempt < c.attempt(now) {
+		c.until = 0
+		return nil
+	}
+	until := now + ceil(r.Retention)
+	next := &claim{token: r.Token, until: until, done: true, result: clone(r.Result), of: r.Attempt}
+	if r.Attempt > 0 {
+		next.seen, next.remembered = r.Attempt, until
+	}
+	s.claims[r.Key] = next
 	return nil
 }
 
@@ -168,7 +207,7 @@ func (s *Store) Forget(ctx context.Context, key, token string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.claims[key]; c != nil && c.token == token && !c.done {
-		delete(s.claims, key)
+		c.until, c.token = 0, "" // what remains is the memory of attempts
 	}
 	return nil
 }

@@ -51,8 +51,11 @@
 // o outbox, z set once it has ended, and one field a frame: f: is the root's.
 //
 // The fields of an idempotency record are t the token of its claim, u until when
-// it stands and, once it is completed, r the result. Its key lives a minute
-// longer than a claim and an hour longer than a result, because u decides.
+// it stands and, once it is completed, r the result. Where attempts are counted,
+// n is the attempt that the result is of alone, a the highest that was seen, s
+// until when that counts, and b the highest that was seen before the claim. Its
+// key lives a minute longer than a claim, and an hour longer than a result and
+// what is remembered of attempts, because u and s decide.
 //
 // The scripts are the .lua files beside this one, each under a header that
 // tells its keys, arguments and answers. They check before they write.
@@ -73,4 +76,6 @@
 // 64 bytes 450 MB, and with results of 1000 bytes 2.2 GB. Redis must have that
 // besides the executions, since it may not evict. A shorter retention costs less,
 // and a small result most of all: store what repeats need, not the whole reply.
+// The result of one attempt alone, and an attempt that nobody completed, are kept
+// as long, with up to 100 bytes more.
 package redisstore

@@ -112,10 +112,15 @@ func leave(t *testing.T, tg target) {
 	ok(err)
 
 	for _, key := range []string{"completed", "claimed"} {
-		_, _, err = st.Claim(ctx, key, "receiver", 30*time.Second)
+		_, err = st.Claim(ctx, store.Claim{Key: key, Token: "receiver", Lease: 30 * time.Second})
 		ok(err)
 	}
-	ok(st.Complete(ctx, "completed", "receiver", []byte("result"), century))
+	ok(st.Complete(ctx, store.Completion{Key: "completed", Token: "receiver", Result: []byte("result"), Retention: century}))
+	for key, attempt := range map[string]int{"tried": 2, "at work": 3} {
+		_, err = st.Claim(ctx, store.Claim{Key: key, Token: "receiver", Lease: 30 * time.Second, Attempt: attempt, Remember: century})
+		ok(err)
+	}
+	ok(st.Complete(ctx, store.Completion{Key: "tried", Token: "receiver", Attempt: 2, Result: []byte("refused"), Retention: century}))
 	ok(st.PutDefinition(ctx, "fare", "1", []byte(`{"name":"fare"}`)))
 	_, err = st.Heartbeat(ctx, "worker", century)
 	ok(err)
@@ -189,12 +194,27 @@ func goOn(t *testing.T, tg target) {
 		t.Error(err)
 	}
 
-	result, done, err := st.Claim(ctx, "completed", "other", time.Hour)
-	if string(result) != "result" || !done || err != nil {
-		t.Errorf("claim of what is complete: %q, %t, %v", result, done, err)
+	claim := func(key string, attempt int) (store.Claimed, error) {
+		return st.Claim(ctx, store.Claim{Key: key, Token: "other", Lease: time.Hour, Attempt: attempt, Remember: time.Hour})
 	}
-	if _, done, err = st.Claim(ctx, "claimed", "other", time.Hour); done || err != nil {
-		t.Errorf("claim of what was claimed: %t, %v", done, err)
+	for _, tt := range []struct {
+		key     string
+		attempt int
+		want    store.Claimed
+		err     error
+	}{
+		{key: "completed", want: store.Claimed{Done: true, Result: []byte("result")}},
+		{key: "claimed"},
+		{key: "tried", attempt: 1, err: store.ErrStale},
+		{key: "tried", attempt: 2, want: store.Claimed{Done: true, Result: []byte("refused")}},
+		{key: "tried", attempt: 3, want: store.Claimed{Seen: 2}},
+		{key: "at work", attempt: 2, err: store.ErrStale},
+		{key: "at work", attempt: 3, want: store.Claimed{Seen: 3}},
+	} {
+		got, err := claim(tt.key, tt.attempt)
+		if !errors.Is(err, tt.err) || fmt.Sprint(got) != fmt.Sprint(tt.want) {
+			t.Errorf("claim of %q, attempt %d: %+v, %v, want %+v, %v", tt.key, tt.attempt, got, err, tt.want, tt.err)
+		}
 	}
 	graph, err := st.Definition(ctx, "fare", "1")
 	if string(graph) != `{"name":"fare"}` || err != nil {

@@ -37,7 +37,7 @@ func impatient(t *testing.T, tg target, opt *redis.Options, d time.Duration) *re
 func aScriptAndReads(st *redisstore.Store) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"a script": func(ctx context.Context) error {
-			_, _, err := st.Claim(ctx, "k", "t", time.Minute)
+			_, err := st.Claim(ctx, store.Claim{Key: "k", Token: "t", Lease: time.Minute})
 			return err
 		},
 		"a read":       func(ctx context.Context) error { _, err := st.Get(ctx, "a"); return err },

@@ -217,21 +217,39 @@ func trace(t *testing.T, tg target) string {
 	step("PutDefinition", func() (any, error) { return nil, st.PutDefinition(ctx, "fare", "1", []byte("{}")) })
 	step("Heartbeat", func() (any, error) { return st.Heartbeat(ctx, "w1", hour) })
 	step("Leave", func() (any, error) { return nil, st.Leave(ctx, "w1") })
-	step("Claim", func() (any, error) {
-		_, done, err := st.Claim(ctx, "k1", "t1", hour)
-		return done, err
-	})
-	step("Claim of another", func() (any, error) {
-		_, done, err := st.Claim(ctx, "k1", "t2", hour)
-		return done, err
-	})
-	step("Complete", func() (any, error) { return nil, st.Complete(ctx, "k1", "t1", []byte("result"), 14*hour) })
-	step("Forget what is complete", func() (any, error) { return nil, st.Forget(ctx, "k1", "t1") })
-	step("Claim", func() (any, error) {
-		_, done, err := st.Claim(ctx, "k2", "t1", hour)
-		return done, err
-	})
-	step("Forget", func() (any, error) { return nil, st.Forget(ctx, "k2", "t1") })
+	claim := func(key, token string, attempt int) func() (any, error) {
+		return func() (any, error) {
+			c := store.Claim{Key: key, Token: token, Lease: hour, Attempt: attempt, Remember: 14 * hour}
+			got, err := st.Claim(ctx, c)
+			return fmt.Sprintf("done %t, seen %d", got.Done, got.Seen), err
+		}
+	}
+	complete := func(key, token string, attempt int) func() (any, error) {
+		return func() (any, error) {
+			return nil, st.Complete(ctx, store.Completion{
+				Key: key, Token: token, Attempt: attempt, Result: []byte("result"), Retention: 14 * hour,
+			})
+		}
+	}
+	forget := func(key, token string) func() (any, error) {
+		return func() (any, error) { return nil, st.Forget(ctx, key, token) }
+	}
+	step("Claim", claim("k1", "t1", 0))
+	step("Claim of another", claim("k1", "t2", 0))
+	step("Complete", complete("k1", "t1", 0))
+	step("Forget what is complete", forget("k1", "t1"))
+	step("Claim", claim("k2", "t1", 0))
+	step("Forget", forget("k2", "t1"))
+	step("Claim for an attempt", claim("k3", "t1", 1))
+	step("Claim for the next, meanwhile", claim("k3", "t2", 2))
+	step("Complete the first attempt", complete("k3", "t1", 1))
+	step("Claim for the second again", claim("k3", "t2", 2))
+	step("Complete the second attempt", complete("k3", "t2", 2))
+	step("Claim for the first again", claim("k3", "t3", 1))
+	step("Claim for the third", claim("k3", "t3", 3))
+	step("Forget the third", forget("k3", "t3"))
+	step("Claim for the third again", claim("k3", "t4", 3))
+	step("Complete for good", complete("k3", "t4", 0))
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 

@@ -90,34 +90,38 @@ func (s *Store) Leave(ctx context.Context, worker string) error {
 }
 
 // Claim implements store.Idempotency.
-func (s *Store) Claim(ctx context.Context, key, token string, lease time.Duration) ([]byte, bool, error) {
-	if err := errors.Join(store.CheckClaim(key, token), store.CheckDuration("lease", lease)); err != nil {
-		return nil, false, err
+func (s *Store) Claim(ctx context.Context, c store.Claim) (store.Claimed, error) {
+	if err := c.Validate(); err != nil {
+		return store.Claimed{}, err
 	}
-	a, err := s.ask(ctx, s.scripts.claim, []string{s.keys.idempotency(key)}, token, ceilMillis(lease))
+	a, err := s.ask(ctx, s.scripts.claim, []string{s.keys.idempotency(c.Key)},
+		c.Token, ceilMillis(c.Lease), c.Attempt, ceilMillis(c.Remember))
 	if err != nil {
-		return nil, false, err
+		return store.Claimed{}, err
 	}
 	switch a.str(0) {
 	case "CLAIMED":
-		return nil, false, nil
+		return store.Claimed{Seen: int(a.int(1))}, nil
 	case "DONE":
-		return a.bytes(1), true, nil
+		return store.Claimed{Done: true, Result: a.bytes(1)}, nil
+	case "STALE":
+		return store.Claimed{}, fmt.Errorf("claim %q for attempt %d after %d: %w", c.Key, c.Attempt, a.int(1), store.ErrStale)
 	}
-	return nil, false, fmt.Errorf("claim %q: %w", key, store.ErrBusy)
+	return store.Claimed{}, fmt.Errorf("claim %q: %w", c.Key, store.ErrBusy)
 }
 
 // Complete implements store.Idempotency.
-func (s *Store) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
-	if err := errors.Join(store.CheckClaim(key, token), store.CheckDuration("retention", retention)); err != nil {
+func (s *Store) Complete(ctx context.Context, c store.Completion) error {
+	if err := c.Validate(); err != nil {
 		return err
 	}
-	a, err := s.ask(ctx, s.scripts.complete, []string{s.keys.idempotency(key)}, token, result, ceilMillis(retention))
+	a, err := s.ask(ctx, s.scripts.complete, []string{s.keys.idempotency(c.Key)},
+		c.Token, c.Result, ceilMillis(c.Retention), c.Attempt)
 	if err != nil {
 		return err
 	}
 	if a.str(0) != "OK" {
-		return failure(a, "complete", key)
+		return failure(a, "complete", c.Key)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func TestKeysOutliveTheirRecords(t *testing.T) {
 			}
 			claim := func(lease time.Duration) {
 				t.Helper()
-				if _, _, err := st.Claim(ctx, "k", "token", lease); err != nil {
+				if _, err := st.Claim(ctx, store.Claim{Key: "k", Token: "token", Lease: lease}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -61,7 +61,7 @@ func TestKeysOutliveTheirRecords(t *testing.T) {
 			check("a claim", time.Minute)
 			claim(time.Hour)
 			check("a claim that was extended", time.Minute)
-			if err := st.Complete(ctx, "k", "token", []byte("result"), store.DefaultIdempotencyRetention); err != nil {
+			if err := st.Complete(ctx, store.Completion{Key: "k", Token: "token", Result: []byte("result"), Retention: store.DefaultIdempotencyRetention}); err != nil {
 				t.Fatal(err)
 			}
 			check("a result", time.Hour)
@@ -78,8 +78,8 @@ func TestKeysThatExpireEarly(t *testing.T) {
 	tg := target{client: dial(t, mini.Addr()), namespace: "test"}
 	st := tg.open(t)
 	claim := func(token string) (bool, error) {
-		_, done, err := st.Claim(t.Context(), "k", token, lease)
-		return done, err
+		got, err := st.Claim(t.Context(), store.Claim{Key: "k", Token: token, Lease: lease})
+		return got.Done, err
 	}
 	if _, err := claim("holder"); err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestKeysThatExpireEarly(t *testing.T) {
 	if _, err := claim("other"); !errors.Is(err, store.ErrBusy) {
 		t.Errorf("a claim that stands was taken: %v", err)
 	}
-	if err := st.Complete(t.Context(), "k", "holder", nil, retention); err != nil {
+	if err := st.Complete(t.Context(), store.Completion{Key: "k", Token: "holder", Retention: retention}); err != nil {
 		t.Fatal(err)
 	}
 	mini.FastForward(retention + time.Hour - time.Millisecond)
@@ -115,18 +115,23 @@ func TestRecordSize(t *testing.T) {
 		const id = "charge/fc9ab3d4-8e52-4f2b-9d3c-50a1e7" // 36 bytes
 		key := tg.namespace + ":{p0}:k:" + id
 		for result, documented := range map[int]int64{0: 230, 64: 300, 200: 650, 1000: 1450} {
-			if err := tg.client.Del(t.Context(), key).Err(); err != nil {
-				t.Fatal(err)
-			}
-			if err := st.Complete(t.Context(), id, rand.Text(), bytes.Repeat([]byte("r"), result), time.Hour); err != nil {
-				t.Fatal(err)
-			}
-			got, err := tg.client.MemoryUsage(t.Context(), key).Result()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got > documented || got < documented/2 {
-				t.Errorf("a record of %d bytes takes %d, documented are %d with what is shown nowhere", result, got, documented)
+			for attempt, documented := range []int64{documented, documented + 100} {
+				if err := tg.client.Del(t.Context(), key).Err(); err != nil {
+					t.Fatal(err)
+				}
+				if err := st.Complete(t.Context(), store.Completion{
+					Key: id, Token: rand.Text(), Attempt: attempt, Result: bytes.Repeat([]byte("r"), result), Retention: time.Hour,
+				}); err != nil {
+					t.Fatal(err)
+				}
+				got, err := tg.client.MemoryUsage(t.Context(), key, 0).Result() // all fields
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got > documented || got < documented/2 {
+					t.Errorf("a record of %d bytes of attempt %d takes %d, documented are %d with what is shown nowhere",
+						result, attempt, got, documented)
+				}
 			}
 		}
 	}

@@ -292,12 +292,12 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		{"purge", func(ctx context.Context) (any, error) { return st.Purge(ctx, id, time.Hour) }},
 		{"heartbeat", func(ctx context.Context) (any, error) { return st.Heartbeat(ctx, "w", time.Hour) }},
 		{"claim", func(ctx context.Context) (any, error) {
-			_, _, err := st.Claim(ctx, id, "t1", time.Hour)
+			_, err := st.Claim(ctx, store.Claim{Key: id, Token: "t1", Lease: time.Hour, Attempt: 1, Remember: time.Hour})
 			return nil, err
 		}},
 		{"forget", func(ctx context.Context) (any, error) { return nil, st.Forget(ctx, id, "t1") }},
 		{"complete", func(ctx context.Context) (any, error) {
-			return nil, st.Complete(ctx, id, "t2", []byte("result"), time.Hour)
+			return nil, st.Complete(ctx, store.Completion{Key: id, Token: "t2", Result: []byte("result"), Retention: time.Hour, Attempt: 1})
 		}},
 	}
 }

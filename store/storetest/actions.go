@@ -219,22 +219,21 @@ func (c *comparison) purge() {
 func (c *comparison) claim() {
 	key := rapid.SampledFrom([]string{"k1", "k2"}).Draw(c.T, "key")
 	token := rapid.SampledFrom([]string{"t1", "t2", "t3"}).Draw(c.T, "token")
+	attempt := rapid.SampledFrom([]int{0, 0, 1, 2, 3, store.LastAttempt}).Draw(c.T, "attempt")
 	d := c.lasting("claim")
 	switch rapid.IntRange(0, 3).Draw(c.T, "call") {
 	case 0:
 		_, _ = both(c, "complete", func(s Store) (any, error) {
-			return nil, s.Complete(c.ctx, key, token, []byte("by "+token), d)
+			return nil, s.Complete(c.ctx, store.Completion{
+				Key: key, Token: token, Attempt: attempt, Result: []byte("by " + token), Retention: d,
+			})
 		})
 	case 1:
 		_, _ = both(c, "forget", func(s Store) (any, error) { return nil, s.Forget(c.ctx, key, token) })
 	default:
-		type claim struct {
-			Result []byte
-			Done   bool
-		}
-		_, _ = both(c, "claim", func(s Store) (got claim, err error) {
-			got.Result, got.Done, err = s.Claim(c.ctx, key, token, d)
-			return got, err
+		remember := c.lasting("memory")
+		_, _ = both(c, "claim", func(s Store) (store.Claimed, error) {
+			return s.Claim(c.ctx, store.Claim{Key: key, Token: token, Lease: d, Attempt: attempt, Remember: remember})
 		})
 	}
 }

@@ -115,7 +115,7 @@ func both[T any](c *comparison, what string, call func(Store) (T, error)) (T, er
 // sentinels are the kinds of errors that callers decide on.
 var sentinels = []error{
 	store.ErrNotFound, store.ErrGone, store.ErrExists, store.ErrEnded, store.ErrMailboxFull,
-	store.ErrLeaseLost, store.ErrConflict, store.ErrInvalid, store.ErrBusy,
+	store.ErrLeaseLost, store.ErrConflict, store.ErrInvalid, store.ErrBusy, store.ErrStale,
 }
 
 // show writes an answer so that equal ones look equal.

@@ -209,20 +209,13 @@ func (f *Faulty) Leave(ctx context.Context, worker string) error {
 }
 
 // Claim implements store.Idempotency.
-func (f *Faulty) Claim(ctx context.Context, key, token string, lease time.Duration) (result []byte, done bool, err error) {
-	err = f.done(ctx, "Claim", key, func() (err error) {
-		result, done, err = f.store.Claim(ctx, key, token, lease)
-		return err
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	return result, done, nil
+func (f *Faulty) Claim(ctx context.Context, c store.Claim) (store.Claimed, error) {
+	return do(ctx, f, "Claim", c.Key, func() (store.Claimed, error) { return f.store.Claim(ctx, c) })
 }
 
 // Complete implements store.Idempotency.
-func (f *Faulty) Complete(ctx context.Context, key, token string, result []byte, retention time.Duration) error {
-	return f.done(ctx, "Complete", key, func() error { return f.store.Complete(ctx, key, token, result, retention) })
+func (f *Faulty) Complete(ctx context.Context, c store.Completion) error {
+	return f.done(ctx, "Complete", c.Key, func() error { return f.store.Complete(ctx, c) })
 }
 
 // Forget implements store.Idempotency.

@@ -89,10 +89,10 @@ func TestFaults(t *testing.T) {
 		{storetest.Call{Op: "Heartbeat", ID: "w"}, func(s storetest.Store) error { _, err := s.Heartbeat(ctx, "w", time.Second); return err }},
 		{storetest.Call{Op: "Leave", ID: "w"}, func(s storetest.Store) error { return s.Leave(ctx, "w") }},
 		{storetest.Call{Op: "Claim", ID: "k"}, func(s storetest.Store) error {
-			_, _, err := s.Claim(ctx, "k", "t", time.Second)
+			_, err := s.Claim(ctx, store.Claim{Key: "k"})
 			return err
 		}},
-		{storetest.Call{Op: "Complete", ID: "k"}, func(s storetest.Store) error { return s.Complete(ctx, "k", "t", nil, time.Second) }},
+		{storetest.Call{Op: "Complete", ID: "k"}, func(s storetest.Store) error { return s.Complete(ctx, store.Completion{Key: "k"}) }},
 		{storetest.Call{Op: "Forget", ID: "k"}, func(s storetest.Store) error { return s.Forget(ctx, "k", "t") }},
 	}
 	var next storetest.Fault
@@ -180,13 +180,15 @@ func ExampleCrashAt() {
 	for _, done := range []bool{false, true} {
 		id := fmt.Sprintf("done=%t", done)
 		dying := storetest.NewFaulty(st, storetest.CrashAt(2, done))
-		_, _, err := dying.Claim(ctx, id, "receiver-a", time.Minute)
+		_, err := dying.Claim(ctx, store.Claim{Key: id, Token: "receiver-a", Lease: time.Minute})
 		fmt.Println("claim:", err)
-		err = dying.Complete(ctx, id, "receiver-a", []byte("charged"), time.Hour)
+		err = dying.Complete(ctx, store.Completion{
+			Key: id, Token: "receiver-a", Result: []byte("charged"), Retention: time.Hour,
+		})
 		fmt.Println("complete:", err)
 
-		result, finished, err := st.Claim(ctx, id, "receiver-b", time.Minute)
-		fmt.Printf("the next receiver: %q %t %v\n", result, finished, err)
+		got, err := st.Claim(ctx, store.Claim{Key: id, Token: "receiver-b", Lease: time.Minute})
+		fmt.Printf("the next receiver: %q %t %v\n", got.Result, got.Done, err)
 	}
 
 	// Output:

@@ -93,7 +93,7 @@ var lateRules = []rule{
 		says: "a Claim that comes after Forget holds the key until its lease runs out",
 		check: func(e *env) {
 			claim := func(token string, lease time.Duration) error {
-				_, _, err := e.Claim(e.Context(), "k", token, lease)
+				_, _, err := e.claim("k", token, lease)
 				return err
 			}
 			e.ok(claim("t1", long))
@@ -105,8 +105,8 @@ var lateRules = []rule{
 			e.Advance(brief)
 			e.ok(claim("t2", long))
 			e.is(claim("t1", long), store.ErrBusy)
-			e.ok(e.Complete(e.Context(), "k", "t2", []byte("done"), long))
-			result, done, err := e.Claim(e.Context(), "k", "t1", long)
+			e.ok(e.complete("k", "t2", []byte("done"), long))
+			result, done, err := e.claim("k", "t1", long)
 			e.ok(err)
 			e.same("done", done, true)
 			e.text("the result", result, "done")
@@ -117,13 +117,13 @@ var lateRules = []rule{
 		says: "a Complete that comes after its retention stores the result for the retention, unless another has the key",
 		check: func(e *env) {
 			e.claimed("k", "t1")
-			e.ok(e.Complete(e.Context(), "k", "t1", []byte("done"), brief))
+			e.ok(e.complete("k", "t1", []byte("done"), brief))
 			e.Advance(brief)
-			e.ok(e.Complete(e.Context(), "k", "t1", []byte("done"), brief))
+			e.ok(e.complete("k", "t1", []byte("done"), brief))
 			e.Advance(brief)
 			e.claimed("k", "t2")
-			e.is(e.Complete(e.Context(), "k", "t1", []byte("done"), brief), store.ErrLeaseLost)
-			e.ok(e.Complete(e.Context(), "k", "t2", []byte("second"), long))
+			e.is(e.complete("k", "t1", []byte("done"), brief), store.ErrLeaseLost)
+			e.ok(e.complete("k", "t2", []byte("second"), long))
 		},
 	},
 	{

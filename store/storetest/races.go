@@ -237,7 +237,7 @@ var raceRules = []rule{
 		check: func(e *env) {
 			claimed := 0
 			for _, err := range race(func(i int) error {
-				_, _, err := e.Claim(e.Context(), "k", fmt.Sprintf("t%d", i), long)
+				_, _, err := e.claim("k", fmt.Sprintf("t%d", i), long)
 				return err
 			}) {
 				if err == nil {
@@ -247,6 +247,29 @@ var raceRules = []rule{
 				e.is(err, store.ErrBusy)
 			}
 			e.same("claimed", claimed, 1)
+		},
+	},
+	{
+		name: "of attempts",
+		says: "one receiver at a time holds a key, whichever attempt it has; the highest attempt gets it in the end, and no lower one after it",
+		check: func(e *env) {
+			claimed := 0
+			for _, err := range race(func(i int) error { return e.attempt("k", fmt.Sprintf("t%d", i), i+1) }) {
+				switch {
+				case err == nil:
+					claimed++
+				case !errors.Is(err, store.ErrBusy):
+					e.is(err, store.ErrStale)
+				}
+			}
+			e.same("claimed", claimed, 1)
+			for i := range racers {
+				e.ok(e.Forget(e.Context(), "k", fmt.Sprintf("t%d", i)))
+			}
+			for i := range racers - 1 {
+				e.is(e.attempt("k", "late", i+1), store.ErrStale)
+			}
+			e.ok(e.attempt("k", "last", racers))
 		},
 	},
 }

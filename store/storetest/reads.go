@@ -132,7 +132,7 @@ var readRules = []rule{
 				"Due":    func() error { _, err := e.Due(ctx, e.all(), 10, long); return err },
 				"List":   func() error { _, err := e.List(ctx, "fare running", 0, 10); return err },
 				"Purge":  func() error { _, err := e.Purge(ctx, "a", long); return err },
-				"Claim":  func() error { _, _, err := e.Claim(ctx, "k", "t", long); return err },
+				"Claim":  func() error { _, err := e.Claim(ctx, store.Claim{Key: "k", Token: "t", Lease: long}); return err },
 				"Frames": func() error { _, err := e.Frames(ctx, "a", "f:"); return err },
 			}
 			e.unchanged("a", func() {

@@ -48,10 +48,21 @@ var requestRules = []rule{
 				return func() error { _, err := e.Renew(e.Context(), l, d, 0); return err }
 			}
 			claim := func(key, token string, d time.Duration) func() error {
-				return func() error { _, _, err := e.Claim(e.Context(), key, token, d); return err }
+				return func() error { _, _, err := e.claim(key, token, d); return err }
+			}
+			attempt := func(n int, remember time.Duration) func() error {
+				return func() error {
+					_, err := e.Claim(e.Context(), store.Claim{Key: "k", Token: "t", Lease: long, Attempt: n, Remember: remember})
+					return err
+				}
+			}
+			completion := func(n int) func() error {
+				return func() error {
+					return e.Complete(e.Context(), store.Completion{Key: "k", Token: "t", Retention: long, Attempt: n})
+				}
 			}
 			complete := func(key, token string, d time.Duration) func() error {
-				return func() error { return e.Complete(e.Context(), key, token, nil, d) }
+				return func() error { return e.complete(key, token, nil, d) }
 			}
 			noNonce := store.Lease{ID: "a", Epoch: 1}
 			calls := map[string]func() error{
@@ -89,6 +100,11 @@ var requestRules = []rule{
 				"claim with a long key":        claim(tooLong, "t", long),
 				"claim without a token":        claim("k", "", long),
 				"claim without a lease":        claim("k", "t", 0),
+				"claim below all attempts":     attempt(-1, long),
+				"claim above all attempts":     attempt(store.LastAttempt+1, long),
+				"claim without a memory":       attempt(1, 0),
+				"complete a wrong attempt":     completion(-1),
+				"complete an attempt too high": completion(store.LastAttempt + 1),
 				"complete without a token":     complete("k", "", long),
 				"complete without a retention": complete("k", "t", 0),
 				"forget without a token":       func() error { return e.Forget(e.Context(), "k", "") },
@@ -108,7 +124,7 @@ var requestRules = []rule{
 				}
 			})
 			e.same("the index", e.list("fare running"), []string{"a"})
-			_, _, err := e.Claim(e.Context(), "k", "other", long)
+			_, _, err := e.claim("k", "other", long)
 			e.ok(err)
 		},
 	},
@@ -120,7 +136,7 @@ var requestRules = []rule{
 			e.start(id)
 			e.post(id, id)
 			e.commit(follow(e.open(id, long), "c1"))
-			_, _, err := e.Claim(e.Context(), id, id, long)
+			_, _, err := e.claim(id, id, long)
 			e.ok(err)
 		},
 	},

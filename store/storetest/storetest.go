@@ -66,6 +66,7 @@ var chapters = []chapter{
 	{"Definitions", definitionRules},
 	{"Members", memberRules},
 	{"Idempotency", idempotencyRules},
+	{"Attempts", attemptRules},
 	{"Late", lateRules},
 }
 
