@@ -14,6 +14,8 @@ type result struct {
 	state   []byte // after an action that is done
 	// running is until when a handler that did not answer may be at work.
 	running time.Time
+	// unanswered says that the wait for somebody outside has run out.
+	unanswered bool
 }
 
 // dispatch readies the next attempt, of action or compensation, for the given
@@ -146,7 +148,7 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 		return
 	}
 	name := errorName(r.err)
-	if at, ok := m.retryAt(f, s, name, now); ok && !isPermanent(r.err) {
+	if at, ok := m.retryAt(f, s, name, r.unanswered, now); ok && !isPermanent(r.err) {
 		m.again(f, at)
 		return
 	}
@@ -160,8 +162,8 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 
 // retryAt charges a failure to the policy that is for it, and tells when the
 // step is tried again, if it is.
-func (m *machine) retryAt(f *frame, s *State, name string, now time.Time) (time.Time, bool) {
-	policy, n, ok := s.policy(name)
+func (m *machine) retryAt(f *frame, s *State, name string, unanswered bool, now time.Time) (time.Time, bool) {
+	policy, n, ok := s.policy(name, unanswered)
 	if !ok {
 		return time.Time{}, false
 	}

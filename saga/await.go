@@ -53,10 +53,10 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorTimeout, Error: "no signal " + s.Signal + " came in time"}, now)
 		return
 	case s.Callback && (f.Until == 0 || f.Until > now.UnixMilli()):
-		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown}, now)
+		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown, unanswered: true}, now)
 		return
 	}
-	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown}, now)
+	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown, unanswered: true}, now)
 }
 
 // receive takes a signal that came before, or waits for one.
@@ -137,20 +137,22 @@ func (m *machine) callee(t taskToken) (*frame, error) {
 }
 
 // complete ends a callback with a result, or with an error. One that does not
-// fit is noted, and the step goes on waiting.
+// fit is noted, and the step goes on waiting. It counts also while the token is
+// yet to be handed over again: whoever has it got it from a worker that was lost.
 func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	now = m.clock(now)
 	f, err := m.callee(t)
-	if err == nil && !f.Waiting {
-		err = errToken
-	}
 	if err != nil {
 		m.discard(m.root, err)
 		return
 	}
 	s := m.step(f)
+	end := func() {
+		m.unblock(f)
+		f.Waiting, f.Token, f.Lost = false, "", 0
+	}
 	if c.Error != "" {
-		f.Waiting, f.Token = false, ""
+		end()
 		m.take(f, result{err: Named(c.Error, errors.New(c.Cause)), outcome: NotDone}, now)
 		return
 	}
@@ -159,7 +161,7 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 		m.discard(f, fmt.Errorf("the result of step %s: %w", s.Name, err))
 		return
 	}
-	f.Waiting, f.Token = false, ""
+	end()
 	m.take(f, result{outcome: Done, state: state}, now)
 }
 

@@ -92,14 +92,15 @@ func (s *State) catcher(name string) (next string, ok bool) {
 }
 
 // policy returns the policy of retry for an error of that name, and its number:
-// RetryOn's from 1 on, and 0 for the one that is for all others.
-func (s *State) policy(name string) (Retry, int, bool) {
+// RetryOn's from 1 on, and 0 for the one that is for all others. Unanswered says
+// that somebody outside was asked, and has not answered.
+func (s *State) policy(name string, unanswered bool) (Retry, int, bool) {
 	for i, r := range s.RetryOn {
 		if matches(r.Errors, name) {
 			return r.Retry, i + 1, true
 		}
 	}
-	if s.Retry == nil || s.Callback && (name == ErrorTimeout || name == ErrorHeartbeat) {
+	if s.Retry == nil || s.Callback && unanswered {
 		return Retry{}, 0, false // whoever did not answer is not asked again, unless the definition says so
 	}
 	return *s.Retry, 0, true

@@ -20,7 +20,7 @@ func (m *machine) fail(f *frame, cause *Cause, now time.Time) {
 	for g := f; ; g = g.parent {
 		s := m.step(g)
 		if len(s.graphs()) > 0 {
-			if at, ok := m.retryAt(g, s, cause.errorName(), now); ok {
+			if at, ok := m.retryAt(g, s, cause.errorName(), false, now); ok {
 				m.open(g, &scope{Keep: len(g.Undo), Then: s.Name, Again: max(toMillis(at), 1), Cause: cause}, now)
 				return
 			}
