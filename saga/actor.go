@@ -103,7 +103,7 @@ func (a *actor) run(o *store.Opening) error {
 		if err := a.keep(); err != nil {
 			return err
 		}
-		a.drop()
+		a.again()
 		jobs, wake, err := a.advance()
 		if err != nil {
 			return err
@@ -290,6 +290,8 @@ func (a *actor) keep() error {
 	}
 	a.held(sent, r.Now)
 	a.hear(r.Mailbox)
+	a.drop()
+	a.post()
 	return nil
 }
 

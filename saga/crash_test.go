@@ -28,6 +28,8 @@ type scenario struct {
 	lines []string // what the provider sees without a failure
 	loose bool     // in any order: steps begin at once
 	bell  bool     // a notice is due
+	twice bool     // replies come twice
+	mute  bool     // no reply comes
 }
 
 var errNo = saga.Permanent(errors.New("no"))
@@ -255,7 +257,7 @@ var mishaps = []mishap{
 // TestEveryCallToTheStore plays each scenario once without a failure, and then
 // with each mishap at each call that its worker makes to the store.
 func TestEveryCallToTheStore(t *testing.T) {
-	for _, sc := range scenarios {
+	for _, sc := range slices.Concat(scenarios, farScenarios) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			calls := sc.play(t, mishap{}, 0)
@@ -279,11 +281,13 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.scenario = sc
+		w.service.twice, w.service.mute = sc.twice, sc.mute
 		if sc.plan != nil {
 			sc.plan(w.provider)
 		}
 		hit := make(chan struct{})
 		meter := &meter{mishap: m, k: k, hit: hit}
+		w.faults = meter.fault
 		w.work("one", storetest.NewFaulty(w.store, meter.fault))
 		if m.peer {
 			w.work("two", w.store)
@@ -307,6 +311,7 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 			sc.drive(w)
 		}
 		x := w.wait()
+		w.errands.Wait()
 		close(over)
 		killer.Wait()
 		time.Sleep(3 * time.Minute) // for what comes late

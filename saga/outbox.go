@@ -64,31 +64,34 @@ func (a *actor) pending(stored []byte) error {
 	return nil
 }
 
-// drop forgets commands that nobody waits for any more, and sends those again
-// that an earlier opening may not have sent.
-func (a *actor) drop() {
+// again sends what an earlier opening may not have sent.
+func (a *actor) again() {
 	if !a.stale {
 		return
 	}
 	a.stale = false
-	kept := a.unsent[:0]
+	a.m.dirty = true
+	a.drop()
+	a.post()
+}
+
+// drop forgets commands that nobody waits for any more. They must not go out: an
+// action that comes after its undo is refused at best.
+func (a *actor) drop() {
+	var kept []letter
 	for _, l := range a.unsent {
 		f := a.m.frameAt(l.Frame)
 		if l.Attempt > 0 && (f == nil || f.Step != l.Step || f.Undoing != l.Undo || f.Attempt != l.Attempt || !f.Waiting) {
-			a.m.dirty = true
 			continue
 		}
 		kept = append(kept, l)
 	}
 	a.unsent = kept
-	if len(kept) > 0 {
-		a.post()
-		a.m.dirty = true
-	}
 }
 
 // letters adds to the outbox what the commit brings.
 func (a *actor) letters(c *store.Commit, next store.Next) error {
+	a.drop()
 	for _, cmd := range a.m.commands {
 		cmd.Execution, cmd.Definition, cmd.Commit, cmd.ReplyTo = a.lease.ID, a.meta.Definition, c.CommitID, a.c.cfg.ReplyTo
 		undo := cmd.Command == commandUndo
@@ -119,7 +122,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 var errNoPublisher = errors.New("a message waits for a coordinator with a Publisher")
 
 // post sends what the last commit wrote. What cannot be sent stays for the next
-// commit, or for the next opening.
+// commit, the next renewal of the lease, or the next opening.
 func (a *actor) post() {
 	if len(a.unsent) == 0 {
 		return

@@ -22,6 +22,7 @@ import (
 type provider struct {
 	mu       sync.Mutex
 	view     *saga.Client // reads the records
+	person   *person      // is asked for approvals
 	plans    map[string][]plan
 	calls    []call
 	effects  map[string]int // by key: at which call
@@ -98,7 +99,7 @@ var errKilled = errors.New("this worker is dead")
 
 func (p *provider) serve(ctx context.Context, worker string, outcome saga.Outcome) error {
 	info := saga.StepFrom(ctx)
-	what, n := p.begin(worker, info, outcome)
+	what, n := p.begin(worker, info, outcome, true)
 	if what.takes > 0 {
 		ended := ctx.Done()
 		if what.stubborn {
@@ -123,8 +124,9 @@ func (p *provider) serve(ctx context.Context, worker string, outcome saga.Outcom
 	return what.err
 }
 
-// begin notes a call and finds its plan.
-func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome) (plan, int) {
+// begin notes a call and finds its plan. A call that did not come through a queue
+// must be on record as it comes.
+func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome, atOnce bool) (plan, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead[worker] {
@@ -135,6 +137,9 @@ func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome
 		attempt: info.Attempt, key: info.Key, outcome: outcome, at: time.Now(),
 	}
 	p.inspect(c)
+	if atOnce {
+		p.recorded(c)
+	}
 	p.calls = append(p.calls, c)
 	name := info.Step
 	if info.Undo {
@@ -167,6 +172,10 @@ func (p *provider) inspect(c call) {
 			p.problem("%v comes after its undo", c)
 		}
 	}
+}
+
+// recorded holds a call to the record.
+func (p *provider) recorded(c call) {
 	x, err := p.view.Get(context.Background(), c.execution)
 	switch {
 	case err != nil:
@@ -294,7 +303,7 @@ func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event)
 			if state(def, e.Step).Pivot {
 				pivoted = true
 			}
-		case saga.TaskTimedOut:
+		case saga.TaskTimedOut, saga.TaskSubmitted: // to somebody who may have done it
 			known[at(e)] = saga.Unknown
 		case saga.CompensationEntered:
 			undoing = true
@@ -357,7 +366,7 @@ func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event,
 		}
 	}
 	for _, s := range states {
-		if s.Type != saga.TypeTask {
+		if s.Type != saga.TypeTask || s.Signal != "" {
 			continue
 		}
 		switch {

@@ -14,6 +14,7 @@ import (
 	"github.com/waybill-dev/waybill/saga"
 	"github.com/waybill-dev/waybill/store"
 	"github.com/waybill-dev/waybill/store/memstore"
+	"github.com/waybill-dev/waybill/store/storetest"
 )
 
 // A world is a store with a provider, and workers that come and go.
@@ -25,16 +26,22 @@ type world struct {
 	client   *saga.Client // of a process without a coordinator
 	def      *saga.Definition
 	bell     *bell
+	begun    time.Time
+	service  *service
+	faults   func(storetest.Call) storetest.Fault // of worker one's messages
+
+	errands sync.WaitGroup // of those outside
 
 	mu      sync.Mutex
 	workers map[string]*worker
 }
 
 type worker struct {
-	client *saga.Client
-	saga   *saga.Saga[trip]
-	stop   context.CancelFunc
-	done   chan error
+	coordinator *saga.Coordinator
+	client      *saga.Client
+	saga        *saga.Saga[trip]
+	stop        context.CancelFunc
+	done        chan error
 }
 
 func newWorld(t *testing.T) *world {
@@ -43,8 +50,11 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, store: st, provider: newProvider(st), client: client, bell: &bell{}, workers: make(map[string]*worker)}
+	w := &world{T: t, store: st, provider: newProvider(st), client: client, bell: &bell{}, begun: time.Now(), workers: make(map[string]*worker)}
+	w.service = newService(w)
+	w.provider.person = &person{world: w, asked: make(map[string]bool)}
 	t.Cleanup(func() {
+		w.errands.Wait()
 		for name := range w.workers {
 			w.stop(name)
 		}
@@ -55,15 +65,19 @@ func newWorld(t *testing.T) *world {
 // work starts a worker on a store, which may be faulty.
 func (w *world) work(name string, st saga.Store) {
 	s := w.scenario.saga(w.provider, name)
+	out := wire{world: w}
+	if name == "one" {
+		out.fault = w.faults
+	}
 	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
-		Store: st, Name: name, Sagas: []saga.Definer{s}, Publisher: w.bell,
+		Store: st, Name: name, Sagas: []saga.Definer{s}, Publisher: out, ReplyTo: "replies",
 		Logger: slog.New(slog.NewTextHandler(w.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &worker{client: c.Client(), saga: s, stop: cancel, done: make(chan error, 1)}
+	k := &worker{coordinator: c, client: c.Client(), saga: s, stop: cancel, done: make(chan error, 1)}
 	w.mu.Lock()
 	w.workers[name], w.def = k, s.Definition()
 	w.mu.Unlock()
@@ -130,6 +144,14 @@ func (w *world) retryWhenBlocked() {
 func (w *world) cancelAfter(d time.Duration) {
 	time.Sleep(d)
 	if err := w.client.Cancel(w.Context(), "1", saga.Order{By: "ann"}); err != nil && !errors.Is(err, store.ErrEnded) {
+		w.Error(err)
+	}
+}
+
+// signalAfter sends the signal "go".
+func (w *world) signalAfter(d time.Duration) {
+	time.Sleep(d)
+	if err := w.handle([]byte(`{"waybill": 1, "signal": "go", "execution": "1", "id": "s", "payload": 7}`)); err != nil && !errors.Is(err, store.ErrEnded) {
 		w.Error(err)
 	}
 }
