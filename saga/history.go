@@ -3,7 +3,6 @@ package saga
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"time"
 )
 
@@ -127,7 +126,7 @@ type Event struct {
 }
 
 // exits reports whether the event has the state after a step.
-func (e Event) exits() bool {
+func (e *Event) exits() bool {
 	switch e.Type {
 	case TaskSubmitted, TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
 		return true
@@ -172,29 +171,22 @@ type storedEvent struct {
 // its own. What only one of the two can have belongs to the pair.
 type pair struct {
 	first, second EventType
+	attempt       int // of the second
 	code          int
 }
 
 var pairs = []pair{
-	{TaskStateEntered, TaskScheduled, 101},
-	{TaskSucceeded, TaskStateExited, 102},
-	{CompensationEntered, CompensationTried, 103},
+	{TaskStateEntered, TaskScheduled, 1, 101},
+	{TaskSucceeded, TaskStateExited, 0, 102},
+	{CompensationEntered, CompensationTried, 1, 103},
 }
 
 // fits reports whether two events are a pair that loses nothing as one: the
 // first attempt of a step, or its last.
-func (p pair) fits(first, second Event) bool {
-	if first.Type != p.first || second.Type != p.second || first.Step != second.Step || first.Frame != second.Frame {
-		return false
-	}
-	plain := Event{Type: second.Type, Frame: second.Frame, Step: second.Step, Attempt: second.Attempt, changed: second.changed}
-	return p.second == TaskStateExited && equalEvents(second, plain) ||
-		second.Attempt == 1 && equalEvents(second, plain)
-}
-
-func equalEvents(a, b Event) bool {
-	a.State, b.State = nil, nil
-	return reflect.DeepEqual(a, b)
+func (p pair) fits(first, second *Event) bool {
+	return first.Type == p.first && second.Type == p.second && first.Step == second.Step && first.Frame == second.Frame &&
+		second.Attempt == p.attempt && !first.changed && (!second.changed || second.exits()) &&
+		second.Next == "" && second.Outcome == "" && second.Error == "" && second.Stack == "" && second.By == "" && second.Note == ""
 }
 
 func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string][]json.RawMessage) ([]byte, error) {
@@ -211,14 +203,14 @@ func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string]
 		}
 	}
 	for i := 0; i < len(events); i++ {
-		ev := events[i]
+		ev := &events[i]
 		stored := storedEvent{
 			Code: eventCodes[ev.Type], Frame: ev.Frame, Step: ev.Step, Next: ev.Next, Attempt: ev.Attempt, Outcome: ev.Outcome,
 			Error: ev.Error, Stack: ev.Stack, By: ev.By, Note: ev.Note, Changed: ev.changed,
 		}
 		if i+1 < len(events) {
 			for _, p := range pairs {
-				if p.fits(ev, events[i+1]) {
+				if p.fits(ev, &events[i+1]) {
 					stored.Code, stored.Changed = p.code, events[i+1].changed
 					i++
 					break
@@ -309,10 +301,7 @@ func (s storedEvent) events() []Event {
 		if p.code != s.Code {
 			continue
 		}
-		second := Event{Type: p.second, Frame: s.Frame, Step: s.Step, Attempt: 1}
-		if p.second == TaskStateExited {
-			second.Attempt, second.changed = 0, s.Changed
-		}
+		second := Event{Type: p.second, Frame: s.Frame, Step: s.Step, Attempt: p.attempt, changed: s.Changed}
 		ev.Type, ev.changed = p.first, false
 		return []Event{ev, second}
 	}

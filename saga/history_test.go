@@ -51,3 +51,48 @@ func TestHistoryProperties(t *testing.T) {
 		}
 	})
 }
+
+// Two events are stored as one only where that loses nothing, whatever of them
+// is set.
+func TestPairsLoseNothing(t *testing.T) {
+	at := time.UnixMilli(1_700_000_000_000)
+	for _, p := range pairs {
+		for n := range 2 {
+			for i := range reflect.TypeFor[Event]().NumField() {
+				events := []Event{
+					{Type: p.first, Frame: "F:0", Step: "A"},
+					{Type: p.second, Frame: "F:0", Step: "A", Attempt: p.attempt},
+				}
+				field := reflect.ValueOf(&events[n]).Elem().Field(i)
+				name := reflect.TypeFor[Event]().Field(i).Name
+				switch name {
+				case "ID", "Time", "Type", "State": // not of the stored event
+					continue
+				case "changed":
+					if !events[n].exits() {
+						continue
+					}
+					events[n].changed = true
+				case "Attempt":
+					field.SetInt(7)
+				default:
+					field.SetString("other")
+				}
+				data, err := encodeEntry(nil, at, events, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := decodeEntries(nil, [][]byte{data}, nil, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range events {
+					events[i].ID, events[i].Time = i+1, at
+				}
+				if !reflect.DeepEqual(got, events) {
+					t.Errorf("with %s of event %d, %s is read as\n%+v, want\n%+v", name, n+1, data, got, events)
+				}
+			}
+		}
+	}
+}
