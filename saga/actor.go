@@ -24,7 +24,6 @@ const safetyNet = 24 * time.Hour
 // outside, ends, or is lost to another worker.
 type actor struct {
 	c     *Coordinator
-	log   *slog.Logger
 	lease store.Lease
 	meta  meta
 	// started is when the execution was; its first step may begin later.
@@ -56,6 +55,10 @@ type actor struct {
 	// when the call that extended it was sent.
 	valid   time.Time
 	renewed time.Time
+	// term ends when the lease may: calls to the store are not worth more. It
+	// is made once for each renewal, and not for each call.
+	term    context.Context
+	endTerm context.CancelFunc
 	timer   *time.Timer // of await
 	// alive ends when handlers are to be stopped, by lapse if not before.
 	alive context.Context
@@ -66,12 +69,19 @@ type actor struct {
 // errDropped ends an actor that no longer holds its execution, or cannot tell.
 var errDropped = errors.New("execution dropped")
 
+// log is for what is rarely said.
+func (a *actor) log() *slog.Logger { return a.c.log.With("execution", a.lease.ID) }
+
 // now is the time on the store's clock.
 func (a *actor) now() time.Time { return a.base.Add(time.Since(a.anchor)) }
 
 func (a *actor) held(sent, now time.Time) {
 	a.base, a.anchor = now, time.Now()
 	a.renewed, a.valid = sent, sent.Add(a.c.cfg.Lease)
+	if a.endTerm != nil {
+		a.endTerm()
+	}
+	a.term, a.endTerm = context.WithDeadline(a.c.background, a.valid)
 	if a.lapse != nil {
 		a.lapse.Reset(time.Until(a.lapses()))
 	}
@@ -194,9 +204,7 @@ func (a *actor) command(jobs []job) bool {
 
 // load reads the fields of the record that the machine asks for.
 func (a *actor) load() error {
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
-	fields, err := a.c.store.Frames(ctx, a.lease.ID, a.m.wanted()...)
+	fields, err := a.c.store.Frames(a.term, a.lease.ID, a.m.wanted()...)
 	if err != nil {
 		return fmt.Errorf("%w: read frames: %w", errDropped, err)
 	}
@@ -327,10 +335,8 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
 	var r store.CommitResult
-	if err := a.persist(ctx, func() (err error) { r, err = a.c.store.Commit(ctx, c); return err }); err != nil {
+	if err := a.persist(a.term, func() (err error) { r, err = a.c.store.Commit(a.term, c); return err }); err != nil {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
@@ -342,6 +348,9 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	a.commit, a.status = c.CommitID, a.m.status()
 	for path, states := range a.m.replaced {
 		for i, state := range states {
+			if a.recent == nil {
+				a.recent = make(map[place][]byte)
+			}
 			a.recent[place{path, entry, i}] = state
 		}
 	}
@@ -372,11 +381,11 @@ func (a *actor) alert() {
 	for _, e := range a.m.events {
 		switch e.Type {
 		case ExecutionBlocked:
-			a.log.Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
+			a.log().Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
 		case ExecutionOverdue:
-			a.log.Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
+			a.log().Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
 		case MailDiscarded:
-			a.log.Warn("mail for the saga was discarded", "error", e.Error)
+			a.log().Warn("mail for the saga was discarded", "error", e.Error)
 		}
 	}
 }

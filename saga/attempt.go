@@ -104,11 +104,11 @@ func (a *actor) begin(j job) {
 	t.patient = time.Now().Add(timeout + a.c.cfg.Lease)
 	f.running = true
 	a.running[f] = t
-	a.c.busy.Store(&t.info, true)
+	a.c.busy.add(&t.info)
 	a.c.running.Go(func() {
 		t.err = errHandlerExited
 		defer func() {
-			a.c.busy.Delete(&t.info)
+			a.c.busy.remove(&t.info)
 			select {
 			case a.answers <- t:
 			case <-a.gone:
@@ -283,9 +283,7 @@ func (a *actor) state(f *frame, r undoRecord) ([]byte, error) {
 	if state, ok := a.recent[place{f.path, r.Entry, r.Nth}]; ok {
 		return state, nil
 	}
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
-	return stateInHistory(ctx, a.c.store, a.c.cfg.Codec, a.lease.ID, f.path, r)
+	return stateInHistory(a.term, a.c.store, a.c.cfg.Codec, a.lease.ID, f.path, r)
 }
 
 // stateInHistory reads a state that an undo record names from the history.

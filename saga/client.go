@@ -96,13 +96,13 @@ func (c *Client) start(ctx context.Context, def *Definition, id string, input []
 	if err := checkID(id); err != nil {
 		return false, false, fmt.Errorf("start of saga %q: %w", def.name, err)
 	}
-	r, err := c.startRequest(def, id, input, options)
+	r, b, err := c.startRequest(def, id, input, options)
 	if err != nil {
 		return false, false, fmt.Errorf("start %q: %w", id, err)
 	}
 	k := c.coordinator
 	if k != nil && k.defs[definitionKey{def.name, def.version}] == def && options.delay == 0 && k.take() {
-		return c.startHere(ctx, def, input, r)
+		return c.startHere(ctx, def, input, r, b)
 	}
 	result, err := c.store.Start(ctx, r)
 	if err == nil {
@@ -140,8 +140,12 @@ func checkID(id string) error {
 	return nil
 }
 
-func (c *Client) startRequest(def *Definition, id string, input []byte, options startOptions) (store.StartRequest, error) {
+func (c *Client) startRequest(def *Definition, id string, input []byte, options startOptions) (store.StartRequest, *beginning, error) {
 	m := begin(def, input)
+	b := &beginning{root: m.root, meta: meta{
+		Definition: def.name, Version: def.version, Input: input, ReplyTo: options.replyTo,
+		Delay: options.delay.Milliseconds(),
+	}}
 	r := store.StartRequest{
 		ID:     id,
 		Match:  def.name + "/" + digest(input),
@@ -151,23 +155,21 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 		Wake:   options.delay,
 	}
 	var err error
-	if r.Meta, err = encodeJSON(c.cfg.Codec, meta{
-		Definition: def.name, Version: def.version, Input: input, ReplyTo: options.replyTo,
-		Delay: options.delay.Milliseconds(),
-	}); err != nil {
-		return r, err
+	if r.Meta, err = encodeJSON(c.cfg.Codec, b.meta); err != nil {
+		return r, nil, err
 	}
 	if r.Root, err = encodeJSON(c.cfg.Codec, m.root); err != nil {
-		return r, err
+		return r, nil, err
 	}
 	// The time is the start's, on the store's clock, which is not known yet.
 	r.History, err = encodeEntry(c.cfg.Codec, time.Time{}, m.events, nil)
-	return r, err
+	m.committed()
+	return r, b, err
 }
 
 // startHere starts an execution and opens it in the same call, in the slot that
 // the caller took.
-func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r store.StartRequest) (created, here bool, err error) {
+func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r store.StartRequest, b *beginning) (created, here bool, err error) {
 	k := c.coordinator
 	r.Nonce, r.Lease = newID(), k.cfg.Lease
 	sent := time.Now()
@@ -182,7 +184,7 @@ func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r
 	}
 	go func() {
 		defer k.give()
-		k.run(o, sent)
+		k.run(o, sent, b)
 	}()
 	return true, true, nil
 }

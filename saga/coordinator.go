@@ -112,7 +112,7 @@ type Coordinator struct {
 	open    bool // takes executions on
 	actors  sync.WaitGroup
 	running sync.WaitGroup // handlers
-	busy    sync.Map       // *StepInfo -> true: what they run for
+	busy    busy           // what they run for
 
 	waiters   waiters
 	missing   sync.Map // definitionKey -> struct{}: reported already
@@ -298,12 +298,43 @@ func (c *Coordinator) finish() error {
 		c.cfg.Name, c.cfg.Lease, c.stillBusy())
 }
 
+// busy is what handlers are at work for.
+type busy struct {
+	mu    sync.Mutex
+	infos map[*StepInfo]struct{}
+}
+
+func (b *busy) add(i *StepInfo) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.infos == nil {
+		b.infos = make(map[*StepInfo]struct{})
+	}
+	b.infos[i] = struct{}{}
+}
+
+func (b *busy) remove(i *StepInfo) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.infos, i)
+}
+
+// each calls yield for each of them, until it returns false.
+func (b *busy) each(yield func(*StepInfo) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.infos {
+		if !yield(i) {
+			return
+		}
+	}
+}
+
 // stillBusy names some of the handlers that run.
 func (c *Coordinator) stillBusy() string {
 	const most = 10
 	var names []string
-	c.busy.Range(func(key, _ any) bool {
-		info := key.(*StepInfo)
+	c.busy.each(func(info *StepInfo) bool {
 		name := fmt.Sprintf("%s of %q", info.Step, info.Execution)
 		if info.Undo {
 			name = "the undo of " + name

@@ -250,7 +250,7 @@ func (m *machine) join(f *frame, s *State, now time.Time) {
 			continue
 		}
 		undo, r.Order = true, max(r.Order, child.lastOrder())
-		m.shelf[child.path] = child
+		m.shelve(child)
 	}
 	m.detach(f)
 	if undo {
@@ -260,6 +260,14 @@ func (m *machine) join(f *frame, s *State, now time.Time) {
 	m.record(f, Event{Type: succeededTypes[s.Type], Step: s.Name})
 	m.record(f, Event{Type: exitedTypes[s.Type], Step: s.Name, changed: changed})
 	m.leave(f, s.Next, now)
+}
+
+// shelve puts a branch aside that has ended, with something to undo.
+func (m *machine) shelve(f *frame) {
+	if m.shelf == nil {
+		m.shelf = make(map[string]*frame)
+	}
+	m.shelf[f.path] = f
 }
 
 // detach takes off a fork that is through.

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +79,7 @@ func TestFormatOfStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New("fare", compensable("A"))
-	r, err := c.startRequest(s.def, "ride-1", []byte(`{"fare":2000}`), startOptions{delay: time.Minute})
+	r, _, err := c.startRequest(s.def, "ride-1", []byte(`{"fare":2000}`), startOptions{delay: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +98,41 @@ func TestFormatOfStarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, e, `{"t":0,"e":[{"c":1},{"c":101,"s":"A"}]}`)
+}
+
+// What a start hands to its coordinator is what another would decode.
+func TestBeginningIsAsDecoded(t *testing.T) {
+	c, err := NewClient(ClientConfig{Store: noStore{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	act := func(context.Context, *map[string]int) error { return nil }
+	take := func(*map[string]int, int) error { return nil }
+	for name, s := range map[string]*Saga[map[string]int]{
+		"a task":     New("fare", Do("A", act).ReadOnly()),
+		"a deadline": New("fare", Do("A", act).ReadOnly()).Within(time.Hour),
+		"a wait":     New("fare", Wait[map[string]int]("A", time.Second)),
+		"a callback": New("fare", Callback("A", act, take).ReadOnly()),
+	} {
+		if err := s.Validate(); err != nil {
+			t.Fatal(name, err)
+		}
+		r, b, err := c.startRequest(s.def, "ride-1", []byte(`{"fare":2000}`), startOptions{delay: time.Minute, replyTo: "fares"})
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		root, err := decodeFrame(nil, r.Root, s.def, s.def.root, "")
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if !reflect.DeepEqual(b.root, root) {
+			t.Errorf("%s: it begins with the frame\n%+v, and its record has\n%+v", name, b.root, root)
+		}
+		var m meta
+		if err := decodeJSON(nil, r.Meta, &m); err != nil || !reflect.DeepEqual(b.meta, m) {
+			t.Errorf("%s: it begins with\n%+v, and its record has\n%+v, %v", name, b.meta, m, err)
+		}
+	}
 }
 
 // noStore is a Store for what does not get that far.

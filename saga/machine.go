@@ -39,7 +39,7 @@ type machine struct {
 
 func newMachine(def *Definition, root *frame) *machine {
 	root.graph = def.root
-	return &machine{def: def, root: root, shelf: make(map[string]*frame), wants: make(map[string]bool)}
+	return &machine{def: def, root: root}
 }
 
 // begin makes the frame of a new execution, whose first step is dispatched to
@@ -73,7 +73,10 @@ func resume(def *Definition, root *frame, epoch int64, start time.Time, lease ti
 
 // committed forgets what a commit has written.
 func (m *machine) committed() {
-	m.events, m.replaced, m.commands, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, nil, false, false, 0
+	clear(m.events) // their memory is for those to come
+	m.events = m.events[:0]
+	clear(m.replaced)
+	m.commands, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, false, false, 0
 	m.each(func(f *frame) bool { f.dirty = false; return true })
 	for _, f := range m.shelf {
 		f.dirty = false
@@ -279,7 +282,12 @@ func (m *machine) stopping(f *frame) bool {
 }
 
 // want asks for a field of the record.
-func (m *machine) want(field string) { m.wants[field] = true }
+func (m *machine) want(field string) {
+	if m.wants == nil {
+		m.wants = make(map[string]bool)
+	}
+	m.wants[field] = true
+}
 
 // supply gives the machine the fields that it wants. One that the record does
 // not have, or that is damaged, is an error.

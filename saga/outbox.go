@@ -135,7 +135,7 @@ func (a *actor) post() {
 			continue
 		}
 		if err := a.carry(l); err != nil {
-			a.log.Warn("a message was not sent, and will be tried again", "to", l.To, "error", err)
+			a.log().Warn("a message was not sent, and will be tried again", "to", l.To, "error", err)
 			left = append(left, l)
 		}
 	}
@@ -197,9 +197,7 @@ func (a *actor) settle() error {
 		}
 	}
 	a.unsent = nil
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
-	if _, err := a.c.store.Commit(ctx, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {
+	if _, err := a.c.store.Commit(a.term, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {
 		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	return nil

@@ -69,7 +69,7 @@ func (c *Coordinator) openAndRun(id string) {
 	var notDue *store.NotDueError
 	switch {
 	case err == nil:
-		c.run(o, sent)
+		c.run(o, sent, nil)
 	case errors.As(err, &held), errors.As(err, &notDue), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
 	case errors.Is(err, store.ErrEnded):
 		if _, err := c.store.Purge(ctx, id, c.cfg.Tombstone); err != nil {
@@ -80,12 +80,19 @@ func (c *Coordinator) openAndRun(id string) {
 	}
 }
 
-// run runs an execution that was opened by a call sent at the given time.
-func (c *Coordinator) run(o *store.Opening, sent time.Time) {
-	log := c.log.With("execution", o.ID)
-	a, err := c.actor(o, sent)
+// A beginning is what an execution that this process has just started consists
+// of, so that it need not be decoded.
+type beginning struct {
+	meta meta
+	root *frame
+}
+
+// run runs an execution that was opened by a call sent at the given time. The
+// beginning is nil where it was not started just now.
+func (c *Coordinator) run(o *store.Opening, sent time.Time, b *beginning) {
+	a, err := c.actor(o, sent, b)
 	if err != nil {
-		log.Error("the execution is left to others", "error", err)
+		c.log.Error("the execution is left to others", "execution", o.ID, "error", err)
 		c.release(o.Lease)
 		return
 	}
@@ -93,22 +100,22 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time) {
 		c.release(o.Lease)
 		return
 	}
-	a.log = log
+	defer func() { a.endTerm() }()
 	if err := a.run(o); err != nil {
-		log.Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
+		a.log().Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
 	}
 }
 
 // actor prepares to run an opening. It returns nil where this process does not
 // have the definition.
-func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
+func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*actor, error) {
 	a := &actor{
 		c: c, lease: o.Lease, started: o.Started, status: Status(o.Status), commit: o.Commit,
-		recent: make(map[place][]byte), running: make(map[*frame]*attempt), answers: make(chan *attempt, 1),
-		gone: make(chan struct{}),
+		running: make(map[*frame]*attempt), answers: make(chan *attempt, 1), gone: make(chan struct{}),
 	}
-	a.held(sent, o.Now)
-	if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {
+	if b != nil {
+		a.meta = b.meta
+	} else if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {
 		return nil, err
 	}
 	key := definitionKey{a.meta.Definition, a.meta.Version}
@@ -120,12 +127,18 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time) (*actor, error) {
 		}
 		return nil, nil
 	}
-	f, err := decodeFrame(c.cfg.Codec, o.Root, def, def.root, "")
-	if err != nil {
-		return nil, err
+	var f *frame
+	if b != nil {
+		f = b.root
+	} else {
+		var err error
+		if f, err = decodeFrame(c.cfg.Codec, o.Root, def, def.root, ""); err != nil {
+			return nil, err
+		}
 	}
 	begins := o.Started.Add(time.Duration(a.meta.Delay) * time.Millisecond)
 	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease, c.cfg.MaxOpenings)
+	a.held(sent, o.Now)
 	return a, nil
 }
 

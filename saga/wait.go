@@ -3,6 +3,7 @@ package saga
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 // waiters are told when executions end or are blocked.
 type waiters struct {
 	mu   sync.Mutex
-	byID map[string]map[chan *Execution]struct{}
+	byID map[string][]chan *Execution
 }
 
 func (w *waiters) add(id string) (told <-chan *Execution, forget func()) {
@@ -18,17 +19,15 @@ func (w *waiters) add(id string) (told <-chan *Execution, forget func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byID == nil {
-		w.byID = make(map[string]map[chan *Execution]struct{})
+		w.byID = make(map[string][]chan *Execution)
 	}
-	if w.byID[id] == nil {
-		w.byID[id] = make(map[chan *Execution]struct{})
-	}
-	w.byID[id][ch] = struct{}{}
+	w.byID[id] = append(w.byID[id], ch)
 	return ch, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		delete(w.byID[id], ch)
-		if len(w.byID[id]) == 0 {
+		left := slices.DeleteFunc(w.byID[id], func(other chan *Execution) bool { return other == ch })
+		w.byID[id] = left
+		if len(left) == 0 {
 			delete(w.byID, id)
 		}
 	}
@@ -39,7 +38,7 @@ func (w *waiters) add(id string) (told <-chan *Execution, forget func()) {
 func (w *waiters) tell(id string, x func() *Execution) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for ch := range w.byID[id] {
+	for _, ch := range w.byID[id] {
 		select {
 		case ch <- x():
 		default:
