@@ -11,7 +11,8 @@
 //   - [Executions], the actors: start, open, commit, renew, release, post, purge;
 //   - [Definitions], the registered graphs;
 //   - [Members], the live workers, who share the partitions out;
-//   - [Idempotency], the records by which a receiver handles a message once.
+//   - [Idempotency], the records by which a receiver handles a message once;
+//   - [Locks], by which executions keep out of each other's way.
 //
 // Every method is safe for concurrent use. Every method that writes may be
 // called again with the same arguments when its answer was lost: the second
@@ -39,6 +40,9 @@
 //     until its next heartbeat: they only share work out;
 //   - Start begins anew once the tombstone is gone, and Post posts what is no
 //     longer among the last MailsRemembered.
+//
+// AcquireLock is safe from that: its request has a time by which it must come, and
+// a release is remembered for longer.
 //
 // What no store accepts, such as an empty id, is refused with [ErrInvalid]
 // before it is sent; the Validate methods say what that is.

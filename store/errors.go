@@ -41,6 +41,13 @@ var (
 
 	// ErrStale reports the claim of an attempt after a higher one was seen.
 	ErrStale = errors.New("a later attempt has been seen")
+
+	// ErrReleased reports a request for a lock that was released before: it is
+	// over, and its owner needs a new one.
+	ErrReleased = errors.New("request for the lock was released before")
+
+	// ErrLate reports a request for a lock that came after its time.
+	ErrLate = errors.New("request for the lock came after its time")
 )
 
 // HeldError reports that an execution is open elsewhere.

@@ -190,3 +190,25 @@ func checkAttempt(key string, attempt int) error {
 	}
 	return nil
 }
+
+// Validate reports what no store accepts, as an ErrInvalid. Stores call it.
+func (r *LockRequest) Validate() error {
+	if err := CheckLock(r.Resource, r.Request); err != nil {
+		return err
+	}
+	if err := CheckID("owner", r.Owner); err != nil {
+		return err
+	}
+	if r.NotAfter.IsZero() {
+		return invalid("request for lock %q has no NotAfter", r.Resource)
+	}
+	return nil
+}
+
+// CheckLock tells whether a resource and a request can be used.
+func CheckLock(resource, request string) error {
+	if err := CheckID("lock", resource); err != nil {
+		return err
+	}
+	return CheckID("request", request)
+}

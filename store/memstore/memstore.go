@@ -38,6 +38,7 @@ var (
 	_ store.Definitions = (*Store)(nil)
 	_ store.Members     = (*Store)(nil)
 	_ store.Idempotency = (*Store)(nil)
+	_ store.Locks       = (*Store)(nil)
 )
 
 // New makes an empty store.
@@ -61,6 +62,7 @@ func New(cfg Config) *Store {
 			timers:     make(map[string]int64),
 			tombstones: make(map[string]int64),
 			indexes:    make(map[string]map[string]int64),
+			locks:      make(map[string]*lock),
 		}
 	}
 	return s
@@ -84,6 +86,9 @@ type partition struct {
 	timers     map[string]int64            // one wake-up an execution
 	tombstones map[string]int64            // until when a purged id cannot be used
 	indexes    map[string]map[string]int64 // index -> id -> start
+	locks      map[string]*lock            // by resource
+	forgetAt   int                         // number of locks at which free ones are dropped
+	fence      int64                       // the last one given
 }
 
 // gone reports whether a tombstone stands for the id.

@@ -1,6 +1,7 @@
 package memstore_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,4 +28,27 @@ var still = storetest.Harness{New: func(t *testing.T) storetest.Subject {
 
 func TestAnswersTellOneStory(t *testing.T) {
 	storetest.Compare(t, still, still)
+}
+
+func TestLocks(t *testing.T) {
+	storetest.CheckLocks(t, still)
+}
+
+// TestForgets: what was released is dropped from memory after its time.
+func TestForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{Partitions: 1})
+		const many = 5000
+		for i := range many {
+			for _, resource := range []string{"hot", fmt.Sprint("l", i)} {
+				if _, err := st.ReleaseLock(t.Context(), resource, fmt.Sprint("r", i), time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if locks, requests := st.Remembered(); locks > many/2 || requests > many/2 {
+			t.Errorf("%d locks and %d requests are remembered of %d", locks, requests, many)
+		}
+	})
 }

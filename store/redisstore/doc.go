@@ -1,5 +1,6 @@
-// Package redisstore keeps Waybill's executions, definitions, members and
-// idempotency records in Redis 6.2 or later, standalone, Sentinel or Cluster.
+// Package redisstore keeps Waybill's executions, definitions, members,
+// idempotency records and locks in Redis 6.2 or later, standalone, Sentinel or
+// Cluster.
 //
 //	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"127.0.0.1:6379"}})
 //	st, err := redisstore.Open(ctx, redisstore.Config{Client: client, Namespace: "prod"})
@@ -43,6 +44,12 @@
 //	prod:{p<n>}:z          zset  tombstones of purged executions
 //	prod:{p<n>}:i:<index>  zset  the executions of an index, by their start
 //	prod:{p<n>}:k:<key>    hash  an idempotency record
+//	prod:{p<n>}:l:<lock>   hash  a lock that is held, and who waits for it
+//	prod:{p<n>}:lq:<lock>  zset  the requests that wait for it, in their order
+//	prod:{p<n>}:lr:<lock>  zset  its requests that were released, by until when
+//	                             they are remembered
+//	prod:{p<n>}:ll         zset  the locks that are held, by since when
+//	prod:{p<n>}:lf         string  the last fence that the partition gave
 //
 // The fields of an execution's hash are v format version, k match, h meta,
 // s status, ix index, c last commit, e epoch, n the lease's nonce, l its expiry
@@ -57,8 +64,24 @@
 // key lives a minute longer than a claim, and an hour longer than a result and
 // what is remembered of attempts, because u and s decide.
 //
+// The fields of a lock's hash are o the owner, r the request, f the fence and s
+// since when, of its holder; n how many have come to the queue since the lock was
+// free; and q:<request> since when and for which owner one waits. A lock that is
+// free has none of these keys. What is remembered of its requests goes a minute
+// after the last of them is forgotten.
+//
+// A fence is the time in microseconds, or one more than the partition's last one
+// if that is higher. So it grows while Redis keeps its data, whatever the clock
+// does, and while the clock goes on, whatever Redis has lost.
+//
 // The scripts are the .lua files beside this one, each under a header that
 // tells its keys, arguments and answers. They check before they write.
+//
+// # What locks cost
+//
+// Taking a lock is one script, and giving it back another, which also grants it
+// to the next. One that is held takes 150 bytes, besides names; each request that
+// waits for it, and each that is remembered as released, 40 to 200 bytes.
 //
 // # What idempotency records cost
 //

@@ -130,7 +130,7 @@ func describe(tg target, all []stored) string {
 			}
 			fmt.Fprintf(&b, "%s zset %s\n", key, strings.Join(members, " "))
 		default:
-			fmt.Fprintf(&b, "%s string %q\n", key, s.Text)
+			fmt.Fprintf(&b, "%s string %s\n", key, tg.showText(s.Text))
 		}
 	}
 	return b.String()
@@ -145,6 +145,11 @@ func quote(s string) string {
 }
 
 func (tg target) showText(s string) string {
+	if since, owner, ok := strings.Cut(s, " "); ok { // of one who waits for a lock
+		if n, err := strconv.ParseFloat(since, 64); err == nil && n > 1e12 {
+			return quote(tg.showNumber(n) + " " + owner)
+		}
+	}
 	if n, err := strconv.ParseFloat(s, 64); err == nil && n > 1e12 {
 		return tg.showNumber(n)
 	}
@@ -154,6 +159,9 @@ func (tg target) showText(s string) string {
 func (tg target) showNumber(n float64) string {
 	if n < 1e12 || n != math.Trunc(n) {
 		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	if n > 1e15 { // a fence begins with the time in microseconds
+		return tg.showNumber(math.Floor(n/1000)) + "*"
 	}
 	hours := int(time.UnixMilli(int64(n)).Sub(tg.now()).Round(time.Hour).Hours())
 	if hours == 0 {

@@ -42,8 +42,8 @@ func TestRecordedFormat(t *testing.T) {
 	}
 }
 
-// leave leaves one execution in each state, a key of each kind, a definition
-// and a worker.
+// leave leaves one execution in each state, a key of each kind, a lock, a
+// definition and a worker.
 func leave(t *testing.T, tg target) {
 	const century = 100 * 365 * 24 * time.Hour
 	ctx := t.Context()
@@ -121,6 +121,16 @@ func leave(t *testing.T, tg target) {
 		ok(err)
 	}
 	ok(st.Complete(ctx, store.Completion{Key: "tried", Token: "receiver", Attempt: 2, Result: []byte("refused"), Retention: century}))
+	for _, request := range []string{"r1", "r2", "r3"} {
+		_, err = st.AcquireLock(ctx, store.LockRequest{
+			Resource: "account/7", Owner: "owner of " + request, Request: request, NotAfter: tg.now().Add(century),
+		})
+		ok(err)
+	}
+	for _, request := range []string{"r0", "r1"} {
+		_, err = st.ReleaseLock(ctx, "account/7", request, century)
+		ok(err)
+	}
 	ok(st.PutDefinition(ctx, "fare", "1", []byte(`{"name":"fare"}`)))
 	_, err = st.Heartbeat(ctx, "worker", century)
 	ok(err)
@@ -215,6 +225,25 @@ func goOn(t *testing.T, tg target) {
 		if !errors.Is(err, tt.err) || fmt.Sprint(got) != fmt.Sprint(tt.want) {
 			t.Errorf("claim of %q, attempt %d: %+v, %v, want %+v, %v", tt.key, tt.attempt, got, err, tt.want, tt.err)
 		}
+	}
+	locks, err := st.ListLocks(ctx, 0, 9)
+	same("the locks", locks, []string{"account/7"})
+	if err != nil {
+		t.Error(err)
+	}
+	lock, err := st.InspectLock(ctx, "account/7", 9)
+	if err != nil || lock.Holder.Owner != "owner of r2" || len(lock.Queue) != 1 || lock.Queue[0].Owner != "owner of r3" {
+		t.Errorf("the lock: %+v, %v", lock, err)
+	}
+	for _, request := range []string{"r0", "r1"} {
+		_, err := st.AcquireLock(ctx, store.LockRequest{Resource: "account/7", Owner: "o", Request: request, NotAfter: tg.now().Add(time.Hour)})
+		if !errors.Is(err, store.ErrReleased) {
+			t.Errorf("acquire for %s, which was released: %v", request, err)
+		}
+	}
+	next, err := st.ReleaseLock(ctx, "account/7", "r2", time.Hour)
+	if err != nil || next.Request != "r3" || next.Fence <= lock.Holder.Fence {
+		t.Errorf("the next holder: %+v after %+v, %v", next, lock.Holder, err)
 	}
 	graph, err := st.Definition(ctx, "fare", "1")
 	if string(graph) != `{"name":"fare"}` || err != nil {

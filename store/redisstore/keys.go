@@ -37,6 +37,24 @@ func (k keys) idempotency(key string) string {
 	return k.prefix(k.partition(key)) + "k:" + key
 }
 
+// lockKeys are the keys of one lock and of its partition.
+type lockKeys struct {
+	prefix   string
+	resource string
+}
+
+func (k keys) lock(resource string) lockKeys {
+	return lockKeys{prefix: k.prefix(k.partition(resource)), resource: resource}
+}
+
+func (l lockKeys) record() string   { return l.prefix + "l:" + l.resource }
+func (l lockKeys) queue() string    { return l.prefix + "lq:" + l.resource }
+func (l lockKeys) released() string { return l.prefix + "lr:" + l.resource }
+func (l lockKeys) fence() string    { return l.prefix + "lf" }
+func (l lockKeys) held() string     { return l.prefix + "ll" }
+
+func (k keys) locks(partition int) string { return lockKeys{prefix: k.prefix(partition)}.held() }
+
 // executionKeys are the keys of one execution and of its partition.
 type executionKeys struct {
 	prefix string

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -250,7 +251,57 @@ func trace(t *testing.T, tg target) string {
 	step("Forget the third", forget("k3", "t3"))
 	step("Claim for the third again", claim("k3", "t4", 3))
 	step("Complete for good", complete("k3", "t4", 0))
+	traceLocks(tg, st, step)
 	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// traceLocks makes calls of every kind for one lock.
+func traceLocks(tg target, st *redisstore.Store, step func(string, func() (any, error))) {
+	const hour = time.Hour
+	ctx := context.Background()
+	fences := make(map[int64]int)
+	show := func(u store.LockUse) string {
+		if u.Request == "" {
+			return "nobody"
+		}
+		if fences[u.Fence] == 0 {
+			fences[u.Fence] = len(fences) + 1
+		}
+		return fmt.Sprintf("%s of %s, fence %d", u.Request, u.Owner, fences[u.Fence])
+	}
+	acquire := func(owner, request string, in time.Duration) func() (any, error) {
+		return func() (any, error) {
+			got, err := st.AcquireLock(ctx, store.LockRequest{
+				Resource: "l", Owner: owner, Request: request, NotAfter: tg.now().Add(in),
+			})
+			return fmt.Sprintf("place %d after %s", got.Place, show(got.Holder)), err
+		}
+	}
+	release := func(request string, d time.Duration) func() (any, error) {
+		return func() (any, error) {
+			next, err := st.ReleaseLock(ctx, "l", request, d)
+			return show(next), err
+		}
+	}
+	step("AcquireLock", acquire("a", "r1", hour))
+	step("AcquireLock again", acquire("a", "r1", hour))
+	step("AcquireLock of others", acquire("the second", "r2", hour))
+	step("AcquireLock of others", acquire("c", "r3", hour))
+	step("AcquireLock again", acquire("the second", "r2", hour))
+	step("AcquireLock too late", acquire("d", "r4", -hour))
+	step("InspectLock", func() (any, error) {
+		got, err := st.InspectLock(ctx, "l", 9)
+		return fmt.Sprintf("%s, and %d wait", show(got.Holder), got.Waiting), err
+	})
+	step("ListLocks", func() (any, error) { return st.ListLocks(ctx, 0, 9) })
+	step("ReleaseLock of one who waits", release("r3", 3*hour))
+	step("AcquireLock of what was released", acquire("c", "r3", hour))
+	step("ReleaseLock grants to the next", release("r1", 2*hour))
+	step("ReleaseLock again", release("r1", 4*hour))
+	step("ReleaseLock of the last", release("r2", hour))
+	step("AcquireLock of what was released", acquire("the second", "r2", hour))
+	step("AcquireLock of a new one", acquire("a", "r5", hour))
+	step("ReleaseLock", release("r5", hour))
 }
 
 // TestRepairs: timers are hints, and calls put right what they find wrong.

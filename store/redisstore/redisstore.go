@@ -80,6 +80,7 @@ var (
 	_ store.Definitions = (*Store)(nil)
 	_ store.Members     = (*Store)(nil)
 	_ store.Idempotency = (*Store)(nil)
+	_ store.Locks       = (*Store)(nil)
 )
 
 // Open checks the server and the namespace, and makes the namespace at its

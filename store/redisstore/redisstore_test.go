@@ -140,3 +140,19 @@ func TestAsInMemory(t *testing.T) {
 		})
 	}
 }
+
+// TestLocks holds locks to a model.
+func TestLocks(t *testing.T) {
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			tg := server.new(t)
+			var n int
+			storetest.CheckLocks(t, storetest.Harness{New: func(t *testing.T) storetest.Subject {
+				n++
+				fresh := tg
+				fresh.namespace, fresh.partitions = fmt.Sprintf("%s-%d", tg.namespace, n), 2
+				return storetest.Subject{Store: fresh.open(t), Advance: tg.advance, Still: tg.still}
+			}})
+		})
+	}
+}

@@ -33,6 +33,7 @@ type script struct {
 type scripts struct {
 	start, open, commit, renew, release, post, due, purge *script
 	heartbeat, claim, complete, forget, adopt             *script
+	lock, unlock, inspect                                 *script
 }
 
 func loadScripts() (*scripts, error) {
@@ -53,6 +54,7 @@ func (s *scripts) byName() map[string]**script {
 		"release": &s.release, "post": &s.post, "due": &s.due, "purge": &s.purge,
 		"heartbeat": &s.heartbeat, "claim": &s.claim, "complete": &s.complete,
 		"forget": &s.forget, "adopt": &s.adopt,
+		"lock": &s.lock, "unlock": &s.unlock, "inspect": &s.inspect,
 	}
 }
 

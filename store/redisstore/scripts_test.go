@@ -249,8 +249,8 @@ type namedCall struct {
 	call func(context.Context) (any, error)
 }
 
-// everyScript is the life of one execution and of one key, in calls that each
-// run one script and write something.
+// everyScript is the life of one execution, of one key and of one lock, in calls
+// that each run one script and, but for inspect, write something.
 func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 	lease := store.Lease{ID: id, Epoch: 1, Nonce: "n"}
 	start := store.StartRequest{
@@ -262,6 +262,11 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 	}
 	commit := func(c store.Commit) func(context.Context) (any, error) {
 		return func(ctx context.Context) (any, error) { return st.Commit(ctx, &c) }
+	}
+	lock := func(request string) func(context.Context) (any, error) {
+		return func(ctx context.Context) (any, error) {
+			return st.AcquireLock(ctx, store.LockRequest{Resource: id, Owner: "o", Request: request, NotAfter: tg.now().Add(time.Hour)})
+		}
 	}
 	return []namedCall{
 		{"adopt", func(ctx context.Context) (any, error) {
@@ -299,6 +304,11 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		{"complete", func(ctx context.Context) (any, error) {
 			return nil, st.Complete(ctx, store.Completion{Key: id, Token: "t2", Result: []byte("result"), Retention: time.Hour, Attempt: 1})
 		}},
+		{"lock", lock("r1")},
+		{"lock", lock("r2")},
+		{"inspect", func(ctx context.Context) (any, error) { return st.InspectLock(ctx, id, 9) }},
+		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r1", time.Hour) }},
+		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r2", time.Hour) }},
 	}
 }
 
@@ -337,10 +347,11 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 				reset(t, tg, before, "")
 				must(t, c.call)
 			}
-			// Of both commits and both openings; they need not all of their keys.
+			// Of both calls where there are two; they need not all of their keys.
 			if want := map[string]int{
 				"adopt": 1, "start": 5, "post": 4, "due": 1, "open": 3 + 2, "renew": 2, "commit": 5 + 5, "release": 2,
 				"purge": 4, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
+				"lock": 5 + 3, "unlock": 5 + 4, "inspect": 2,
 			}; !maps.Equal(failed, want) {
 				t.Errorf("wrong keys were found by %v, want %v", failed, want)
 			}

@@ -37,9 +37,12 @@
 //     execution knows better. Post lowers it, and Due puts it off.
 //  9. Answer ErrGone for as long as a tombstone stands, and let an id be used
 //     again only after that.
-//  10. Copy bytes on the way in and out. Empty and missing are the same, except
+//  10. Keep the queue of a lock in the order of its first calls, grant by the call
+//     that releases, and remember what was released beyond that. [CheckLocks]
+//     compares locks with a model.
+//  11. Copy bytes on the way in and out. Empty and missing are the same, except
 //     for frames and mail.
-//  11. Retry what the network did, until the context ends or for as long as
+//  12. Retry what the network did, until the context ends or for as long as
 //     users say, and never what the store answered. Run the suite once more over
 //     a connection that loses answers.
 //

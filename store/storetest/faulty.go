@@ -16,7 +16,7 @@ var ErrInjected = errors.New("storetest: injected failure")
 type Call struct {
 	N  int64  // the number of the call, from 1; calls side by side have different ones
 	Op string // the name of the method, such as "Commit"
-	ID string // of the execution, definition, worker or key; empty where there is none
+	ID string // of the execution, definition, worker, key or lock; empty where there is none
 }
 
 // A Fault is what becomes of a call. The zero value lets it pass.
@@ -221,4 +221,26 @@ func (f *Faulty) Complete(ctx context.Context, c store.Completion) error {
 // Forget implements store.Idempotency.
 func (f *Faulty) Forget(ctx context.Context, key, token string) error {
 	return f.done(ctx, "Forget", key, func() error { return f.store.Forget(ctx, key, token) })
+}
+
+// AcquireLock implements store.Locks.
+func (f *Faulty) AcquireLock(ctx context.Context, r store.LockRequest) (store.LockAnswer, error) {
+	return do(ctx, f, "AcquireLock", r.Resource, func() (store.LockAnswer, error) { return f.store.AcquireLock(ctx, r) })
+}
+
+// ReleaseLock implements store.Locks.
+func (f *Faulty) ReleaseLock(ctx context.Context, resource, request string, remember time.Duration) (store.LockUse, error) {
+	return do(ctx, f, "ReleaseLock", resource, func() (store.LockUse, error) {
+		return f.store.ReleaseLock(ctx, resource, request, remember)
+	})
+}
+
+// InspectLock implements store.Locks.
+func (f *Faulty) InspectLock(ctx context.Context, resource string, waiters int) (store.LockState, error) {
+	return do(ctx, f, "InspectLock", resource, func() (store.LockState, error) { return f.store.InspectLock(ctx, resource, waiters) })
+}
+
+// ListLocks implements store.Locks.
+func (f *Faulty) ListLocks(ctx context.Context, offset, limit int) ([]string, error) {
+	return do(ctx, f, "ListLocks", "", func() ([]string, error) { return f.store.ListLocks(ctx, offset, limit) })
 }

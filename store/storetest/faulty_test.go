@@ -94,6 +94,16 @@ func TestFaults(t *testing.T) {
 		}},
 		{storetest.Call{Op: "Complete", ID: "k"}, func(s storetest.Store) error { return s.Complete(ctx, store.Completion{Key: "k"}) }},
 		{storetest.Call{Op: "Forget", ID: "k"}, func(s storetest.Store) error { return s.Forget(ctx, "k", "t") }},
+		{storetest.Call{Op: "AcquireLock", ID: "l"}, func(s storetest.Store) error {
+			_, err := s.AcquireLock(ctx, store.LockRequest{Resource: "l"})
+			return err
+		}},
+		{storetest.Call{Op: "ReleaseLock", ID: "l"}, func(s storetest.Store) error {
+			_, err := s.ReleaseLock(ctx, "l", "r", time.Second)
+			return err
+		}},
+		{storetest.Call{Op: "InspectLock", ID: "l"}, func(s storetest.Store) error { _, err := s.InspectLock(ctx, "l", 1); return err }},
+		{storetest.Call{Op: "ListLocks"}, func(s storetest.Store) error { _, err := s.ListLocks(ctx, 0, 1); return err }},
 	}
 	var next storetest.Fault
 	var got storetest.Call

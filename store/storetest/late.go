@@ -127,6 +127,33 @@ var lateRules = []rule{
 		},
 	},
 	{
+		name: "lock is not taken after its release",
+		says: "an AcquireLock that comes after its request was released is refused: while it is remembered as released, and after that by its NotAfter; a late ReleaseLock takes the lock from nobody",
+		check: func(e *env) {
+			e.granted("l", "a", "r1")
+			e.released("l", "r1")
+			_, err := e.AcquireLock(e.Context(), wants("l", "a", "r1"))
+			e.is(err, store.ErrReleased)
+			u := e.granted("l", "b", "r2")
+			_, err = e.AcquireLock(e.Context(), wants("l", "a", "r1"))
+			e.is(err, store.ErrReleased)
+			e.same("the holder", e.released("l", "r1"), u)
+			e.released("l", "r2")
+
+			r := wants("l", "a", "r3")
+			r.NotAfter = u.Since.Add(brief)
+			if _, err = e.AcquireLock(e.Context(), r); err != nil {
+				e.is(err, store.ErrLate) // on a clock that runs
+			}
+			_, err = e.ReleaseLock(e.Context(), "l", "r3", 2*brief)
+			e.ok(err)
+			e.Advance(2 * brief)
+			_, err = e.AcquireLock(e.Context(), r)
+			e.is(err, store.ErrLate)
+			e.same("the lock", e.lock("l"), store.LockState{Resource: "l"})
+		},
+	},
+	{
 		name: "heartbeat brings a worker back that has left",
 		says: "a Heartbeat that comes after Leave has the worker live for d; a Leave that comes after a Heartbeat takes it off until the next",
 		check: func(e *env) {

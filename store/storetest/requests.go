@@ -64,6 +64,17 @@ var requestRules = []rule{
 			complete := func(key, token string, d time.Duration) func() error {
 				return func() error { return e.complete(key, token, nil, d) }
 			}
+			lock := func(change func(*store.LockRequest)) func() error {
+				return func() error {
+					r := wants("l", "a", "r")
+					change(&r)
+					_, err := e.AcquireLock(e.Context(), r)
+					return err
+				}
+			}
+			unlock := func(resource, request string, d time.Duration) func() error {
+				return func() error { _, err := e.ReleaseLock(e.Context(), resource, request, d); return err }
+			}
 			noNonce := store.Lease{ID: "a", Epoch: 1}
 			calls := map[string]func() error{
 				"start without an id":          start(func(r *store.StartRequest) { r.ID = "" }),
@@ -113,6 +124,16 @@ var requestRules = []rule{
 				"a definition without a name":  func() error { return e.PutDefinition(e.Context(), "", "1", nil) },
 				"a definition with a NUL":      func() error { return e.PutDefinition(e.Context(), "a\x00b", "1", nil) },
 				"a version with a NUL":         func() error { return e.PutDefinition(e.Context(), "a", "1\x00", nil) },
+				"lock nothing":                 lock(func(r *store.LockRequest) { r.Resource = "" }),
+				"lock with a long name":        lock(func(r *store.LockRequest) { r.Resource = tooLong }),
+				"lock without an owner":        lock(func(r *store.LockRequest) { r.Owner = "" }),
+				"lock without a request":       lock(func(r *store.LockRequest) { r.Request = "" }),
+				"lock with a long request":     lock(func(r *store.LockRequest) { r.Request = tooLong }),
+				"lock without a time":          lock(func(r *store.LockRequest) { r.NotAfter = time.Time{} }),
+				"unlock nothing":               unlock("", "r", long),
+				"unlock without a request":     unlock("l", "", long),
+				"unlock without a memory":      unlock("l", "r", 0),
+				"inspect nothing":              func() error { _, err := e.InspectLock(e.Context(), "", 1); return err },
 			}
 			e.unchanged("a", func() {
 				for name, call := range calls {
@@ -126,6 +147,7 @@ var requestRules = []rule{
 			e.same("the index", e.list("fare running"), []string{"a"})
 			_, _, err := e.claim("k", "other", long)
 			e.ok(err)
+			e.granted("l", "b", "r")
 		},
 	},
 	{
@@ -138,6 +160,9 @@ var requestRules = []rule{
 			e.commit(follow(e.open(id, long), "c1"))
 			_, _, err := e.claim(id, id, long)
 			e.ok(err)
+			e.granted(id, id, id)
+			e.waits(id, id, "r2", 1, id)
+			e.released(id, id)
 		},
 	},
 }

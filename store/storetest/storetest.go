@@ -13,6 +13,7 @@ type Store interface {
 	store.Definitions
 	store.Members
 	store.Idempotency
+	store.Locks
 }
 
 // A Harness makes stores of one kind.
@@ -67,6 +68,7 @@ var chapters = []chapter{
 	{"Members", memberRules},
 	{"Idempotency", idempotencyRules},
 	{"Attempts", attemptRules},
+	{"Locks", lockRules},
 	{"Late", lateRules},
 }
 
