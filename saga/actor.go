@@ -109,6 +109,15 @@ func (a *actor) run(o *store.Opening) error {
 		a.suspect(o.Openings - 1)
 	}
 	a.hear(o.Mailbox)
+	if a.m.root.Held && len(o.Mail) == 0 {
+		orphaned, err := a.orphaned()
+		if err != nil {
+			return err
+		}
+		if orphaned {
+			a.m.settle()
+		}
+	}
 	for {
 		if err := a.keep(); err != nil {
 			return err
@@ -133,8 +142,8 @@ func (a *actor) run(o *store.Opening) error {
 			if next != store.Continue {
 				return nil
 			}
-			if a.m.dirty {
-				continue // the commit brought mail
+			if a.m.dirty || a.m.root.Held {
+				continue // the commit brought mail, or its letter is out
 			}
 		}
 		if len(jobs) > 0 {
@@ -190,7 +199,7 @@ func (a *actor) command(jobs []job) bool {
 		}
 		sent = true
 		state := j.f.State
-		if j.undo {
+		if j.undo && !a.m.step(j.f).calls() {
 			var err error
 			if state, err = a.state(j.f, j.f.Undo[len(j.f.Undo)-1]); err != nil {
 				a.m.answer(j.f, result{err: err, outcome: NotDone}, a.now())
@@ -215,11 +224,19 @@ func (a *actor) load() error {
 func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 	now := a.now()
 	switch {
+	case a.m.root.Held: // until its parent says that it may end, or must be undone
+		if len(a.m.orders) > 0 {
+			return store.Continue, time.Time{}
+		}
+		if len(a.unsent) > 0 {
+			return store.Park, now.Add(a.c.cfg.Lease)
+		}
+		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
 	case a.m.status().Ended():
 		return store.End, now.Add(a.c.cfg.Retention)
 	case len(jobs) > 0 || !a.m.idle():
 		return store.Continue, time.Time{}
-	case len(a.unsent)+len(a.m.commands) > 0 && (wake.IsZero() || wake.Sub(now) > a.c.cfg.Lease):
+	case len(a.unsent)+len(a.m.commands)+len(a.m.orders) > 0 && (wake.IsZero() || wake.Sub(now) > a.c.cfg.Lease):
 		return store.Park, now.Add(a.c.cfg.Lease) // to see whether all has gone out
 	case wake.IsZero():
 		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
@@ -330,7 +347,7 @@ func (a *actor) persist(ctx context.Context, f func() error) error {
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	entry, parked := a.m.root.Entries, a.m.root.Parked
-	unsent, commands := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands
+	unsent, commands, orders := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands, a.m.orders
 	c, err := a.transition(next, wake)
 	if err != nil {
 		return false, err
@@ -340,7 +357,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
-		a.m.root.Entries, a.m.root.Parked, a.unsent, a.m.commands = entry, parked, unsent, commands
+		a.m.root.Entries, a.m.root.Parked, a.unsent, a.m.commands, a.m.orders = entry, parked, unsent, commands, orders
 		a.hear(r.Mailbox)
 		return false, nil
 	}
@@ -410,7 +427,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 	c.Sole = a.m.purge
 	if status := a.m.status(); status != a.status {
 		c.Status = string(status)
-		c.Index, c.OldIndex = indexOf(status, a.meta.Definition), indexOf(a.status, a.meta.Definition)
+		c.Index, c.OldIndex = a.meta.index(status), a.meta.index(a.status)
 	}
 	if err := a.letters(c, next); err != nil {
 		return nil, err

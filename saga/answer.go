@@ -12,6 +12,7 @@ type result struct {
 	err     error
 	outcome Outcome
 	state   []byte // after an action that is done
+	held    bool   // the action was a child's, which can be undone
 	// running is until when a handler that did not answer may be at work.
 	running time.Time
 	// unanswered says that the wait for somebody outside has run out.
@@ -87,15 +88,18 @@ func (m *machine) take(f *frame, r result, now time.Time) {
 	case f.Undoing:
 		m.undoAnswer(f, r, now)
 	case r.outcome == Done:
-		m.done(f, r.state, now)
+		m.done(f, r, now)
 	default:
 		m.failed(f, r, now)
 	}
 }
 
-func (m *machine) done(f *frame, state []byte, now time.Time) {
+func (m *machine) done(f *frame, r result, now time.Time) {
 	s := m.step(f)
-	changed := m.setState(f, state)
+	changed := s.part == nil && m.setState(f, r.state)
+	if s.part != nil {
+		f.State = r.state // of what many executions left, which have it in their histories
+	}
 	if s.Callback && f.Token != "" { // it was handed over, and nothing more
 		m.record(f, Event{Type: TaskSubmitted, Step: s.Name, Attempt: f.Attempt, changed: changed})
 		if m.stopping(f) {
@@ -109,9 +113,15 @@ func (m *machine) done(f *frame, state []byte, now time.Time) {
 	m.record(f, Event{Type: TaskSucceeded, Step: s.Name, Attempt: f.Attempt})
 	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
 	switch {
+	case s.calls() && (!r.held || s.Pivot || m.root.Pivoted):
+		if r.held {
+			m.tell(f, mailSettle, s, f.visit(s.Name), nil, "")
+		}
+		if s.Pivot {
+			m.passPivot(f)
+		}
 	case s.Pivot:
-		f.Pivoted, f.Undo = true, nil
-		m.clear()
+		m.passPivot(f)
 	case s.compensable() && !m.root.Pivoted:
 		// An earlier attempt of a done step may still be at work too.
 		m.push(f, undoRecord{NotUntil: f.StillRunning})
@@ -190,6 +200,9 @@ func (m *machine) again(f *frame, at time.Time) {
 		return
 	}
 	// A millisecond is the store's unit: never sooner than the policy says.
+	if m.step(f).calls() && !f.Undoing { // each attempt is another child
+		m.revisit(f, true)
+	}
 	m.dispatch(f, at.Add(time.Millisecond-1).Truncate(time.Millisecond))
 }
 

@@ -42,6 +42,10 @@ func (m *machine) heartbeat(f *frame, s *State, now time.Time) {
 
 // expire ends the wait of a frame that has heard nothing in time.
 func (m *machine) expire(f *frame, s *State, now time.Time) {
+	if m.halting(f) {
+		m.halt(f, &Cause{Kind: CauseFailed, Name: ErrorTimeout, Error: "the child execution has not completed in time"})
+		return
+	}
 	f.Waiting = false
 	err := errors.New("nobody has completed it in time")
 	if s.remote(f.Undoing) {

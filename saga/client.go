@@ -65,6 +65,7 @@ type StartOption func(*startOptions)
 type startOptions struct {
 	replyTo string
 	delay   time.Duration
+	parent  *parentRef
 }
 
 // NotifyTo makes the coordinator publish a notice to an endpoint when the
@@ -144,15 +145,18 @@ func (c *Client) startRequest(def *Definition, id string, input []byte, options 
 	m := begin(def, input)
 	b := &beginning{root: m.root, meta: meta{
 		Definition: def.name, Version: def.version, Input: input, ReplyTo: options.replyTo,
-		Delay: options.delay.Milliseconds(),
+		Delay: options.delay.Milliseconds(), Parent: options.parent, Part: def.part,
 	}}
 	r := store.StartRequest{
 		ID:     id,
 		Match:  def.name + "/" + digest(input),
 		Status: string(Running),
-		Index:  indexOf(Running, def.name),
+		Index:  b.meta.index(Running),
 		Commit: newID(),
 		Wake:   options.delay,
+	}
+	if p := options.parent; p != nil { // it is nobody else's
+		r.Match += "/" + digest([]byte(p.Execution))
 	}
 	var err error
 	if r.Meta, err = encodeJSON(c.cfg.Codec, b.meta); err != nil {

@@ -110,6 +110,7 @@ type Coordinator struct {
 	mu      sync.Mutex
 	started bool
 	open    bool // takes executions on
+	members *members
 	actors  sync.WaitGroup
 	running sync.WaitGroup // handlers
 	busy    busy           // what they run for
@@ -163,6 +164,7 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 		c.defs[key], c.names[d.name] = d, d
 	}
 	for _, d := range c.names {
+		c.family(d)
 		if d.remote(d.root) && (cfg.ReplyTo == "" || cfg.Publisher == nil) {
 			errs = append(errs, fmt.Errorf("saga %q has steps that are done elsewhere: set CoordinatorConfig.Publisher and ReplyTo", d.name))
 		}
@@ -241,7 +243,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		return err
 	}
 	c.mu.Lock()
-	c.open = true
+	c.open, c.members = true, members
 	c.mu.Unlock()
 	close(c.ready)
 	var loops sync.WaitGroup

@@ -49,6 +49,24 @@ func forked(p *provider, w string) *saga.Saga[trip] {
 		p.do(w, "D"))
 }
 
+// family has a child between two steps, and a grandchild in a branch of it.
+func withChildren(p *provider, w string) *saga.Saga[trip] {
+	grandchild := saga.New("grandchild", p.step(w, "G"))
+	child := saga.New("child", p.step(w, "X"),
+		saga.Parallel("P", saga.Branch("b", saga.Child("Grand", grandchild, hand, take))).Merge(func(*trip, []trip) error { return nil }),
+		p.step(w, "Y"))
+	p.kin = map[string]*saga.Definition{"1/Sub": child.Definition(), "1/Sub/P:0,Grand": grandchild.Definition()}
+	return saga.New("trip", p.step(w, "A"), saga.Child("Sub", child, hand, take), p.step(w, "B"), p.do(w, "D"))
+}
+
+// parted has a ForEach whose items are shared out to executions of their own.
+func parted(p *provider, w string) *saga.Saga[trip] {
+	items := func(*trip) []trip { return make([]trip, 5) }
+	s := saga.New("trip", p.step(w, "A"), saga.ForEach("M", items, nil, p.step(w, "I")).Concurrency(2), p.step(w, "B"), p.do(w, "D"))
+	saga.SetMapSize(s, 3, 2)
+	return s
+}
+
 func pivoted(p *provider, w string) *saga.Saga[trip] {
 	return saga.New("trip", p.step(w, "A"), p.do(w, "P").Pivot(), p.do(w, "Z"))
 }
@@ -179,6 +197,43 @@ var scenarios = []scenario{
 		},
 		ends:  []saga.Status{saga.Completed},
 		lines: []string{"do A", "do I", "do I", "do X1", "do Y1", "undo A (done)", "undo I (done)", "undo I (unknown)", "undo X1 (done)"},
+	},
+	{
+		name: "runs children", saga: withChildren, end: saga.Completed,
+		lines: []string{"do A", "do X", "do G", "do Y", "do B", "do D"},
+	},
+	{
+		name: "undoes children", saga: withChildren, end: saga.Compensated,
+		plan: func(p *provider) { p.plan("D", plan{err: errNo}, plan{err: errNo}) },
+		ends: []saga.Status{saga.Completed},
+		lines: []string{"do A", "do X", "do G", "do Y", "do B", "do D",
+			"undo B (done)", "undo Y (done)", "undo G (done)", "undo X (done)", "undo A (done)"},
+	},
+	{
+		name: "a child fails", saga: withChildren, end: saga.Compensated,
+		plan:  func(p *provider) { p.plan("Y", plan{err: errNo}, plan{err: errNo}) },
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do A", "do X", "do G", "do Y", "undo G (done)", "undo X (done)", "undo A (done)"},
+	},
+	{
+		name: "is cancelled while a child is at work", saga: withChildren, end: saga.Compensated,
+		plan:  func(p *provider) { p.plan("X", plan{takes: 5 * time.Second}) },
+		drive: func(w *world) { w.cancelAfter(2 * time.Second) },
+		ends:  []saga.Status{saga.Completed},
+		// What X brought is committed, and begun, before the cancel is heard.
+		lines: []string{"do A", "do X", "do G", "undo G (done)", "undo X (done)", "undo A (done)"},
+	},
+	{
+		name: "runs the parts of a ForEach", saga: parted, end: saga.Completed, loose: true,
+		plan:  func(p *provider) { p.plan("I", plan{takes: 3 * time.Second}) },
+		lines: []string{"do A", "do B", "do D", "do I", "do I", "do I", "do I", "do I"},
+	},
+	{
+		name: "undoes the parts of a ForEach", saga: parted, end: saga.Compensated, loose: true,
+		plan: func(p *provider) { p.plan("D", plan{err: errNo}, plan{err: errNo}) },
+		ends: []saga.Status{saga.Completed},
+		lines: []string{"do A", "do B", "do D", "do I", "do I", "do I", "do I", "do I", "undo A (done)", "undo B (done)",
+			"undo I (done)", "undo I (done)", "undo I (done)", "undo I (done)", "undo I (done)"},
 	},
 	{
 		name: "begins later", saga: abcd, end: saga.Completed,
@@ -316,7 +371,15 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 		killer.Wait()
 		time.Sleep(3 * time.Minute) // for what comes late
 		w.provider.audit(t, w.def, "1")
-		audited(t, w.store, w.client, "trip")
+		audited(t, w.store, w.client, "")
+		if left := w.provider.left(); x.Status == saga.Compensated && len(left) > 0 {
+			t.Errorf("the saga was compensated, and these are done still: %v", left)
+		}
+		for id, def := range w.provider.kin {
+			if _, err := w.store.Get(t.Context(), id); err == nil {
+				w.provider.audit(t, def, id)
+			}
+		}
 		switch {
 		case k == 0 || m.twice:
 			got := w.provider.lines()

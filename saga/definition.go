@@ -16,7 +16,10 @@ type Definition struct {
 	own     string // the version that its author gave, if any
 	timeout time.Duration
 	root    *Graph
-	byName  map[string]*State            // of all graphs
+	byName  map[string]*State      // of all graphs
+	parts   map[string]*Definition // of Maps, for the executions that do parts of them
+	part    string                 // whose part it is
+	mapSize mapSize
 	decode  func([]byte) ([]byte, error) // checks an input and makes it canonical
 }
 
@@ -64,6 +67,7 @@ type State struct {
 	Signal       string        `json:"signal,omitempty"`   // completed by a signal of that name
 	Remote       string        `json:"remote,omitempty"`   // the endpoint that its commands go to
 	UndoRemote   bool          `json:"undo_remote,omitempty"`
+	Child        string        `json:"child,omitempty"` // the saga that does it
 	ReadOnly     bool          `json:"read_only,omitempty"`
 	Irreversible bool          `json:"irreversible,omitempty"`
 	Pivot        bool          `json:"pivot,omitempty"`
@@ -90,6 +94,9 @@ type State struct {
 	graph  *Graph
 	faults []string // of how it was built
 	timed  bool     // its timeout is no default
+	child  *Definition
+	part   *State // the Map that it does a part of
+	batch  *Graph // of a Map: a part of it, that another execution does
 	funcs
 }
 
@@ -168,9 +175,19 @@ func (d *Definition) MarshalJSON() ([]byte, error) {
 // seal computes what follows from the states.
 func (d *Definition) seal() error {
 	d.version = d.own
-	if d.version != "" {
-		return nil
+	if d.version == "" {
+		if err := d.hash(); err != nil {
+			return err
+		}
 	}
+	for _, part := range d.parts {
+		part.version = d.version
+	}
+	return nil
+}
+
+// hash makes a version of the graph's shape.
+func (d *Definition) hash() error {
 	shape, err := json.Marshal(graphOf{Format: graphFormat, Name: d.name, Graph: *shapeOf(d.root)})
 	if err != nil {
 		return err
@@ -242,7 +259,7 @@ func (s *State) ways() []string {
 }
 
 // compensable reports whether there is something to run when it is undone.
-func (s *State) compensable() bool { return s.undo != nil || s.UndoRemote }
+func (s *State) compensable() bool { return s.undo != nil || s.UndoRemote || s.calls() }
 
 // handling is how long the handler of one attempt may take.
 func (s *State) handling() time.Duration {

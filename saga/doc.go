@@ -79,6 +79,16 @@
 // good, the others begin nothing more, what is under way is awaited, and all
 // that they did is undone, in reverse of the order in which it began.
 //
+// Up to 1,000 items run within the saga's execution. More, up to a million, are
+// shared out in parts to executions of their own, which any coordinator may
+// take: [Execution].Part tells them.
+//
+// A [Child] runs another saga, as an execution of its own, whose id is that of
+// its parent with the place of the step. A child that has completed is held until
+// its parent has ended: if the parent is undone, so is the child, in its place.
+// One that has nothing to undo ends at once. Beside its own steps a child takes
+// nine calls to the store, or five if it has nothing to undo.
+//
 // [Step.Catch] goes on elsewhere after an error, by its name (see [Named]).
 // Whatever the step may have done is undone before.
 //

@@ -23,13 +23,7 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	f.Attempt, f.Lost, f.Unknown, f.StillRunning, f.Undoing = 0, 0, false, 0, false
 	f.Waiting, f.Token, f.Until = false, "", 0
 	if again || f.graph.loops[s.Name] {
-		if f.Visits == nil {
-			f.Visits = make(map[string]int)
-		}
-		if again {
-			f.Visits[s.Name] = f.visit(s.Name)
-		}
-		f.Visits[s.Name]++
+		m.revisit(f, again)
 	}
 	m.hops++
 	m.record(f, Event{Type: enteredTypes[s.Type], Step: s.Name})
@@ -65,6 +59,19 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	}
 }
 
+// revisit counts that a frame comes to its step again, or for the first time to
+// one that it may come to again.
+func (m *machine) revisit(f *frame, again bool) {
+	if f.Visits == nil {
+		f.Visits = make(map[string]int)
+	}
+	if again {
+		f.Visits[f.Step] = f.visit(f.Step)
+	}
+	f.Visits[f.Step]++
+	m.touch(f)
+}
+
 // leave goes on from a step, or ends the frame.
 func (m *machine) leave(f *frame, next string, now time.Time) {
 	f.Caught = nil
@@ -78,9 +85,13 @@ func (m *machine) leave(f *frame, next string, now time.Time) {
 		m.ended(f, now)
 		return
 	}
-	f.Undo = nil
-	m.clear()
 	m.record(f, Event{Type: ExecutionSucceeded})
+	if m.child && len(f.Undo) > 0 && !f.Pivoted {
+		f.Held = true
+	} else {
+		m.release()
+	}
+	m.report()
 }
 
 func (m *machine) choose(f *frame, s *State, now time.Time) {
@@ -136,12 +147,17 @@ func (m *machine) fork(f *frame, s *State, now time.Time) {
 			m.fault(f, fmt.Errorf("list the items: %w", err), now)
 			return
 		}
-		if len(items) > maxItems {
-			m.fault(f, fmt.Errorf("there are %d items, at most %d run within one saga", len(items), maxItems), now)
-			return
-		}
 		k.Size = len(items)
-		if len(items) > 0 {
+		if size := m.def.mapSize; len(items) > size.inline {
+			parts, err := split(items, size.part)
+			if err != nil {
+				m.fault(f, err, now)
+				return
+			}
+			k.Size, k.Batched = len(parts), len(items)
+			f.Fork = k
+			m.putParts(f, parts)
+		} else if len(items) > 0 {
 			m.putItems(f, items)
 		}
 	}
@@ -149,9 +165,6 @@ func (m *machine) fork(f *frame, s *State, now time.Time) {
 	m.record(f, Event{Type: startedTypes[s.Type], Step: s.Name})
 	m.spread(f, s, now)
 }
-
-// maxItems bounds the items of a Map that run within one execution.
-const maxItems = 1000
 
 func (m *machine) putItems(f *frame, items []json.RawMessage) {
 	f.items = items
@@ -164,13 +177,22 @@ func (m *machine) putItems(f *frame, items []json.RawMessage) {
 
 // spread begins as many branches or items as may be under way.
 func (m *machine) spread(f *frame, s *State, now time.Time) {
-	k := f.Fork
+	k, most := f.Fork, s.Concurrency
+	if k.Batched > 0 {
+		most, _ = s.shares()
+	}
 	for k == f.Fork && k.Begun < k.Size && !m.stopping(f) {
-		if s.Concurrency > 0 && k.Begun-k.Ended.count() >= s.Concurrency {
+		if most > 0 && k.Begun-k.Ended.count() >= most {
 			return
 		}
 		state := f.State
-		if s.Type == TypeMap {
+		switch {
+		case k.Batched > 0:
+			var ok bool
+			if state, ok = m.takePart(f); !ok {
+				return
+			}
+		case s.Type == TypeMap:
 			if len(f.items) != k.Size {
 				m.want(itemsField(f.path))
 				return
@@ -182,7 +204,7 @@ func (m *machine) spread(f *frame, s *State, now time.Time) {
 		k.Begun++
 		m.adopt(f, n, child)
 		m.touch(f)
-		if s.Type == TypeMap {
+		if s.Type == TypeMap && k.Batched == 0 {
 			m.record(child, Event{Type: MapIterationStarted, Step: s.Name})
 		}
 		m.enter(child, child.graph.start(), now)
@@ -194,7 +216,7 @@ func (m *machine) ended(f *frame, now time.Time) {
 	p := f.parent
 	s := m.def.byName[p.Fork.Step]
 	p.Fork.Ended.add(f.index)
-	if s.Type == TypeMap {
+	if s.Type == TypeMap && p.Fork.Batched == 0 {
 		t := MapIterationSucceeded
 		if f.Failed != nil {
 			t = MapIterationFailed
@@ -202,6 +224,9 @@ func (m *machine) ended(f *frame, now time.Time) {
 		m.record(f, Event{Type: t, Step: s.Name})
 	}
 	m.touch(p)
+	if p.Fork.Batched > 0 && !m.stopping(p) {
+		m.tolerate(p, s, f, now)
+	}
 }
 
 // tend begins further items of a fork, or joins its branches when all have
@@ -231,16 +256,29 @@ func (m *machine) tend(f *frame, s *State, now time.Time) bool {
 // join merges the states of a fork's branches, and goes on.
 func (m *machine) join(f *frame, s *State, now time.Time) {
 	k := f.Fork
-	parts := make([]part, k.Size)
-	for n, child := range f.kids {
-		parts[n] = part{state: child.State, cause: child.Failed}
+	parts := make([]part, 0, max(k.Size, k.Batched))
+	for _, child := range f.kids {
+		if k.Batched == 0 {
+			parts = append(parts, part{state: child.State, cause: child.Failed})
+			continue
+		}
+		results, err := partResults(child.State)
+		if err != nil {
+			m.fault(f, err, now)
+			return
+		}
+		for _, r := range results {
+			parts = append(parts, part{state: r.State, cause: r.Cause})
+		}
 	}
 	var state []byte
 	if err := guard(func() (err error) { state, err = s.merge(f.State, parts); return err }); err != nil {
 		m.fault(f, fmt.Errorf("merge: %w", err), now)
 		return
 	}
-	r := undoRecord{Step: s.Name, Visit: k.Visit, Fork: &fork{Step: s.Name, Visit: k.Visit, Size: k.Size, Begun: k.Size, Undoing: true}}
+	r := undoRecord{Step: s.Name, Visit: k.Visit, Fork: &fork{
+		Step: s.Name, Visit: k.Visit, Size: k.Size, Batched: k.Batched, Begun: k.Size, Undoing: true,
+	}}
 	undo := false
 	for n, child := range f.kids {
 		m.keepLast(child)
@@ -272,7 +310,9 @@ func (m *machine) shelve(f *frame) {
 
 // detach takes off a fork that is through.
 func (m *machine) detach(f *frame) {
-	if m.def.byName[f.Fork.Step].Type == TypeMap && f.Fork.Size > 0 && !f.Fork.Undoing {
+	if f.Fork.Batched > 0 && !f.Fork.Undoing {
+		m.dropParts(f)
+	} else if m.def.byName[f.Fork.Step].Type == TypeMap && f.Fork.Size > 0 && !f.Fork.Undoing {
 		delete(m.puts, itemsField(f.path))
 		m.dropField(itemsField(f.path))
 	}
@@ -312,7 +352,7 @@ func (m *machine) keep(f *frame) int {
 
 // keepLast keeps the last state of a frame that is about to go, for the history.
 func (m *machine) keepLast(f *frame) {
-	if f != m.root && !f.kept {
+	if f != m.root && !f.kept && f.graph.start().part == nil {
 		m.keep(f)
 		f.kept = true
 	}

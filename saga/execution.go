@@ -41,6 +41,10 @@ type Execution struct {
 	Waiting bool `json:"waiting,omitempty"`
 	// Pivoted says that the point of no return is passed: a cancel is refused.
 	Pivoted bool `json:"pivoted,omitempty"`
+	// Parent is the execution that started it, if it is a child, and Part the
+	// ForEach whose items it does.
+	Parent string `json:"parent,omitempty"`
+	Part   string `json:"part,omitempty"`
 	// Branches are the branches and items that are under way below Step, or that
 	// wait for the others, each before those below it.
 	Branches []Position `json:"branches,omitempty"`
@@ -151,12 +155,16 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 }
 
 func executionOf(id string, s Status, m meta, f frame) *Execution {
-	return &Execution{
+	x := &Execution{
 		ID: id, Definition: m.Definition, Version: m.Version, Status: s,
 		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
 		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
-		Suspended: fromMillis(f.Suspended),
+		Suspended: fromMillis(f.Suspended), Part: m.Part,
 	}
+	if m.Parent != nil {
+		x.Parent = m.Parent.Execution
+	}
+	return x
 }
 
 // History returns what happened to an execution, with the states that it went

@@ -165,6 +165,10 @@ type Item[I any] struct {
 // nil, takes what came of them into the saga's state, in the order of the items.
 // Neither function has effects outside.
 //
+// More than 1,000 items are shared out to executions of their own, which other
+// coordinators may run: see the package documentation. Keys and [StepInfo] name
+// the items within those. There may be a million.
+//
 // One item that fails for good fails the step, unless [Step.Tolerate] says
 // otherwise, as a branch does its [Parallel].
 func ForEach[T, I any](name string, items func(state *T) []I, collect func(state *T, items []Item[I]) error, steps ...*Step[I]) *Step[T] {
@@ -204,7 +208,8 @@ func ForEach[T, I any](name string, items func(state *T) []I, collect func(state
 }
 
 // Concurrency bounds how many items of a [ForEach] are under way at once.
-// Defaults to all.
+// Defaults to all and, where there are more than 1,000, to 10,000. Then the bound
+// is shared by the executions that have parts of the items.
 func (s *Step[T]) Concurrency(n int) *Step[T] {
 	s.fault(s.state.Type != TypeMap, "Concurrency belongs to a ForEach")
 	s.fault(n < 1, "its Concurrency is %d, want 1 or more", n)

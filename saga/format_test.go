@@ -150,7 +150,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"MapStateEntered", "MapStateStarted", "MapStateSucceeded", "MapStateFailed", "MapStateExited",
 		"MapIterationStarted", "MapIterationSucceeded", "MapIterationFailed", "ErrorCaught",
 		"TaskSubmitted", "SignalReceived",
-		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused",
+		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)

@@ -17,6 +17,10 @@ type meta struct {
 	Input      json.RawMessage `json:"i"`
 	ReplyTo    string          `json:"r,omitempty"`
 	Delay      int64           `json:"w,omitempty"` // of the first step, in milliseconds
+	// Parent is where a child was started. Part is the Map of its parent's
+	// definition whose items it does.
+	Parent *parentRef `json:"p,omitempty"`
+	Part   string     `json:"m,omitempty"`
 }
 
 // A frame is where one state machine of an execution stands: the root, a branch
@@ -56,6 +60,8 @@ type frame struct {
 	Waiting bool   `json:"w,omitempty"`
 	Token   string `json:"W,omitempty"`
 	Until   int64  `json:"U,omitempty"`
+	// Stop is why a child that is waited for was told to undo itself.
+	Stop *Cause `json:"D,omitempty"`
 	// Visits counts how often steps were entered that may be entered again.
 	Visits map[string]int `json:"V,omitempty"`
 
@@ -96,6 +102,10 @@ type frame struct {
 	Shift     int64 `json:"H,omitempty"`
 	// Ended is who ended the execution where it stood.
 	Ended *Cause `json:"E,omitempty"`
+	// Children is set once the execution has started some. Held is set where it
+	// is one, has completed, and may be undone.
+	Children bool `json:"C,omitempty"`
+	Held     bool `json:"K,omitempty"`
 	// Trouble is why the execution is blocked.
 	Trouble *Cause `json:"m,omitempty"`
 
@@ -106,6 +116,10 @@ type frame struct {
 	parent *frame
 	items  []json.RawMessage
 	kids   []*frame // of the fork, by number; nil where one is not loaded
+	// parts are the items of a fork's executions to come, where they are loaded.
+	parts map[int]json.RawMessage
+	// Settling: what could be undone is to be let go of.
+	Settling bool `json:"-"`
 	// dirty: to be written. running: a handler is at work, or may be.
 	// kept: its last state is in the history.
 	dirty, running, kept bool
@@ -130,6 +144,9 @@ type fork struct {
 	// Size is how many there are in all, and Begun how many have a frame.
 	Size  int `json:"n"`
 	Begun int `json:"b,omitempty"`
+	// Batched is how many items there are where each branch is an execution
+	// that does a part of them.
+	Batched int `json:"t,omitempty"`
 	// Ended tells which have come to their end, and Failures how many of them
 	// badly.
 	Ended    bits `json:"e,omitempty"`
@@ -268,7 +285,9 @@ func (f *frame) check(def *Definition) error {
 	switch {
 	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending || f.Waiting):
 		return errors.New("the frame has ended with work left")
-	case f.Step == "" && f.Scope == nil && f.path == "" && n > 0:
+	case f.Held && (f.Step != "" || n == 0):
+		return errors.New("the frame is held, and not at its end")
+	case f.Step == "" && f.Scope == nil && f.path == "" && n > 0 && !f.Held:
 		return errors.New("the frame has ended with work left")
 	case f.Step != "" && known(f.Step) == nil:
 		return fmt.Errorf("the frame is at step %q, which saga %q does not have", f.Step, def.name)
@@ -293,7 +312,7 @@ func (f *frame) check(def *Definition) error {
 
 func (k *fork) check(s *State) error {
 	graphs := s.graphs()
-	if len(graphs) == 0 || s.Type == TypeParallel && k.Size != len(graphs) ||
+	if len(graphs) == 0 || k.Batched > 0 && s.batch == nil || s.Type == TypeParallel && k.Size != len(graphs) ||
 		k.Size < 0 || k.Begun < 0 || k.Begun > k.Size || len(k.Ended)*8 > k.Size+7 {
 		return fmt.Errorf("step %q does not have %d branches, of which %d are under way", s.Name, k.Size, k.Begun)
 	}
@@ -302,7 +321,10 @@ func (k *fork) check(s *State) error {
 
 // graph is the state machine of a fork's nth branch or item.
 func (k *fork) graph(s *State, n int) *Graph {
-	if s.Type == TypeMap {
+	switch {
+	case k.Batched > 0:
+		return s.batch
+	case s.Type == TypeMap:
 		return s.Each
 	}
 	return s.Branches[n]

@@ -64,6 +64,7 @@ const (
 	ExecutionSuspended     EventType = "ExecutionSuspended"
 	ExecutionResumed       EventType = "ExecutionResumed"
 	OrderRefused           EventType = "OrderRefused"
+	ExecutionReverted      EventType = "ExecutionReverted" // a child's undoing begins: its parent is undone
 )
 
 // Events of the types of states.
@@ -93,6 +94,7 @@ var codes = []EventType{
 	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
+	ExecutionReverted,
 }
 
 var eventCodes = func() map[EventType]int {

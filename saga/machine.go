@@ -22,6 +22,7 @@ type machine struct {
 	lease time.Duration // how long a lost worker's handler may still be at work
 	// maxLost is how many attempts in a row may be lost with their workers.
 	maxLost int
+	child   bool // it has a parent
 
 	shelf map[string]*frame // branches that have ended, with something to undo, by path
 	wants map[string]bool   // fields of the record that advance waits for
@@ -30,6 +31,7 @@ type machine struct {
 	events   []Event
 	replaced map[string][]json.RawMessage // states, by path, if they are to be kept
 	commands []*command
+	orders   []childOrder
 	puts     map[string][]byte // fields other than frames
 	drops    map[string]bool   // fields
 	purge    bool              // drop all fields of frames but the root's
@@ -76,7 +78,7 @@ func (m *machine) committed() {
 	clear(m.events) // their memory is for those to come
 	m.events = m.events[:0]
 	clear(m.replaced)
-	m.commands, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, false, false, 0
+	m.commands, m.orders, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, false, false, 0
 	m.each(func(f *frame) bool { f.dirty = false; return true })
 	for _, f := range m.shelf {
 		f.dirty = false
@@ -106,7 +108,7 @@ func (m *machine) reverting() bool { return m.root.Scope != nil && m.root.Scope.
 // bound reports whether the point of no return is passed, or may be.
 func (m *machine) bound() bool {
 	s := m.step(m.root)
-	return m.root.Pivoted || s != nil && s.Pivot && m.root.Unknown
+	return m.root.Pivoted || s != nil && s.Pivot && (m.root.Unknown || m.awaited(m.root))
 }
 
 func (m *machine) record(f *frame, e Event) {
@@ -178,7 +180,7 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 			wake = t
 		}
 	}
-	if m.root.Suspended > 0 {
+	if m.root.Suspended > 0 || m.root.Held {
 		return nil, time.Time{}
 	}
 	if !m.busy() {
@@ -215,11 +217,13 @@ func (m *machine) idle() bool {
 // branches, and turns to the next compensation. It reports false where it must
 // have fields of the record first; they are in m.wants, and supply takes them.
 func (m *machine) advance(now time.Time) bool {
-	if m.root.Suspended > 0 || m.root.Ended != nil {
-		return true
+	if m.root.Suspended == 0 && m.root.Ended == nil {
+		m.deadline(now)
+		for m.turn(now) {
+		}
 	}
-	m.deadline(now)
-	for m.turn(now) {
+	if m.root.Settling && len(m.wants) == 0 {
+		m.dismiss()
 	}
 	return len(m.wants) == 0
 }
@@ -230,7 +234,7 @@ func (m *machine) turn(now time.Time) bool {
 		return false
 	}
 	for _, f := range m.live() {
-		if m.awaited(f) && !fromMillis(f.At).After(now) {
+		if m.awaited(f) && f.At > 0 && !fromMillis(f.At).After(now) {
 			m.expire(f, m.step(f), now)
 			return true
 		}
@@ -311,6 +315,15 @@ func (m *machine) supply(codec Codec, fields map[string][]byte) error {
 // takeFields takes what is supplied of the branches or items below a frame.
 func (m *machine) takeFields(codec Codec, f *frame, fields map[string][]byte) error {
 	s := m.def.byName[f.Fork.Step]
+	if n := f.Fork.Begun; f.Fork.Batched > 0 {
+		if stored, ok := fields[itemsField(f.below(f.Fork, n))]; ok {
+			var items json.RawMessage
+			if err := decodeJSON(codec, stored, &items); err != nil {
+				return fmt.Errorf("items of part %d of step %s: %w", n, s.Name, err)
+			}
+			f.parts = map[int]json.RawMessage{n: items}
+		}
+	}
 	for n := range f.Fork.Begun {
 		path := f.below(f.Fork, n)
 		stored, ok := fields[frameField(path)]

@@ -23,6 +23,9 @@ const (
 	mailBeat      = "beat"
 	mailSignal    = "signal"
 	mailReply     = "reply"
+	mailChild     = "child"  // a child's report
+	mailUndo      = "undo"   // a parent's: what has completed is undone
+	mailSettle    = "settle" // a parent's: it will not be undone
 )
 
 // mail is what others have to say to an execution.
@@ -36,6 +39,8 @@ type mail struct {
 	Signal *signal     `json:"s,omitempty"`
 	// Reply is a participant's.
 	Reply *replyMessage `json:"r,omitempty"`
+	// Child is a child's report.
+	Child *childReport `json:"c,omitempty"`
 }
 
 // Limits of the unread mail of one execution. Operators have headroom.
@@ -91,6 +96,15 @@ func (a *actor) absorb(body []byte) *letterError {
 			return &letterError{err: errors.New("mail of the kind \"reply\" without a reply")}
 		}
 		a.m.hearReply(m.Reply, now)
+	case mailChild:
+		if m.Child == nil {
+			return &letterError{err: errors.New("mail of the kind \"child\" without a report")}
+		}
+		a.m.hearChild(m.Child, now)
+	case mailUndo:
+		a.m.revert(m.By, m.Note, now)
+	case mailSettle:
+		a.m.settle()
 	case mailSignal:
 		if m.Signal == nil {
 			return &letterError{err: errors.New("mail of the kind \"signal\" without a signal")}

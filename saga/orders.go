@@ -9,16 +9,19 @@ func (m *machine) cancel(by, note string, now time.Time) {
 	refuse := func(why string) {
 		m.record(m.root, Event{Type: CancelRefused, By: by, Note: note, Error: why})
 	}
+	why := &Cause{Kind: CauseCancelled, By: by, Note: note}
 	switch {
 	case m.reverting() || m.status().Ended():
 		refuse("it is being undone, or has ended, already")
 	case m.root.Pivoted:
 		refuse("it is past its point of no return")
+	case m.passOn(why):
+		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
 	case m.bound():
 		refuse("it may be past its point of no return")
 	default:
 		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
-		m.open(m.root, &scope{Cause: &Cause{Kind: CauseCancelled, By: by, Note: note}}, now)
+		m.open(m.root, &scope{Cause: why}, now)
 	}
 }
 
@@ -74,8 +77,7 @@ func (m *machine) skip(by, note string, now time.Time) {
 		m.record(f, Event{Type: TaskSkipped, Step: f.Step, By: by, Note: note})
 		m.record(f, Event{Type: TaskStateExited, Step: f.Step})
 		if s.Pivot {
-			f.Pivoted, f.Undo = true, nil
-			m.clear()
+			m.passPivot(f)
 		}
 		m.leave(f, s.Next, now)
 	}
@@ -95,10 +97,21 @@ func (m *machine) terminate(by, note string) {
 		f.running = false // whatever it says is not heard
 		return true
 	})
+	m.root.Ended = &Cause{Kind: CauseTerminated, Step: m.root.Step, By: by, Note: note}
+	m.report()
+	if m.root.Children {
+		m.root.Settling = true // its children are told first
+		return
+	}
+	m.wipe()
+}
+
+// wipe drops all that an ended execution does not need.
+func (m *machine) wipe() {
 	root := m.root
 	*root = frame{
 		State: root.State, Changed: root.Changed, Entries: root.Entries, Orders: root.Orders, Pivoted: root.Pivoted,
-		Ended: &Cause{Kind: CauseTerminated, Step: root.Step, By: by, Note: note}, graph: root.graph, kids: root.kids, dirty: true,
+		Ended: root.Ended, graph: root.graph, kids: root.kids, dirty: true,
 	}
 	for _, kid := range root.kids {
 		if kid != nil {

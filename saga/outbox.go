@@ -29,6 +29,9 @@ type letter struct {
 	Step    string `json:"s,omitempty"`
 	Undo    bool   `json:"u,omitempty"`
 	Attempt int    `json:"a,omitempty"`
+	// Asks is the place of the child that mail is for, where an answer is
+	// awaited.
+	Asks *parentRef `json:"q,omitempty"`
 }
 
 // A letterKind is the way that a letter goes.
@@ -39,6 +42,8 @@ const (
 	letterMessage letterKind = ""
 	// letterMail is mail for another execution.
 	letterMail letterKind = "mail"
+	// letterStart starts a child.
+	letterStart letterKind = "start"
 )
 
 func encodeOutbox(codec Codec, letters []letter) ([]byte, error) {
@@ -106,6 +111,9 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 		})
 	}
 	a.m.commands = nil
+	if err := a.orders(); err != nil {
+		return err
+	}
 	if next == store.End && a.meta.ReplyTo != "" {
 		body, err := json.Marshal(notice{
 			Waybill: messageFormat, Execution: a.lease.ID, Definition: a.meta.Definition,
@@ -129,8 +137,8 @@ func (a *actor) post() {
 	}
 	var left []letter
 	for _, l := range a.unsent {
-		// Mail to one execution arrives in its order.
-		if l.Kind == letterMail && slices.ContainsFunc(left, func(before letter) bool { return before.To == l.To }) {
+		// What is for one execution arrives in its order.
+		if l.Kind != letterMessage && slices.ContainsFunc(left, func(before letter) bool { return before.To == l.To }) {
 			left = append(left, l)
 			continue
 		}
@@ -151,6 +159,8 @@ func (a *actor) carry(l letter) error {
 		return a.publish(ctx, l)
 	case letterMail:
 		return a.mail(ctx, l)
+	case letterStart:
+		return a.startChild(ctx, l)
 	}
 	return fmt.Errorf("a letter of the unknown kind %q waits for a coordinator of a later release", l.Kind)
 }
@@ -167,7 +177,8 @@ func (a *actor) publish(ctx context.Context, l letter) error {
 	return nil
 }
 
-// mail posts mail to another execution. One that has ended has no use for it.
+// mail posts mail to another execution. One that has ended, or that a Redis has
+// lost, has no use for it.
 func (a *actor) mail(ctx context.Context, l letter) error {
 	body := []byte(l.Body)
 	if codec := a.c.cfg.Codec; codec != nil {
@@ -178,7 +189,9 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 	}
 	_, err := a.c.store.Post(ctx, store.PostRequest{ID: l.To, MailID: l.ID, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
-	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone):
+	case l.Asks != nil && (errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrNotFound)):
+		return a.unheard(ctx, l)
+	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone), errors.Is(err, store.ErrNotFound):
 		return nil
 	case err != nil:
 		return fmt.Errorf("mail to %q: %w", l.To, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -16,11 +17,14 @@ var ErrPivoted = errors.New("saga is past its point of no return")
 
 // An Undo is a compensation that would run.
 type Undo struct {
-	Frame   string  `json:"frame,omitempty"` // as in [StepInfo].Frame
-	Step    string  `json:"step"`
-	Visit   int     `json:"visit"`
-	Outcome Outcome `json:"outcome"`
-	Key     string  `json:"key"` // its idempotency key
+	// Execution is the execution whose step is undone: the one asked for, or a
+	// child.
+	Execution string  `json:"execution"`
+	Frame     string  `json:"frame,omitempty"` // as in [StepInfo].Frame
+	Step      string  `json:"step"`
+	Visit     int     `json:"visit"`
+	Outcome   Outcome `json:"outcome"`
+	Key       string  `json:"key"` // its idempotency key
 	// State is what it would be given.
 	State json.RawMessage `json:"state"`
 	// NotBefore is until when it would wait for a handler that may be at work.
@@ -28,9 +32,9 @@ type Undo struct {
 }
 
 // PreviewUndo tells which compensations would run if the execution failed now,
-// in their order, and what they would be given. What is under way counts as
-// unknown. Nothing is changed. An execution that would not be undone is an error
-// that matches [ErrPivoted] or store.ErrEnded.
+// in their order, and what they would be given; those of children are among them.
+// What is under way counts as unknown. Nothing is changed. An execution that
+// would not be undone is an error that matches [ErrPivoted] or store.ErrEnded.
 //
 // Branches that are undone side by side come one after the other here.
 func (c *Client) PreviewUndo(ctx context.Context, id string) ([]Undo, error) {
@@ -38,7 +42,7 @@ func (c *Client) PreviewUndo(ctx context.Context, id string) ([]Undo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Ended || Status(r.Status).Ended() {
+	if r.Ended {
 		return nil, fmt.Errorf("execution %q: %w", id, store.ErrEnded)
 	}
 	p := &preview{c: c, id: id, record: r}
@@ -46,6 +50,16 @@ func (c *Client) PreviewUndo(ctx context.Context, id string) ([]Undo, error) {
 		return nil, err
 	}
 	return p.undo(ctx)
+}
+
+// child lists what would be undone of a child.
+func (p *preview) child(ctx context.Context, f *frame, step string, visit int) ([]Undo, error) {
+	place := parentRef{Execution: p.id, Frame: f.path, Step: step, Visit: visit}
+	list, err := p.c.PreviewUndo(ctx, childID(place, p.m.def.byName[step].part != nil))
+	if errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) {
+		return nil, nil // it is undone, or was never started
+	}
+	return list, err
 }
 
 // A preview plays an execution's undoing on a machine of its own.
@@ -72,6 +86,11 @@ func (p *preview) load(ctx context.Context) error {
 	def, err := definitionFrom(graph)
 	if err != nil {
 		return err
+	}
+	if p.meta.Part != "" {
+		if def = def.parts[p.meta.Part]; def == nil {
+			return fmt.Errorf("execution %q: definition %q has no ForEach %q", p.id, p.meta.Definition, p.meta.Part)
+		}
 	}
 	root, err := decodeFrame(codec, p.record.Root, def, def.root, "")
 	if err != nil {
@@ -103,19 +122,35 @@ func (p *preview) supply(ctx context.Context) error {
 func (p *preview) undo(ctx context.Context) ([]Undo, error) {
 	m := p.m
 	m.root.Suspended = 0
+	var calling []*frame
 	m.each(func(f *frame) bool {
-		if s := m.step(f); s != nil && s.Type == TypeTask && f.Attempt > 0 && !f.Undoing && !f.Pending && f.Fork == nil {
+		s := m.step(f)
+		switch {
+		case s == nil || s.Type != TypeTask || f.Attempt == 0 || f.Undoing || f.Pending || f.Fork != nil:
+		case s.calls():
+			if f.Waiting {
+				calling = append(calling, f)
+			}
+		case m.awaited(f):
+			f.Waiting, f.Unknown = false, true
+		default:
 			f.Unknown = f.Unknown || !fromMillis(f.At).After(p.now)
 		}
 		return true
 	})
+	list, err := p.underWay(ctx, calling)
+	if err != nil {
+		return nil, err
+	}
 	if m.bound() {
 		return nil, fmt.Errorf("execution %q: %w", p.id, ErrPivoted)
 	}
-	if !m.reverting() {
+	switch {
+	case m.root.Held:
+		m.revert("", "", p.now)
+	case !m.reverting():
 		m.cancel("", "", p.now)
 	}
-	var list []Undo
 	for {
 		for !m.advance(p.now) {
 			if err := p.supply(ctx); err != nil {
@@ -126,13 +161,29 @@ func (p *preview) undo(ctx context.Context) ([]Undo, error) {
 		if next == nil {
 			return list, nil
 		}
-		u, err := p.describe(ctx, next)
+		undos, err := p.describe(ctx, next)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, u)
+		list = append(list, undos...)
+		next.Waiting = false
 		m.answer(next, result{outcome: Done}, p.now)
 	}
+}
+
+// underWay lists what would be undone of the children that are under way, and
+// takes them for undone.
+func (p *preview) underWay(ctx context.Context, calling []*frame) (list []Undo, err error) {
+	slices.SortFunc(calling, func(a, b *frame) int { return b.Order - a.Order })
+	for _, f := range calling {
+		undos, err := p.child(ctx, f, f.Step, f.visit(f.Step))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, undos...)
+		f.Waiting = false
+	}
+	return list, nil
 }
 
 // next is a frame whose compensation would run now, or after what is awaited.
@@ -147,15 +198,18 @@ func (p *preview) next() (next *frame) {
 	return next
 }
 
-func (p *preview) describe(ctx context.Context, f *frame) (Undo, error) {
+func (p *preview) describe(ctx context.Context, f *frame) ([]Undo, error) {
 	r := f.Undo[len(f.Undo)-1]
+	if p.m.step(f).calls() {
+		return p.child(ctx, f, r.Step, max(r.Visit, 1))
+	}
 	u := Undo{
-		Frame: f.path, Step: r.Step, Visit: max(r.Visit, 1), Outcome: r.outcome(), NotBefore: fromMillis(r.NotUntil),
+		Execution: p.id, Frame: f.path, Step: r.Step, Visit: max(r.Visit, 1), Outcome: r.outcome(), NotBefore: fromMillis(r.NotUntil),
 	}
 	u.Key = idempotencyKey(StepInfo{Execution: p.id, Frame: f.path, Step: r.Step, Visit: u.Visit, Undo: true})
 	var err error
 	u.State, err = p.state(ctx, f, r)
-	return u, err
+	return []Undo{u}, err
 }
 
 func (p *preview) state(ctx context.Context, f *frame, r undoRecord) (json.RawMessage, error) {
@@ -185,9 +239,12 @@ func definitionFrom(data []byte) (*Definition, error) {
 	}
 	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: g.Timeout, root: &g.Graph}
 	c := &checker{def: d}
-	d.byName = make(map[string]*State)
+	d.byName, d.parts = make(map[string]*State), make(map[string]*Definition)
 	animate(d.root)
 	c.link(d.root, "")
+	for _, s := range d.maps(d.root) {
+		d.partOf(s)
+	}
 	if len(d.root.States) == 0 {
 		return nil, fmt.Errorf("saga: the registered graph of %q has no states", g.Name)
 	}

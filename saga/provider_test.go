@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +28,8 @@ type provider struct {
 	calls    []call
 	effects  map[string]int // by key: at which call
 	owners   map[string]string
-	dead     map[string]bool // workers
+	dead     map[string]bool             // workers
+	kin      map[string]*saga.Definition // by id: children to be audited, if they are there
 	problems []string
 }
 
@@ -232,6 +234,20 @@ func (p *provider) lines() []string {
 	return lines
 }
 
+// left are the keys of actions that have had their effect, of steps that can be
+// undone, and are not.
+func (p *provider) left() (keys []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, n := range p.effects {
+		c := p.calls[n]
+		if _, undone := p.effects[strings.TrimSuffix(key, "do")+"undo"]; !c.undo && !undone && c.step != "D" && c.step != "P" && c.step != "Z" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // audit compares the history of an execution that has ended with what the
 // provider saw, and both with the rules.
 func (p *provider) audit(t *testing.T, def *saga.Definition, id string) {
@@ -320,7 +336,7 @@ func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event)
 	var want []string
 	if status == saga.Compensated {
 		for _, name := range slices.Backward(order) {
-			if state(def, path.Base(name)).UndoRetry != nil && known[name] != "" {
+			if s := state(def, path.Base(name)); (s.UndoRetry != nil || s.Child != "" || strings.HasSuffix(name, "[]")) && known[name] != "" {
 				want = append(want, name)
 			}
 		}
@@ -366,7 +382,7 @@ func auditEffects(def *saga.Definition, status saga.Status, events []saga.Event,
 		}
 	}
 	for _, s := range states {
-		if s.Type != saga.TypeTask || s.Signal != "" {
+		if s.Type != saga.TypeTask || s.Signal != "" || s.Child != "" {
 			continue
 		}
 		switch {

@@ -108,12 +108,19 @@ func (r *replyMessage) check() error {
 }
 
 // remote reports whether the frame's dispatched attempt is a participant's.
-func (s *State) remote(undo bool) bool { return s.Remote != "" && (!undo || s.UndoRemote) }
+// So is what a child does.
+func (s *State) remote(undo bool) bool {
+	return s.Remote != "" && (!undo || s.UndoRemote) || s.calls()
+}
 
 // send gives the frame's dispatched attempt to its participant: the command goes
 // out with the next commit. state is what the attempt works on.
 func (m *machine) send(f *frame, state []byte, now time.Time) {
 	s := m.step(f)
+	if s.calls() {
+		m.call(f, state, now)
+		return
+	}
 	c := &command{
 		Waybill: messageFormat, Command: commandDo, Frame: f.path, Step: s.Name, Visit: f.visit(s.Name), Attempt: f.Attempt, to: s.Remote,
 	}
@@ -141,7 +148,7 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 func (m *machine) hearReply(r *replyMessage, now time.Time) {
 	now = m.clock(now)
 	f := m.frameAt(r.Frame)
-	if f == nil || f.Step != r.Step || f.Undoing != (r.Reply == commandUndo) || !m.step(f).remote(f.Undoing) ||
+	if f == nil || f.Step != r.Step || f.Undoing != (r.Reply == commandUndo) || !m.step(f).remote(f.Undoing) || m.step(f).calls() ||
 		f.Attempt == 0 || r.Attempt > f.Attempt {
 		return
 	}

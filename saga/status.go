@@ -41,6 +41,8 @@ const (
 	CauseTimedOut = "timed out"
 	// CauseTerminated: an operator ended the saga where it stood.
 	CauseTerminated = "terminated"
+	// CauseReverted: the saga had completed, and its parent was undone.
+	CauseReverted = "reverted"
 	// CauseCrashes: opening the execution keeps killing its workers.
 	CauseCrashes = "crashes"
 )

@@ -120,6 +120,9 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*ac
 	}
 	key := definitionKey{a.meta.Definition, a.meta.Version}
 	def := c.defs[key]
+	if def != nil && a.meta.Part != "" {
+		def = def.parts[a.meta.Part]
+	}
 	if def == nil {
 		if _, reported := c.missing.LoadOrStore(key, struct{}{}); !reported {
 			c.log.Warn("executions of a definition that this process does not have are left to others",
@@ -138,6 +141,7 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*ac
 	}
 	begins := o.Started.Add(time.Duration(a.meta.Delay) * time.Millisecond)
 	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease, c.cfg.MaxOpenings)
+	a.m.child = a.meta.Parent != nil
 	a.held(sent, o.Now)
 	return a, nil
 }
@@ -230,6 +234,14 @@ func (m *members) partitions() []int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.owned
+}
+
+// owns reports whether what is due of an execution is found by this coordinator.
+func (c *Coordinator) owns(id string) bool {
+	c.mu.Lock()
+	m := c.members
+	c.mu.Unlock()
+	return m != nil && slices.Contains(m.partitions(), c.store.Partition(id))
 }
 
 // share returns the partitions for which the worker's hash is the highest of

@@ -33,7 +33,7 @@ func (m *machine) fail(f *frame, cause *Cause, now time.Time) {
 		if p == nil {
 			break
 		}
-		if s := m.step(p); s.Tolerate > 0 {
+		if s := m.step(p); s.Tolerate > 0 && p.Fork.Batched == 0 {
 			p.Fork.Failures++
 			m.touch(p)
 			if p.Fork.Failures <= s.Tolerate {
@@ -73,6 +73,9 @@ func (m *machine) open(g *frame, sc *scope, now time.Time) {
 	if !g.running && !m.awaited(g) && (!g.Undoing || g.Blocked) { // else its answer is awaited
 		m.quit(g)
 	}
+	if g.Step != "" && m.halting(g) {
+		m.halt(g, sc.Cause)
+	}
 }
 
 // stop lets a frame, and those below it, begin nothing more.
@@ -86,6 +89,9 @@ func (m *machine) stop(f *frame) {
 	m.touch(f)
 	if !f.running && f.Step != "" && !m.awaited(f) {
 		m.quit(f)
+	}
+	if f.Step != "" && m.halting(f) {
+		m.halt(f, m.why(f))
 	}
 }
 
@@ -101,7 +107,7 @@ func (m *machine) quit(f *frame) {
 	}
 	m.unblock(f)
 	f.Undoing, f.Pending, f.Unknown, f.StillRunning, f.Attempt, f.At = false, false, false, 0, 0, 0
-	f.Waiting, f.Token, f.Until = false, "", 0
+	f.Waiting, f.Token, f.Until, f.Stop = false, "", 0, nil
 	if f.Scope == nil {
 		f.Step = ""
 	}
@@ -299,10 +305,21 @@ func (m *machine) finish(g *frame, now time.Time) {
 		g.Step, g.At = "", 0
 		m.clear()
 		m.record(g, Event{Type: ExecutionCompensated})
+		m.report()
 	default: // an item whose failure is tolerated
 		g.Scope, g.Step, g.At, g.Failed = nil, "", 0, sc.Cause
 		m.ended(g, now)
 	}
+}
+
+// passPivot takes the saga past its point of no return.
+func (m *machine) passPivot(f *frame) {
+	f.Pivoted = true
+	if m.root.Children {
+		return // those before it are told when the saga ends
+	}
+	f.Undo = nil
+	m.clear()
 }
 
 // deadline acts on the saga's own time, if that has run out.
@@ -312,6 +329,10 @@ func (m *machine) deadline(now time.Time) {
 		return
 	}
 	m.root.Overdue = true
+	if m.passOn(&Cause{Kind: CauseTimedOut, Step: m.root.Step}) {
+		m.record(m.root, Event{Type: ExecutionTimedOut, Step: m.root.Step})
+		return
+	}
 	if m.bound() {
 		m.record(m.root, Event{Type: ExecutionOverdue, Step: m.root.Step})
 		return

@@ -33,8 +33,12 @@ func (d *Definition) validate() error {
 	if d.own != "" && !nameRule.MatchString(d.own) {
 		c.report("the version %q %s", d.own, nameRuleText)
 	}
-	d.byName = make(map[string]*State)
+	d.byName, d.parts = make(map[string]*State), make(map[string]*Definition)
 	c.link(d.root, "")
+	d.mapSize = mapSize{inlineItems, partItems}
+	for _, s := range d.maps(d.root) {
+		d.partOf(s)
+	}
 	if len(d.root.States) > 0 {
 		c.flow(d.root, "")
 		c.phases(d.root, false)
@@ -234,6 +238,9 @@ func (c *checker) irrevocable(s *State) {
 		return // it is not reached, which is reported
 	}
 	switch {
+	case s.calls() && s.Retry == nil && len(s.Catch) == 0:
+		c.report("step %q: it comes after the pivot %q, so it must be tried again until it succeeds: say how with Retry", s.Name, c.pivot.Name)
+	case s.calls():
 	case s.compensable():
 		c.report("step %q: it comes after the pivot %q, so its Undo would never run", s.Name, c.pivot.Name)
 	case s.Type == TypeFail:
@@ -313,6 +320,13 @@ func (s *State) taskProblems() []string {
 		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
 		add(s.compensable() || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
 		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Within != 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry, Within or Heartbeat")
+		return problems
+	}
+	if s.calls() {
+		add(s.undo != nil || s.UndoRetry != nil, "a Child is undone by its own steps: remove its Undo")
+		add(s.ReadOnly || s.Irreversible, "a Child is undone by its own steps, which say what is ReadOnly or Irreversible")
+		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
+		add(s.Heartbeat != 0, "a Child has no Heartbeat")
 		return problems
 	}
 	add(s.action == nil && s.Remote == "", "it has no action")

@@ -1,0 +1,193 @@
+package saga
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/waybill-dev/waybill/store"
+)
+
+// index names the store's index that lists the execution. Those that do a part
+// of a Map are listed apart, unless somebody has to look at them.
+func (m *meta) index(s Status) string {
+	if m.Part != "" && s != Blocked {
+		return indexOf(s, m.Definition+"#"+m.Part)
+	}
+	return indexOf(s, m.Definition)
+}
+
+// A childStart is the body of the letter that starts a child.
+type childStart struct {
+	Definition string          `json:"d"`
+	Version    string          `json:"v"`
+	Part       string          `json:"m,omitempty"`
+	Input      json.RawMessage `json:"i"`
+	Parent     parentRef       `json:"p"`
+}
+
+// orders adds what the machine has to say to children and parent to the outbox.
+func (a *actor) orders() error {
+	for _, o := range a.m.orders {
+		l, err := a.letter(o)
+		if err != nil {
+			return fmt.Errorf("encode what is for another execution: %w", err)
+		}
+		a.unsent = append(a.unsent, l)
+	}
+	a.m.orders = nil
+	return nil
+}
+
+func (a *actor) letter(o childOrder) (letter, error) {
+	if o.kind == mailChild {
+		r := &childReport{
+			Frame: a.meta.Parent.Frame, Step: a.meta.Parent.Step, Visit: a.meta.Parent.Visit,
+			Status: a.m.status(), State: a.m.root.State, Held: a.m.root.Held, Cause: a.m.root.cause(),
+		}
+		return reportLetter(a.lease.ID, a.meta.Parent.Execution, r)
+	}
+	place := o.place
+	place.Execution = a.lease.ID
+	id := childID(place, o.s.part != nil)
+	if o.kind == orderStart {
+		start := childStart{Input: o.input, Parent: place}
+		if o.s.part != nil {
+			start.Definition, start.Version, start.Part = a.meta.Definition, a.meta.Version, o.s.part.Name
+		} else {
+			start.Definition, start.Version = o.s.child.name, o.s.child.version
+		}
+		body, err := json.Marshal(start)
+		return letter{
+			Kind: letterStart, ID: id + ".start", To: id, Body: body, Frame: place.Frame, Step: place.Step, Attempt: o.attempt,
+		}, err
+	}
+	body, err := json.Marshal(mail{Kind: o.kind, By: "saga " + a.lease.ID, Note: o.why})
+	l := letter{
+		Kind: letterMail, ID: "parent." + o.kind, To: id, Body: body,
+		Frame: place.Frame, Step: place.Step, Undo: o.kind == mailUndo, Attempt: o.attempt,
+	}
+	if o.kind == mailUndo || o.kind == mailCancel {
+		l.Asks = &place
+	}
+	return l, err
+}
+
+func reportLetter(from, to string, r *childReport) (letter, error) {
+	body, err := json.Marshal(mail{Kind: mailChild, Child: r})
+	return letter{Kind: letterMail, ID: "child." + digest([]byte(from)) + "." + string(r.Status), To: to, Body: body}, err
+}
+
+// startChild starts a child, here where that is possible. One that cannot be
+// started is reported as a child would.
+func (a *actor) startChild(ctx context.Context, l letter) error {
+	var s childStart
+	if err := json.Unmarshal(l.Body, &s); err != nil {
+		return fmt.Errorf("decode the start of %q: %w", l.To, err)
+	}
+	def := a.c.defs[definitionKey{s.Definition, s.Version}]
+	if def != nil && s.Part != "" {
+		def = def.parts[s.Part]
+	}
+	if def == nil {
+		return fmt.Errorf("start %q: this coordinator does not have version %q of saga %q", l.To, s.Version, s.Definition)
+	}
+	err := a.c.startChild(ctx, def, l.To, s)
+	if isPermanent(err) {
+		refusal := &childReport{
+			Frame: s.Parent.Frame, Step: s.Parent.Step, Visit: s.Parent.Visit,
+			Cause: &Cause{Kind: CauseFailed, Step: s.Parent.Step, Error: errorText(err)},
+		}
+		return a.toSelf(ctx, l.To, refusal, l.ID)
+	}
+	return err
+}
+
+func (c *Coordinator) startChild(ctx context.Context, def *Definition, id string, s childStart) error {
+	input, err := def.decode(s.Input)
+	if err != nil {
+		return Permanent(fmt.Errorf("its input: %w", err))
+	}
+	if len(input) > c.cfg.MaxState && s.Part == "" {
+		return Permanent(&StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+	}
+	client := c.Client()
+	r, b, err := client.startRequest(def, id, input, startOptions{parent: &s.Parent})
+	if err != nil {
+		return Permanent(err)
+	}
+	// The parts of a Map are shared out, as what waits is.
+	if (s.Part == "" || c.owns(id)) && c.take() {
+		_, _, err = client.startHere(ctx, def, input, r, b)
+	} else if _, err = c.store.Start(ctx, r); err == nil {
+		c.wake()
+	}
+	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrInvalid) {
+		return Permanent(err)
+	}
+	return err
+}
+
+// toSelf posts to this execution what a child would have said.
+func (a *actor) toSelf(ctx context.Context, child string, r *childReport, id string) error {
+	l, err := reportLetter(child, a.lease.ID, r)
+	if err != nil {
+		return err
+	}
+	l.ID += "." + id[max(0, len(id)-100):]
+	return a.mail(ctx, l)
+}
+
+// unheard answers for a child that has ended, or is missing, and so does not
+// hear what its parent asks of it.
+func (a *actor) unheard(ctx context.Context, l letter) error {
+	r := &childReport{Frame: l.Asks.Frame, Step: l.Asks.Step, Visit: l.Asks.Visit, Status: Terminated}
+	x, err := a.c.Client().Get(ctx, l.To)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
+		r.Cause = &Cause{Kind: CauseFailed, Step: l.Asks.Step, Error: fmt.Sprintf("the child execution %q is missing", l.To)}
+	case err != nil:
+		return err
+	case x.Status == Completed && l.ID == "parent."+mailUndo:
+		r.Cause = &Cause{Kind: CauseFailed, Step: l.Asks.Step, Error: fmt.Sprintf("the child execution %q is not held any more", l.To)}
+	default:
+		r.Status, r.State, r.Cause = x.Status, x.State, x.Cause
+	}
+	return a.toSelf(ctx, l.To, r, l.ID)
+}
+
+// orphaned reports whether the parent of a child that waits for it has ended,
+// or is gone: then nobody will undo the child.
+func (a *actor) orphaned() (bool, error) {
+	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
+	defer cancel()
+	parent, err := a.c.store.Get(ctx, a.meta.Parent.Execution)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("%w: read the parent: %w", errDropped, err)
+	}
+	return parent.Ended, nil
+}
+
+// family completes the definitions with those of children.
+func (c *Coordinator) family(d *Definition) {
+	var walk func(*Graph)
+	walk = func(g *Graph) {
+		for _, s := range g.States {
+			if s.child != nil {
+				key := definitionKey{s.child.name, s.child.version}
+				if c.defs[key] == nil {
+					c.defs[key] = s.child
+					c.family(s.child)
+				}
+			}
+			for _, inner := range s.graphs() {
+				walk(inner)
+			}
+		}
+	}
+	walk(d.root)
+}
