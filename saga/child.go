@@ -151,7 +151,7 @@ func (m *machine) call(f *frame, state []byte, now time.Time) {
 	s := m.step(f)
 	if f.Undoing {
 		r := f.Undo[len(f.Undo)-1]
-		f.Waiting, f.At, f.Until = true, 0, 0
+		f.Waiting, f.Calls, f.At, f.Until = true, true, 0, 0
 		m.tell(f, mailUndo, s, r.Visit, nil, m.why(f).String())
 		return
 	}
@@ -161,7 +161,7 @@ func (m *machine) call(f *frame, state []byte, now time.Time) {
 		m.take(f, result{err: err, outcome: NotDone}, now)
 		return
 	}
-	f.Waiting, f.At, f.Until, f.Stop = true, 0, 0, nil
+	f.Waiting, f.Calls, f.At, f.Until, f.Stop = true, true, 0, 0, nil
 	d := s.Timeout
 	if s.Within > 0 {
 		left := max(fromMillis(f.Entered).Add(s.Within).Sub(now), time.Millisecond)
@@ -233,7 +233,7 @@ func (m *machine) hearChild(r *childReport, now time.Time) {
 		return
 	}
 	s, stop := m.step(f), f.Stop
-	f.Waiting, f.Stop, f.Lost, f.At = false, nil, 0, toMillis(now)
+	f.Waiting, f.Calls, f.Stop, f.Lost, f.At = false, false, nil, 0, toMillis(now)
 	if r.Status == Completed {
 		m.childDone(f, s, r, stop, now)
 		return
@@ -298,7 +298,7 @@ func (m *machine) hearUndone(f *frame, r *childReport, now time.Time) {
 		res.outcome = NotDone
 	}
 	m.unblock(f)
-	f.Waiting, f.Lost = false, 0
+	f.Waiting, f.Calls, f.Lost = false, false, 0
 	m.take(f, res, now)
 }
 
@@ -358,7 +358,7 @@ func (m *machine) dismiss() {
 // dismissed does so below a frame, and reports whether it is through.
 func (m *machine) dismissed(f *frame) bool {
 	if f.Step != "" && m.halting(f) {
-		f.Waiting = false
+		f.Waiting, f.Calls = false, false
 		m.tell(f, mailTerminate, m.step(f), f.visit(f.Step), nil, "")
 		m.tell(f, mailSettle, m.step(f), f.visit(f.Step), nil, "") // where it completes all the same
 	}

@@ -368,6 +368,49 @@ func TestSagaOfAChildRunsOutOfTime(t *testing.T) {
 	})
 }
 
+// What waits for a child names it.
+func TestChildIsShown(t *testing.T) {
+	athome(t, func(f *family) *saga.Saga[trip] {
+		child := saga.New("child", f.step("X"))
+		return saga.New("parent", saga.Child("Sub", child, hand, nil).Retry(saga.Retry{Attempts: 2, Initial: time.Second, Jitter: -1}),
+			saga.Parallel("P", saga.Branch("b", saga.Child("Sub2", child, hand, nil))).Merge(func(*trip, []trip) error { return nil }),
+			f.do("D"))
+	}, func(h *home) {
+		n := 0
+		h.plan("X", func(ctx context.Context) error {
+			n++
+			x := h.get("1")
+			switch n {
+			case 1, 2:
+				if want := map[int]string{1: "1/Sub", 2: "1/Sub@2"}[n]; x.Child != want || !x.Waiting {
+					t.Errorf("it waits for %q, want %q", x.Child, want)
+				}
+			case 3:
+				if len(x.Branches) != 1 || x.Branches[0].Child != "1/P:0,Sub2" || x.Child != "" {
+					t.Errorf("it is %+v", x)
+				}
+				if c := h.get("1/Sub@2"); !c.Held || c.Parent != "1" {
+					t.Errorf("the child is %+v", c)
+				}
+			}
+			if n == 1 {
+				return errNo
+			}
+			return nil
+		})
+		h.plan("D", no)
+		h.plan("undo X", func(context.Context) error {
+			n++
+			if x := h.get("1"); n == 5 && x.Child != "1/Sub@2" || n == 4 && (len(x.Branches) != 1 || x.Branches[0].Child != "1/P:0,Sub2") {
+				t.Errorf("undoing, it is %+v", x)
+			}
+			return nil
+		})
+		h.ends(saga.Compensated, "X, X, X, D, undo X, undo X")
+		h.closed()
+	})
+}
+
 // A child that is blocked while it is undone holds its parent up, and skips
 // nothing.
 func TestBlockedChild(t *testing.T) {

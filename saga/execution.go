@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -45,6 +46,11 @@ type Execution struct {
 	// ForEach whose items it does.
 	Parent string `json:"parent,omitempty"`
 	Part   string `json:"part,omitempty"`
+	// Child is the execution that Step waits for, where it is a [Child].
+	Child string `json:"child,omitempty"`
+	// Held says that the execution, a child, has completed, and is undone if its
+	// parent is.
+	Held bool `json:"held,omitempty"`
 	// Branches are the branches and items that are under way below Step, or that
 	// wait for the others, each before those below it.
 	Branches []Position `json:"branches,omitempty"`
@@ -58,6 +64,7 @@ type Position struct {
 	Undoing bool            `json:"undoing,omitempty"`
 	Blocked bool            `json:"blocked,omitempty"`
 	Waiting bool            `json:"waiting,omitempty"`
+	Child   string          `json:"child,omitempty"`  // the execution that Step waits for
 	Failed  *Cause          `json:"failed,omitempty"` // where that is tolerated
 	State   json.RawMessage `json:"state"`
 }
@@ -145,7 +152,7 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 		}
 		list = append(list, Position{
 			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked, Waiting: kid.Waiting,
-			Failed: kid.Failed, State: kid.State,
+			Child: kid.child(id), Failed: kid.Failed, State: kid.State,
 		})
 		if list, err = c.branches(ctx, id, kid, list); err != nil {
 			return list, err
@@ -154,12 +161,24 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 	return list, nil
 }
 
+// child is the execution that a frame of the given one waits for, or empty.
+func (f *frame) child(execution string) string {
+	if !f.Calls {
+		return ""
+	}
+	visit := f.visit(f.Step)
+	if f.Undoing {
+		visit = f.Undo[len(f.Undo)-1].Visit
+	}
+	return childID(parentRef{Execution: execution, Frame: f.path, Step: f.Step, Visit: visit}, strings.HasSuffix(f.Step, partSuffix))
+}
+
 func executionOf(id string, s Status, m meta, f frame) *Execution {
 	x := &Execution{
 		ID: id, Definition: m.Definition, Version: m.Version, Status: s,
 		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
 		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
-		Suspended: fromMillis(f.Suspended), Part: m.Part,
+		Suspended: fromMillis(f.Suspended), Part: m.Part, Child: f.child(id), Held: f.Held,
 	}
 	if m.Parent != nil {
 		x.Parent = m.Parent.Execution

@@ -60,8 +60,10 @@ type frame struct {
 	Waiting bool   `json:"w,omitempty"`
 	Token   string `json:"W,omitempty"`
 	Until   int64  `json:"U,omitempty"`
-	// Stop is why a child that is waited for was told to undo itself.
-	Stop *Cause `json:"D,omitempty"`
+	// Calls says that it is a child that is waited for, and Stop why that was
+	// told to undo itself.
+	Calls bool   `json:"B,omitempty"`
+	Stop  *Cause `json:"D,omitempty"`
 	// Visits counts how often steps were entered that may be entered again.
 	Visits map[string]int `json:"V,omitempty"`
 

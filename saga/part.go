@@ -42,7 +42,7 @@ func (d *Definition) partOf(s *State) {
 	part.include(s.Each)
 	d.parts[s.Name] = part
 
-	call := &State{Name: s.Name + "[]", Type: TypeTask, part: s}
+	call := &State{Name: s.Name + partSuffix, Type: TypeTask, part: s}
 	call.request = func(state []byte) (json.RawMessage, error) { return state, nil }
 	call.absorb = func(_, data []byte) ([]byte, error) {
 		if _, err := partResults(data); err != nil {
@@ -68,6 +68,10 @@ func (d *Definition) include(g *Graph) {
 		}
 	}
 }
+
+// partSuffix ends the name of the step that runs a part of a Map. No step that
+// somebody names ends so.
+const partSuffix = "[]"
 
 // A mapSize is how many items of a Map run within one execution, and how many a
 // part has.

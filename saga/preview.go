@@ -181,7 +181,7 @@ func (p *preview) underWay(ctx context.Context, calling []*frame) (list []Undo, 
 			return nil, err
 		}
 		list = append(list, undos...)
-		f.Waiting = false
+		f.Waiting, f.Calls = false, false
 	}
 	return list, nil
 }

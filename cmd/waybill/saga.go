@@ -210,8 +210,26 @@ func executionTable(x *saga.Execution) table {
 	if x.Step != "" && x.Attempt > 0 {
 		t.add("attempt", strconv.Itoa(x.Attempt))
 	}
+	if x.Child != "" {
+		t.add("child", typed(x.Child))
+	}
+	if x.Parent != "" {
+		t.add("parent", typed(x.Parent))
+	}
+	if x.Part != "" {
+		t.add("part of", x.Part)
+	}
+	for i, b := range x.Branches {
+		if i == mostBranches {
+			t.add("branch", fmt.Sprintf("%d more; -o json has all", len(x.Branches)-i))
+			break
+		}
+		t.add("branch", branchText(b))
+	}
 	t.add("started", timestamp(x.Started))
 	switch {
+	case x.Held:
+		t.add("held", "it is undone if its parent is")
 	case x.NextWake.IsZero(), x.Status == saga.Blocked: // which waits for an order alone
 	case x.Status.Ended():
 		t.add("kept until", timestamp(x.NextWake))
@@ -233,6 +251,31 @@ func executionTable(x *saga.Execution) table {
 	t.add("input", compact(x.Input))
 	t.add("state", compact(x.State))
 	return t
+}
+
+// mostBranches are listed of an execution.
+const mostBranches = 20
+
+// branchText tells where a branch or an item stands.
+func branchText(b saga.Position) string {
+	text := b.Frame + " " + orDash(b.Step)
+	switch {
+	case b.Failed != nil:
+		return b.Frame + " failed: " + b.Failed.String()
+	case b.Step == "":
+		return b.Frame + " has ended"
+	case b.Blocked && b.Undoing:
+		return text + " blocked, undoing"
+	case b.Blocked:
+		return text + " blocked"
+	case b.Child != "":
+		return text + " waits for " + typed(b.Child)
+	case b.Undoing:
+		return text + " undoing"
+	case b.Waiting:
+		return text + " waits"
+	}
+	return text
 }
 
 // compact returns JSON in one line, or the bytes as they are if a codec made

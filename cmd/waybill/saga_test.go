@@ -451,3 +451,52 @@ func TestTyped(t *testing.T) {
 		}
 	}
 }
+
+// A family: parents and children name each other, and a preview lists what both
+// would undo.
+func TestSagaShowsFamilies(t *testing.T) {
+	c := newStackCLI(t, "")
+	type state struct{}
+	undo := func(context.Context, *state, saga.Outcome) error { return nil }
+	at := make(chan struct{})
+	leg := saga.New("leg", saga.Do("Seat", func(context.Context, *state) error { return nil }).Undo(undo),
+		saga.Callback("Meal", func(context.Context, *state) error { close(at); return nil }, func(*state, string) error { return nil }).ReadOnly())
+	hand := func(s *state) (state, error) { return *s, nil }
+	def := saga.New("trip", saga.Do("Plan", func(context.Context, *state) error { return nil }).Undo(undo),
+		saga.Parallel("Book", saga.Branch("there", saga.Child("Leg", leg, hand, nil)), saga.Branch("wait", saga.Wait[state]("W", time.Hour))).
+			Merge(func(*state, []state) error { return nil }))
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- coordinator.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if _, err := def.Start(t.Context(), coordinator.Client(), "t", state{}); err != nil {
+		t.Fatal(err)
+	}
+	<-at
+	for _, tt := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"show", "t"}, []string{"Book:0 Leg waits for t/Book:0,Leg", "Book:1 W"}},
+		{[]string{"show", "t/Book:0,Leg"}, []string{"parent", "Meal"}},
+		{[]string{"preview-undo", "t"}, []string{"t/Book:0,Leg", "Seat", "Plan"}},
+	} {
+		got := c.ok(append([]string{"saga", "-o", "table"}, tt.args...)...)
+		for _, want := range tt.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%v does not say %q:\n%s", tt.args, want, got)
+			}
+		}
+	}
+}

@@ -18,7 +18,7 @@ func (a *app) sagaPreviewCommand() *cobra.Command {
 		Use:   "preview-undo ID",
 		Short: "Show what would be undone if an execution failed now",
 		Long: `Show which compensations would run if an execution failed now, in their order, and
-what they would be given. What is under way counts as unknown. Nothing is changed.`,
+what they would be given; those of children are among them. What is under way counts as unknown. Nothing is changed.`,
 		Args: takes("ID"),
 		RunE: a.does(func(cmd *cobra.Command, args []string) error {
 			return a.withSagas(cmd.Context(), func(c *saga.Client, _ string) error {
@@ -31,9 +31,9 @@ what they would be given. What is under way counts as unknown. Nothing is change
 				case err != nil:
 					return named(args[0], err)
 				}
-				t := table{header: []string{"FRAME", "STEP", "VISIT", "OUTCOME", "STATE"}}
+				t := table{header: []string{"EXECUTION", "FRAME", "STEP", "VISIT", "OUTCOME", "STATE"}}
 				for _, u := range list {
-					t.add(orDash(u.Frame), u.Step, fmt.Sprint(u.Visit), string(u.Outcome), compact(u.State))
+					t.add(typed(u.Execution), orDash(u.Frame), u.Step, fmt.Sprint(u.Visit), string(u.Outcome), compact(u.State))
 				}
 				if list == nil {
 					list = []saga.Undo{}
