@@ -183,7 +183,7 @@ func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
 	if err != nil {
 		return fmt.Errorf("saga: %s: %w", m.Kind, err)
 	}
-	posted, err := c.store.Post(ctx, store.PostRequest{ID: id, MailID: mailID, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	posted, err := c.deliver(ctx, store.PostRequest{ID: id, MailID: mailID, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone), errors.Is(err, store.ErrEnded):
 		return fmt.Errorf("%w: %w", ErrToken, err)
@@ -192,7 +192,6 @@ func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
 	case !posted:
 		return fmt.Errorf("%w: it was used before", ErrToken)
 	}
-	c.ring(ctx, id)
 	return nil
 }
 
@@ -218,10 +217,9 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 	if err != nil {
 		return fmt.Errorf("saga: signal %q: %w", name, err)
 	}
-	_, err = c.store.Post(ctx, store.PostRequest{ID: execution, MailID: "signal." + id, Body: body, Limit: mailboxLimit})
+	_, err = c.deliver(ctx, store.PostRequest{ID: execution, MailID: "signal." + id, Body: body, Limit: mailboxLimit})
 	if err != nil {
 		return fmt.Errorf("saga: signal %q: %w", name, err)
 	}
-	c.ring(ctx, execution)
 	return nil
 }

@@ -772,11 +772,11 @@ func TestCallsOfAChild(t *testing.T) {
 		child := saga.New("child", f.do("X").ReadOnly(), f.do("Y").ReadOnly())
 		return saga.New("parent", f.step("A"), saga.Child("Sub", child, hand, take), f.do("D"))
 	})
-	// Of the parent: the opening and the commit that the report brings, and two
-	// commits and a message at its end. Of the child: start, steps, report, the
-	// commit after it, and the opening and commit at its parent's end.
-	if plain != 3 || held != plain+11 || through != plain+7 {
-		t.Errorf("%d calls, with a child that can be undone %d, and with another %d; want 3, 14 and 10", plain, held, through)
+	// Of the parent: the commit that the report brings, and two commits and a message
+	// at its end. Of the child: start, steps, report, the commit after it, and the
+	// commit at its parent's end. The messages open whom they are for.
+	if plain != 3 || held != plain+9 || through != plain+6 {
+		t.Errorf("%d calls, with a child that can be undone %d, and with another %d; want 3, 12 and 9", plain, held, through)
 	}
 }
 

@@ -54,7 +54,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 }
 
 // Client returns a client whose executions this coordinator runs, while it has
-// room for them and runs itself.
+// room for them and runs itself. So it does those that the client has something to
+// say to, at once and at the cost of one script less, if nobody else holds them.
 func (c *Coordinator) Client() *Client {
 	return &Client{cfg: ClientConfig{Store: c.store, Codec: c.cfg.Codec, MaxState: c.cfg.MaxState}, store: c.store, coordinator: c}
 }
@@ -258,13 +259,12 @@ func (c *Client) post(ctx context.Context, id string, m mail) error {
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", m.Kind, id, err)
 	}
-	_, err = c.store.Post(ctx, store.PostRequest{
+	_, err = c.deliver(ctx, store.PostRequest{
 		ID: id, MailID: newID(), Body: body, Limit: mailboxLimit + operatorHeadroom,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.Kind, err)
 	}
-	c.ring(ctx, id)
 	return nil
 }
 

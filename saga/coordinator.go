@@ -412,14 +412,15 @@ func (c *Coordinator) wake() {
 // at once.
 func (c *Coordinator) Ring(id string) {
 	if c.take() {
-		c.spawn(id)
+		c.spawn(id, newID())
 	}
 }
 
-// spawn opens and runs an execution in the slot that the caller took.
-func (c *Coordinator) spawn(id string) {
+// spawn opens an execution, under a nonce, and runs it in the slot that the caller
+// took.
+func (c *Coordinator) spawn(id, nonce string) {
 	go func() {
 		defer c.give()
-		c.openAndRun(id)
+		c.openAndRun(id, nonce)
 	}()
 }

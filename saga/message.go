@@ -98,17 +98,14 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 		return err
 	}
 	id := fmt.Sprint("reply.", digest([]byte(fmt.Sprint(r.Frame, "/", r.Step, "/", r.Visit, "/", r.Reply, "/", r.Attempt, "/", r.Outcome)))[:16])
-	_, err = c.store.Post(ctx, store.PostRequest{ID: r.Execution, MailID: id, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	_, err = c.deliver(ctx, store.PostRequest{ID: r.Execution, MailID: id, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
 	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone):
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return Permanent(fmt.Errorf("a reply to the execution %q, which is not there: %w", r.Execution, err))
-	case err != nil:
-		return err
 	}
-	c.ring(ctx, r.Execution)
-	return nil
+	return err
 }
 
 // orNull is JSON that may be missing.

@@ -187,7 +187,7 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 			return fmt.Errorf("encode mail to %q: %w", l.To, err)
 		}
 	}
-	_, err := a.c.store.Post(ctx, store.PostRequest{ID: l.To, MailID: l.ID, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	_, err := a.c.Client().deliver(ctx, store.PostRequest{ID: l.To, MailID: l.ID, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
 	case l.Asks != nil && (errors.Is(err, store.ErrEnded) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrNotFound)):
 		return a.unheard(ctx, l)
@@ -196,7 +196,6 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 	case err != nil:
 		return fmt.Errorf("mail to %q: %w", l.To, err)
 	}
-	a.c.Ring(l.To)
 	return nil
 }
 

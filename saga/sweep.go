@@ -54,17 +54,17 @@ func (c *Coordinator) look(ctx context.Context, m *members) bool {
 		if !c.takeWhenFree(ctx) {
 			break
 		}
-		c.spawn(id)
+		c.spawn(id, newID())
 	}
 	return len(ids) == free
 }
 
 // openAndRun opens an execution and runs it. The caller holds a slot.
-func (c *Coordinator) openAndRun(id string) {
+func (c *Coordinator) openAndRun(id, nonce string) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
 	sent := time.Now()
-	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: newID(), Lease: c.cfg.Lease})
+	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: nonce, Lease: c.cfg.Lease})
 	var held *store.HeldError
 	var notDue *store.NotDueError
 	switch {

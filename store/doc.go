@@ -8,7 +8,8 @@
 //
 // The interfaces are:
 //
-//   - [Executions], the actors: start, open, commit, renew, release, post, purge;
+//   - [Executions], the actors: start, open, commit, renew, release, post,
+//     deliver, purge;
 //   - [Definitions], the registered graphs;
 //   - [Members], the live workers, who share the partitions out;
 //   - [Idempotency], the records by which a receiver handles a message once;
@@ -20,9 +21,9 @@
 // reach over a network retries its failures itself, until the context ends or
 // the store gives up, and callers do not: after an error that this package does
 // not know, a write is done or not, and a call with the same arguments is still
-// right. Two methods answer less the second time, and lose nothing by it: Post
-// says that the mail came before, and Due hides what the first call returned
-// until it is due again.
+// right. Some answer less the second time, and lose nothing by it: Post says that
+// the mail came before, and so does Deliver where it opened nothing; Due hides
+// what the first call returned until it is due again.
 //
 // A repeat may also come late, after the caller has had its answer and gone on,
 // when a network kept it back. Then it never undoes or repeats a transition: a
@@ -38,8 +39,8 @@
 //     has the key;
 //   - Heartbeat brings a worker back that has left, and Leave takes one off
 //     until its next heartbeat: they only share work out;
-//   - Start begins anew once the tombstone is gone, and Post posts what is no
-//     longer among the last MailsRemembered.
+//   - Start begins anew once the tombstone is gone, and Post and Deliver post
+//     what is no longer among the last MailsRemembered.
 //
 // AcquireLock is safe from that: its request has a time by which it must come, and
 // a release is remembered for longer.

@@ -53,6 +53,14 @@ type Executions interface {
 	// ErrGone, ErrEnded, ErrMailboxFull, or a FormatError.
 	Post(ctx context.Context, r PostRequest) (posted bool, err error)
 
+	// Deliver posts mail as Post does, with the same answers, and opens the
+	// execution in the same step where nobody holds it: the Opening has all its
+	// unread mail. Where somebody does, it is Post. The same mail under the same
+	// nonce again finds the Opening, while that nonce holds the lease. Any other
+	// repeat opens nothing, because the first one left a wake-up behind: so a
+	// repeat that comes late takes no lease. Both requests are of one execution.
+	Deliver(ctx context.Context, p PostRequest, o OpenRequest) (Delivery, error)
+
 	// Due returns up to limit executions of the partitions whose wake-up has
 	// come, and hides them from further calls for d: a worker that dies with
 	// them loses nothing, and neither does a call whose answer is lost. The
@@ -208,6 +216,12 @@ type PostRequest struct {
 	// Limit bounds the mail that waits unread; operators post with a higher
 	// one than callers, so that a full mailbox can still be helped.
 	Limit int
+}
+
+// A Delivery tells what became of mail that was delivered.
+type Delivery struct {
+	Posted  bool     // false: mail of this id came before
+	Opening *Opening // nil where the caller does not hold the execution
 }
 
 // Record is an execution as anybody may read it.

@@ -74,6 +74,18 @@ func (r *PostRequest) Validate() error {
 	return nil
 }
 
+// CheckDelivery tells whether the two requests of a delivery can be used, and are
+// of one execution.
+func CheckDelivery(p *PostRequest, o *OpenRequest) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	if p.ID != o.ID {
+		return invalid("mail for %q is delivered with an opening of %q, want one execution", p.ID, o.ID)
+	}
+	return o.Validate()
+}
+
 // Validate reports what no store accepts, as an ErrInvalid. Stores call it.
 func (c *Commit) Validate() error {
 	if err := c.Lease.Validate(); err != nil {

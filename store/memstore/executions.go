@@ -212,38 +212,6 @@ func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) err
 	return nil
 }
 
-// Post implements store.Executions.
-func (s *Store) Post(ctx context.Context, r store.PostRequest) (bool, error) {
-	if err := r.Validate(); err != nil {
-		return false, err
-	}
-	if err := s.begin(ctx, "post to", r.ID); err != nil {
-		return false, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p, now := s.partition(r.ID), s.now()
-	x := p.executions[r.ID]
-	switch {
-	case x == nil:
-		return false, fmt.Errorf("post to %q: %w", r.ID, p.missing(r.ID, now))
-	case x.seen[r.MailID]:
-		return false, nil
-	case x.ended:
-		return false, fmt.Errorf("post to %q: %w", r.ID, store.ErrEnded)
-	case len(x.mail) >= r.Limit:
-		return false, fmt.Errorf("post to %q: %w", r.ID, store.ErrMailboxFull)
-	}
-	x.posted++
-	x.mail = append(x.mail, append([]byte{}, r.Body...))
-	x.remember(r.MailID)
-	due := max(now, x.until)
-	if timer, ok := p.timers[r.ID]; !ok || timer > due {
-		p.timers[r.ID] = due
-	}
-	return true, nil
-}
-
 // Purge implements store.Executions.
 func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, error) {
 	if err := store.CheckDuration("tombstone", d); err != nil {

@@ -49,21 +49,7 @@ func (s *Store) Open(ctx context.Context, r store.OpenRequest) (*store.Opening, 
 	}
 	switch a.str(0) {
 	case "OPEN":
-		return &store.Opening{
-			Lease:    store.Lease{ID: r.ID, Epoch: a.int(2), Nonce: r.Nonce},
-			Now:      a.time(1),
-			Commit:   a.str(3),
-			Openings: int(a.int(4)),
-			Status:   a.str(5),
-			Match:    a.str(6),
-			Index:    a.str(7),
-			Ended:    a.int(8) == 1,
-			Meta:     a.bytes(9),
-			Root:     a.bytes(10),
-			Outbox:   a.bytes(11),
-			Started:  a.time(12),
-			Mailbox:  a.mailbox(13),
-		}, nil
+		return a.opening(r.ID, r.Nonce), nil
 	case "HELD":
 		return nil, &store.HeldError{ID: r.ID, Until: a.time(1)}
 	case "WAIT":
@@ -144,27 +130,6 @@ func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) err
 	return err
 }
 
-// Post implements store.Executions.
-func (s *Store) Post(ctx context.Context, r store.PostRequest) (bool, error) {
-	if err := r.Validate(); err != nil {
-		return false, err
-	}
-	k := s.keys.execution(r.ID)
-	a, err := s.ask(ctx, s.scripts.post,
-		[]string{k.record(), k.mail(), k.seen(), k.timers(), k.tombstones()},
-		r.ID, store.FormatVersion, r.MailID, r.Body, r.Limit, store.MailsRemembered)
-	if err != nil {
-		return false, err
-	}
-	switch a.str(0) {
-	case "OK":
-		return true, nil
-	case "SEEN":
-		return false, nil
-	}
-	return false, failure(a, "post to", r.ID)
-}
-
 // Purge implements store.Executions.
 func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, error) {
 	if err := store.CheckDuration("tombstone", d); err != nil {
@@ -218,6 +183,25 @@ func failure(a answer, verb, id string) error {
 		err = fmt.Errorf("redisstore: unexpected answer %q", a.str(0))
 	}
 	return fmt.Errorf("%s %q: %w", verb, id, err)
+}
+
+// opening is the answer of a script that opened the execution under the nonce.
+func (a answer) opening(id, nonce string) *store.Opening {
+	return &store.Opening{
+		Lease:    store.Lease{ID: id, Epoch: a.int(2), Nonce: nonce},
+		Now:      a.time(1),
+		Commit:   a.str(3),
+		Openings: int(a.int(4)),
+		Status:   a.str(5),
+		Match:    a.str(6),
+		Index:    a.str(7),
+		Ended:    a.int(8) == 1,
+		Meta:     a.bytes(9),
+		Root:     a.bytes(10),
+		Outbox:   a.bytes(11),
+		Started:  a.time(12),
+		Mailbox:  a.mailbox(13),
+	}
 }
 
 func (a answer) mailbox(i int) store.Mailbox {

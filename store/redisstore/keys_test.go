@@ -126,6 +126,16 @@ func trace(t *testing.T, tg target) string {
 			return st.Post(ctx, store.PostRequest{ID: id, MailID: mail, Body: []byte("body of " + mail), Limit: limit})
 		}
 	}
+	deliver := func(id, mail, nonce string) func() (any, error) {
+		return func() (any, error) {
+			got, err := st.Deliver(ctx, store.PostRequest{ID: id, MailID: mail, Body: []byte("body of " + mail), Limit: 9},
+				store.OpenRequest{ID: id, Nonce: nonce, Lease: hour})
+			if o := got.Opening; o != nil {
+				return fmt.Sprintf("posted %t, epoch %d, opening %d, mail %q", got.Posted, o.Epoch, o.Openings, o.Mail), err
+			}
+			return fmt.Sprintf("posted %t", got.Posted), err
+		}
+	}
 	purge := func(id string) func() (any, error) {
 		return func() (any, error) { return st.Purge(ctx, id, 9*hour) }
 	}
@@ -214,6 +224,16 @@ func trace(t *testing.T, tg target) string {
 		return got.Opened, err
 	})
 	step("Open of a missing one", open("c", "n1", hour))
+	step("Start", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "d", Match: "fare@1/abc", Status: "running", Index: "fare/running", Commit: "c0", Wake: 2 * hour,
+		})
+		return got.Created, err
+	})
+	step("Deliver", deliver("d", "m1", "n1"))
+	step("Deliver again", deliver("d", "m1", "n1"))
+	step("Deliver while somebody holds it", deliver("d", "m2", "n2"))
+	step("Deliver what came before", deliver("d", "m2", "n3"))
 
 	step("PutDefinition", func() (any, error) { return nil, st.PutDefinition(ctx, "fare", "1", []byte("{}")) })
 	step("Heartbeat", func() (any, error) { return st.Heartbeat(ctx, "w1", hour) })

@@ -27,8 +27,8 @@ func throughProxy(t *testing.T, tg target) (target, *proxy) {
 
 // TestStoreWithLostAnswers runs the whole suite while every fifth script does
 // its work and loses its answer: the store calls again, and callers notice
-// nothing. Not so with Post, whose repeat says that the mail came before, and
-// with Due, whose executions come later.
+// nothing. Not so with Post and Deliver, whose repeats may say that the mail
+// came before, and with Due, whose executions come later.
 func TestStoreWithLostAnswers(t *testing.T) {
 	for _, server := range servers(t) {
 		t.Run(server.name, func(t *testing.T) {
@@ -57,7 +57,8 @@ func TestStoreWithLostAnswers(t *testing.T) {
 	}
 }
 
-// TestLostAnswers: what Post and Due answer when their first answer was lost.
+// TestLostAnswers: what Post, Deliver and Due answer when their first answer was
+// lost.
 func TestLostAnswers(t *testing.T) {
 	tg, p := throughProxy(t, inProcess(t))
 	st := tg.open(t)
@@ -83,6 +84,26 @@ func TestLostAnswers(t *testing.T) {
 	}
 	if r, err := st.Get(ctx, "a"); err != nil || r.Unread != 1 {
 		t.Errorf("the mailbox: %+v, %v, want one mail", r, err)
+	}
+
+	deliver := func(mail, nonce string) store.Delivery {
+		t.Helper()
+		loseNext("post")
+		got, err := st.Deliver(ctx, store.PostRequest{ID: "b", MailID: mail, Body: []byte(mail), Limit: 2},
+			store.OpenRequest{ID: "b", Nonce: nonce, Lease: time.Hour})
+		if err != nil {
+			t.Error(err)
+		}
+		return got
+	}
+	if _, err := st.Start(ctx, store.StartRequest{ID: "b", Match: "m", Index: "running", Commit: "c0", Wake: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if got := deliver("m1", "n1"); !got.Posted || got.Opening == nil || got.Opening.Epoch != 1 || len(got.Opening.Mail) != 1 {
+		t.Errorf("Deliver: %+v, want the opening", got)
+	}
+	if got := deliver("m2", "n2"); got.Posted || got.Opening != nil {
+		t.Errorf("Deliver while somebody holds it: %+v, want it dropped as a repeat", got)
 	}
 
 	loseNext("due")

@@ -286,11 +286,18 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 			Status: "failing", Index: "failing", OldIndex: "running", Set: map[string][]byte{"f:0": []byte("0")},
 		})},
 		{"release", func(ctx context.Context) (any, error) { return nil, st.Release(ctx, lease, 0) }},
+		{"post", func(ctx context.Context) (any, error) {
+			return st.Deliver(ctx, store.PostRequest{ID: id, MailID: "m2", Body: []byte("b"), Limit: 9},
+				store.OpenRequest{ID: id, Nonce: "d", Lease: time.Hour})
+		}},
+		{"release", func(ctx context.Context) (any, error) {
+			return nil, st.Release(ctx, store.Lease{ID: id, Epoch: 2, Nonce: "d"}, 0)
+		}},
 		{"open", func(ctx context.Context) (any, error) {
 			return st.Open(ctx, store.OpenRequest{ID: id, Nonce: "n", Lease: time.Hour})
 		}},
 		{"commit", commit(store.Commit{
-			Lease: store.Lease{ID: id, Epoch: 2, Nonce: "n"}, Previous: "c1", CommitID: "c2", Absorbed: 1, History: []byte("h"),
+			Lease: store.Lease{ID: id, Epoch: 2, Nonce: "n"}, Previous: "c1", CommitID: "c2", Absorbed: 2, History: []byte("h"),
 			Status: "failed", Index: "failed", OldIndex: "failing", Next: store.End, Wake: tg.now().Add(-time.Hour),
 			Delete: []string{"f:0"},
 		})},
@@ -349,7 +356,7 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 			}
 			// Of both calls where there are two; they need not all of their keys.
 			if want := map[string]int{
-				"adopt": 1, "start": 5, "post": 4, "due": 1, "open": 3 + 2, "renew": 2, "commit": 5 + 5, "release": 2,
+				"adopt": 1, "start": 5, "post": 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
 				"purge": 4, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
 				"lock": 5 + 3, "unlock": 5 + 4, "inspect": 2,
 			}; !maps.Equal(failed, want) {

@@ -169,7 +169,8 @@ func (c *comparison) release() {
 	_, _ = both(c, "release", func(s Store) (any, error) { return nil, s.Release(c.ctx, h.Lease, d) })
 }
 
-func (c *comparison) post() {
+// mail draws mail for an execution.
+func (c *comparison) mail() (store.PostRequest, *book) {
 	r := store.PostRequest{
 		ID: c.id(), MailID: c.new("m"), Limit: rapid.SampledFrom([]int{1, 3, 100}).Draw(c.T, "limit"),
 	}
@@ -178,10 +179,38 @@ func (c *comparison) post() {
 		r.MailID = rapid.SampledFrom(b.accepted).Draw(c.T, "mail")
 	}
 	r.Body = []byte(r.MailID)
+	return r, b
+}
+
+func (c *comparison) post() {
+	r, b := c.mail()
 	posted, err := both(c, "post", func(s Store) (bool, error) { return s.Post(c.ctx, r) })
 	if err == nil && posted {
 		b.accepted = append(b.accepted, r.MailID)
 	}
+}
+
+func (c *comparison) deliver() {
+	p, b := c.mail()
+	o := store.OpenRequest{ID: p.ID, Nonce: c.new("n"), Lease: c.lasting("lease")}
+	if len(b.handles) > 0 && rapid.IntRange(0, 9).Draw(c.T, "nonce") >= 7 {
+		o.Nonce = c.handle(b).Nonce
+	}
+	got, err := both(c, "deliver", func(s Store) (store.Delivery, error) { return s.Deliver(c.ctx, p, o) })
+	if err != nil {
+		return
+	}
+	if got.Posted && !slices.Contains(b.accepted, p.MailID) {
+		b.accepted = append(b.accepted, p.MailID)
+	}
+	if got.Opening == nil {
+		return
+	}
+	c.received(b, got.Opening.Mailbox)
+	if want := len(b.accepted); int(got.Opening.Read) != want {
+		c.Fatalf("a delivery has mail up to %d, want %d", got.Opening.Read, want)
+	}
+	b.handles = append(b.handles, got.Opening)
 }
 
 func (c *comparison) due() {

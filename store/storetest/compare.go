@@ -38,6 +38,7 @@ func Compare(t *testing.T, reference, subject Harness) {
 			"renew":   c.with(c.renew),
 			"release": c.with(c.release),
 			"post":    c.with(c.post),
+			"deliver": c.with(c.deliver),
 			"due":     c.with(c.due),
 			"purge":   c.with(c.purge),
 			"claim":   c.with(c.claim),

@@ -32,17 +32,19 @@
 //     ends.
 //  7. Number mail from 1, hand it over by reading, and trim it by the commit
 //     that absorbed it. Remember ids of mail beyond that.
-//  8. Keep one wake-up an execution at all times, and let nothing remove it but
+//  8. Deliver is Post and, where nobody holds the execution, Open, at one blow: it
+//     counts as an opening, and finds itself again by its mail's id and its nonce.
+//  9. Keep one wake-up an execution at all times, and let nothing remove it but
 //     Purge. Open may find it wrong, and puts it right: it is a hint, and the
 //     execution knows better. Post lowers it, and Due puts it off.
-//  9. Answer ErrGone for as long as a tombstone stands, and let an id be used
+//  10. Answer ErrGone for as long as a tombstone stands, and let an id be used
 //     again only after that.
-//  10. Keep the queue of a lock in the order of its first calls, grant by the call
+//  11. Keep the queue of a lock in the order of its first calls, grant by the call
 //     that releases, and remember what was released beyond that. [CheckLocks]
 //     compares locks with a model.
-//  11. Copy bytes on the way in and out. Empty and missing are the same, except
+//  12. Copy bytes on the way in and out. Empty and missing are the same, except
 //     for frames and mail.
-//  12. Retry what the network did, until the context ends or for as long as
+//  13. Retry what the network did, until the context ends or for as long as
 //     users say, and never what the store answered. Run the suite once more over
 //     a connection that loses answers.
 //

@@ -142,6 +142,11 @@ func (f *Faulty) Post(ctx context.Context, r store.PostRequest) (bool, error) {
 	return do(ctx, f, "Post", r.ID, func() (bool, error) { return f.store.Post(ctx, r) })
 }
 
+// Deliver implements store.Executions.
+func (f *Faulty) Deliver(ctx context.Context, p store.PostRequest, o store.OpenRequest) (store.Delivery, error) {
+	return do(ctx, f, "Deliver", p.ID, func() (store.Delivery, error) { return f.store.Deliver(ctx, p, o) })
+}
+
 // Due implements store.Executions.
 func (f *Faulty) Due(ctx context.Context, partitions []int, limit int, d time.Duration) ([]string, error) {
 	return do(ctx, f, "Due", "", func() ([]string, error) { return f.store.Due(ctx, partitions, limit, d) })

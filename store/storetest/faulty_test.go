@@ -14,12 +14,12 @@ import (
 )
 
 // TestFaultyPasses: without faults the wrapper is as good as what it wraps, and
-// also where every call is made twice, but for Post and Due, which say so.
+// also where every call is made twice, but for Post, Deliver and Due, which say so.
 func TestFaultyPasses(t *testing.T) {
 	for name, fault := range map[string]func(storetest.Call) storetest.Fault{
 		"once": func(storetest.Call) storetest.Fault { return storetest.Fault{} },
 		"twice": func(c storetest.Call) storetest.Fault {
-			return storetest.Fault{Twice: c.Op != "Post" && c.Op != "Due"}
+			return storetest.Fault{Twice: c.Op != "Post" && c.Op != "Deliver" && c.Op != "Due"}
 		},
 		"late": func(c storetest.Call) storetest.Fault {
 			if c.Op == "Get" {
@@ -68,6 +68,10 @@ func TestFaults(t *testing.T) {
 		{storetest.Call{Op: "Release", ID: "a"}, func(s storetest.Store) error { return s.Release(ctx, lease, 0) }},
 		{storetest.Call{Op: "Post", ID: "a"}, func(s storetest.Store) error {
 			_, err := s.Post(ctx, store.PostRequest{ID: "a"})
+			return err
+		}},
+		{storetest.Call{Op: "Deliver", ID: "a"}, func(s storetest.Store) error {
+			_, err := s.Deliver(ctx, store.PostRequest{ID: "a"}, store.OpenRequest{ID: "a"})
 			return err
 		}},
 		{storetest.Call{Op: "Due"}, func(s storetest.Store) error {

@@ -76,6 +76,23 @@ var lateRules = []rule{
 		},
 	},
 	{
+		name: "delivery changes nothing",
+		says: "a Deliver that comes after its lease was given back posts and opens nothing, whatever is due",
+		check: func(e *env) {
+			e.parked("a")
+			o := e.deliver("a", "m1", "n", long).Opening
+			c := park(follow(o, "c1"), o.Now)
+			c.Wake = o.Now
+			e.commit(c)
+			e.post("a", "m2")
+			e.unchanged("a", func() {
+				e.same("the answer", e.deliver("a", "m1", "n", long), store.Delivery{})
+			})
+			e.isDue("a")
+			e.mail("the next opening", e.open("a", long).Mailbox, 2, "m2")
+		},
+	},
+	{
 		name: "sweep hides what is due once more",
 		says: "a Due that comes late hides what is due, for d",
 		check: func(e *env) {

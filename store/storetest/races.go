@@ -206,6 +206,40 @@ var raceRules = []rule{
 		},
 	},
 	{
+		name: "of deliveries",
+		says: "one of several that deliver holds the execution, and it has or gets all their mail",
+		check: func(e *env) {
+			for round := range 10 {
+				id := fmt.Sprintf("x%d", round)
+				e.parked(id)
+				var holder *store.Opening
+				for _, got := range race(func(i int) store.Delivery {
+					nonce := fmt.Sprintf("n%d", i)
+					got, err := e.Deliver(e.Context(), letter(id, "m"+nonce), store.OpenRequest{ID: id, Nonce: nonce, Lease: long})
+					if err != nil {
+						e.Error(err)
+					}
+					return got
+				}) {
+					e.same("posted", got.Posted, true)
+					if got.Opening == nil {
+						continue
+					}
+					if holder != nil {
+						e.Fatalf("opened as %+v and as %+v", holder, got.Opening)
+					}
+					holder = got.Opening
+				}
+				if holder == nil {
+					e.Fatal("nobody holds it")
+				}
+				r, err := e.Renew(e.Context(), holder.Lease, long, holder.Read)
+				e.ok(err)
+				e.same("mail", len(holder.Mail)+len(r.Mail), racers)
+			}
+		},
+	},
+	{
 		name: "of sweepers",
 		says: "Due hides what it returns: one of several callers gets it",
 		check: func(e *env) {

@@ -13,6 +13,10 @@ var requestRules = []rule{
 		says: "a request that no store accepts answers ErrInvalid, and changes nothing",
 		check: func(e *env) {
 			o := e.held("a")
+			r := started("c")
+			r.Index = "fare waiting"
+			_, err := e.Start(e.Context(), r)
+			e.ok(err)
 			tooLong := strings.Repeat("x", store.MaxID+1)
 			start := func(change func(*store.StartRequest)) func() error {
 				return func() error {
@@ -41,6 +45,14 @@ var requestRules = []rule{
 					r := letter("a", "m1")
 					change(&r)
 					_, err := e.Post(e.Context(), r)
+					return err
+				}
+			}
+			deliver := func(change func(*store.PostRequest, *store.OpenRequest)) func() error {
+				return func() error {
+					p, o := letter("c", "m1"), store.OpenRequest{ID: "c", Nonce: "n", Lease: long}
+					change(&p, &o)
+					_, err := e.Deliver(e.Context(), p, o)
 					return err
 				}
 			}
@@ -102,6 +114,11 @@ var requestRules = []rule{
 				"post without an id":           post(func(r *store.PostRequest) { r.ID = "" }),
 				"post without a mail id":       post(func(r *store.PostRequest) { r.MailID = "" }),
 				"post without a limit":         post(func(r *store.PostRequest) { r.Limit = 0 }),
+				"deliver without a mail id":    deliver(func(p *store.PostRequest, _ *store.OpenRequest) { p.MailID = "" }),
+				"deliver without a nonce":      deliver(func(_ *store.PostRequest, o *store.OpenRequest) { o.Nonce = "" }),
+				"deliver without a lease":      deliver(func(_ *store.PostRequest, o *store.OpenRequest) { o.Lease = 0 }),
+				"deliver to two executions":    deliver(func(p *store.PostRequest, _ *store.OpenRequest) { p.ID = "a" }),
+				"deliver and open another":     deliver(func(_ *store.PostRequest, o *store.OpenRequest) { o.ID = "a" }),
 				"renew without a nonce":        renew(noNonce, long),
 				"renew without a length":       renew(o.Lease, 0),
 				"release without a nonce":      func() error { return e.Release(e.Context(), noNonce, 0) },
@@ -135,17 +152,19 @@ var requestRules = []rule{
 				"unlock without a memory":      unlock("l", "r", 0),
 				"inspect nothing":              func() error { _, err := e.InspectLock(e.Context(), "", 1); return err },
 			}
-			e.unchanged("a", func() {
-				for name, call := range calls {
-					if err := call(); err == nil {
-						e.Errorf("%s: no error", name)
-					} else {
-						e.is(err, store.ErrInvalid)
+			e.unchanged("c", func() {
+				e.unchanged("a", func() {
+					for name, call := range calls {
+						if err := call(); err == nil {
+							e.Errorf("%s: no error", name)
+						} else {
+							e.is(err, store.ErrInvalid)
+						}
 					}
-				}
+				})
 			})
 			e.same("the index", e.list("fare running"), []string{"a"})
-			_, _, err := e.claim("k", "other", long)
+			_, _, err = e.claim("k", "other", long)
 			e.ok(err)
 			e.granted("l", "b", "r")
 		},

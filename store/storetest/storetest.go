@@ -58,6 +58,7 @@ var chapters = []chapter{
 	{"Open", openRules},
 	{"Commit", commitRules},
 	{"Mail", mailRules},
+	{"Deliver", deliverRules},
 	{"Lease", leaseRules},
 	{"Due", dueRules},
 	{"Purge", purgeRules},

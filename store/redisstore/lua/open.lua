@@ -3,6 +3,7 @@
 -- include now
 -- include gone
 -- include mail
+-- include opening
 -- KEYS  1 execution (hash)  2 mail (list)  3 timers (zset)
 --       4 tombstones (zset)
 -- ARGV  1 id  2 format version  3 nonce  4 lease in ms
@@ -15,8 +16,7 @@
 --         {'GONE'}                  purged
 --         {'MISSING'}               and its timer, if any, is taken off
 local at = now()
-local x = redis.call('HMGET', KEYS[1], 'v', 'e', 'n', 'l', 'w', 'c', 's', 'k',
-  'ix', 'h', 'f:', 'o', 'mn', 'mt', 'x', 'xc', 'z', 'b')
+local x = record(KEYS[1])
 if not x[1] then
   redis.call('ZREM', KEYS[3], ARGV[1])
   return {gone(KEYS[4], ARGV[1], at) and 'GONE' or 'MISSING'}
@@ -24,11 +24,10 @@ end
 if x[1] ~= ARGV[2] then
   return {'VERSION', x[1]}
 end
-local epoch, held, wake = tonumber(x[2]), tonumber(x[4]), tonumber(x[5])
-local posted, trimmed = tonumber(x[13] or 0), tonumber(x[14] or 0)
-local openings = tonumber(x[15])
+local held, wake = tonumber(x[2]), tonumber(x[8])
+local posted, trimmed = tonumber(x[3] or 0), tonumber(x[4] or 0)
 local read, mails
-if x[3] == ARGV[3] then
+if x[6] == ARGV[3] then
   -- The same opening again: its answer was lost.
   read, mails = mail(KEYS[2], posted, trimmed, trimmed)
 else
@@ -36,7 +35,7 @@ else
     redis.call('ZADD', KEYS[3], held, ARGV[1])
     return {'HELD', held}
   end
-  if x[17] and not x[12] and wake ~= 0 then
+  if x[5] and not x[15] and wake ~= 0 then
     if wake > at then
       redis.call('ZADD', KEYS[3], wake, ARGV[1])
     end
@@ -47,12 +46,8 @@ else
     return {'WAIT', wake}
   end
   read, mails = mail(KEYS[2], posted, trimmed, trimmed)
-  openings = x[16] == x[6] and openings + 1 or 1
-  epoch = epoch + 1
   held = string.format('%.0f', at + tonumber(ARGV[4]))
   redis.call('ZADD', KEYS[3], held, ARGV[1])
-  redis.call('HSET', KEYS[1], 'e', epoch, 'n', ARGV[3], 'l', held, 'w', '0',
-    'x', openings, 'xc', x[6])
+  take(KEYS[1], x, ARGV[3], held)
 end
-return {'OPEN', at, epoch, x[6], openings, x[7], x[8], x[9], x[17] and 1 or 0,
-  x[10], x[11], x[12] or '', tonumber(x[18]), read, mails}
+return opening(x, at, read, mails)
