@@ -122,6 +122,7 @@ func (m *machine) done(f *frame, r result, now time.Time) {
 		}
 	case s.Pivot:
 		m.passPivot(f)
+		m.crossed(now)
 	case s.compensable() && !m.root.Pivoted:
 		// An earlier attempt of a done step may still be at work too.
 		m.push(f, undoRecord{NotUntil: f.StillRunning})
@@ -155,6 +156,9 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 	m.record(f, failure(t, s.Name, f.Attempt, r))
 	if m.stopping(f) {
 		m.quit(f)
+		return
+	}
+	if m.crossed(now) {
 		return
 	}
 	name := errorName(r.err)

@@ -102,6 +102,9 @@ type frame struct {
 	// were put off for such times, in milliseconds.
 	Suspended int64 `json:"X,omitempty"`
 	Shift     int64 `json:"H,omitempty"`
+	// Cancel is an order that waits for the answer of a pivot: what becomes of it
+	// hangs on that.
+	Cancel *Cause `json:"O,omitempty"`
 	// Ended is who ended the execution where it stood.
 	Ended *Cause `json:"E,omitempty"`
 	// Children is set once the execution has started some. Held is set where it

@@ -108,7 +108,7 @@ func (m *machine) reverting() bool { return m.root.Scope != nil && m.root.Scope.
 // bound reports whether the point of no return is passed, or may be.
 func (m *machine) bound() bool {
 	s := m.step(m.root)
-	return m.root.Pivoted || s != nil && s.Pivot && (m.root.Unknown || m.awaited(m.root))
+	return m.root.Pivoted || s != nil && s.Pivot && m.root.Unknown
 }
 
 func (m *machine) record(f *frame, e Event) {
@@ -183,7 +183,7 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 	if m.root.Suspended > 0 || m.root.Held {
 		return nil, time.Time{}
 	}
-	if !m.busy() {
+	if !m.busy() && m.root.Trouble == nil { // as deadline does
 		soonest(m.due())
 	}
 	for _, f := range m.live() {
@@ -205,8 +205,16 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 }
 
 // busy reports whether the saga's own deadline waits for an answer: the attempt
-// that is under way ends by that time, and may have gone past the pivot.
-func (m *machine) busy() bool { return m.root.running && !m.bound() }
+// that is under way ends by that time, or is a pivot's that somebody else does,
+// and may have gone past the point of no return.
+func (m *machine) busy() bool { return (m.root.running || m.crossing()) && !m.bound() }
+
+// crossing reports whether somebody else does the pivot, and has not answered. A
+// child decides by itself, see passOn.
+func (m *machine) crossing() bool {
+	s := m.step(m.root)
+	return s != nil && s.Pivot && m.root.Waiting && !s.calls()
+}
 
 // idle reports whether nothing is at work.
 func (m *machine) idle() bool {

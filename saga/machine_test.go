@@ -231,3 +231,29 @@ func TestMachineWaitsForEarlierAttempts(t *testing.T) {
 		}
 	}
 }
+
+// A saga that is blocked waits for an operator: that its own time runs out is no
+// reason to wake up, again and again.
+func TestMachineThatIsBlockedHasNoDeadline(t *testing.T) {
+	crashes := New("s", compensable("A").Retry(endless), Do("B", nothing)).Within(10 * time.Minute).def
+	pivot := New("s", Do("P", nothing).Pivot().Retry(twice), Do("Z", nothing).Retry(twice)).Within(10 * time.Minute).def
+	for _, tt := range []struct {
+		def       *Definition
+		ops, want string
+	}{
+		{crashes, "crash wake crash wake crash +1h", "A.1 unknown A.2 unknown A.3 unknown Blocked"},
+		{crashes, "crash wake crash wake crash +1h retry", "A.1 unknown A.2 unknown A.3 unknown Blocked Redriven A.4 TimedOut (unknown) undo-A.1"},
+		{pivot, "unknown! +1h", "P.1 unknown Blocked"},
+		{pivot, "done declined +1h", "P.1 ok Z.1 failed Blocked"},
+		{pivot, "done declined +1h retry done", "P.1 ok Z.1 failed Blocked Redriven Z.2 Overdue ok Succeeded"},
+	} {
+		b := newBench(tt.def)
+		b.play(t, tt.ops)
+		if got := brief(b.trace); got != tt.want {
+			t.Errorf("%s: the history is\n\t%s\nwant\n\t%s", tt.ops, got, tt.want)
+		}
+		if b.m.status() == Blocked && !b.wake.IsZero() {
+			t.Errorf("%s: it wakes up %s after it was opened", tt.ops, b.wake.Sub(b.now))
+		}
+	}
+}

@@ -19,10 +19,35 @@ func (m *machine) cancel(by, note string, now time.Time) {
 		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
 	case m.bound():
 		refuse("it may be past its point of no return")
+	case m.root.Cancel != nil:
+		refuse("a cancel waits for the answer of its pivot already")
+	case m.crossing():
+		m.root.Cancel = why
+		m.touch(m.root)
 	default:
-		m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: by, Note: note})
-		m.open(m.root, &scope{Cause: why}, now)
+		m.abort(why, now)
 	}
+}
+
+func (m *machine) abort(why *Cause, now time.Time) {
+	m.record(m.root, Event{Type: ExecutionAborted, Step: m.root.Step, By: why.By, Note: why.Note})
+	m.open(m.root, &scope{Cause: why}, now)
+}
+
+// crossed decides on a cancel that waited for the answer of a pivot, and reports
+// whether the saga is undone.
+func (m *machine) crossed(now time.Time) bool {
+	order := m.root.Cancel
+	if order == nil {
+		return false
+	}
+	m.root.Cancel = nil
+	if m.bound() {
+		m.cancel(order.By, order.Note, now) // which is refused
+		return false
+	}
+	m.abort(order, now)
+	return true
 }
 
 // retry gives what is blocked, or waits for its next attempt, a fresh budget of

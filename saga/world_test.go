@@ -187,3 +187,15 @@ func (b *bell) count() int {
 	defer b.mu.Unlock()
 	return len(b.messages)
 }
+
+// logHistory shows the history of execution 1.
+func logHistory(t *testing.T, c *saga.Client) {
+	t.Helper()
+	h, err := c.History(t.Context(), "1")
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range h {
+		t.Logf("%3d %s %s %s %s %d %s %s", e.ID, e.Time.Format("04:05.000"), e.Type, e.Frame, e.Step, e.Attempt, e.Outcome, e.Error)
+	}
+}
