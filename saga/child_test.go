@@ -119,7 +119,9 @@ func (h *home) ends(want saga.Status, lines string) *saga.Execution {
 
 func (h *home) waits(want saga.Status, lines string) *saga.Execution {
 	h.Helper()
-	x, err := h.client.Wait(h.Context(), "1")
+	ctx, cancel := context.WithTimeout(h.Context(), 100*24*time.Hour)
+	defer cancel()
+	x, err := h.client.Wait(ctx, "1")
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -546,6 +548,71 @@ func TestChildIsRefused(t *testing.T) {
 			t.Errorf("the cause is %+v", c)
 		}
 	})
+}
+
+// What a child needs of its coordinator, its parent's has to have.
+func TestCoordinatorOfAChildThatIsRemote(t *testing.T) {
+	child := saga.New("child", saga.Remote("R", "payments", func(*trip) (int, error) { return 1, nil }, func(*trip, int) error { return nil }).UndoRemote())
+	def := saga.New("parent", saga.Child("Sub", child, hand, nil))
+	_, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{def}})
+	if err == nil || !strings.Contains(err.Error(), `saga "child" has steps that are done elsewhere`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A child that was ended where it stood cannot be undone: that is an operator's
+// business, and each retry asks again.
+func TestChildThatCannotBeUndone(t *testing.T) {
+	athome(t, parent, func(h *home) {
+		h.plan("D", func(ctx context.Context) error {
+			// As if it had been settled: by another Redis's account of things.
+			purged(h.T, h.store, "1/Sub")
+			return errNo
+		})
+		x := h.ends(saga.Blocked, "A, X, Y, D")
+		if x.Trouble == nil || !x.Trouble.Undo || x.Trouble.Step != "Sub" || !strings.Contains(x.Trouble.Error, "cannot be undone") {
+			t.Errorf("it is blocked by %+v", x.Trouble)
+		}
+		for range 2 {
+			if err := h.client.Retry(h.Context(), "1", saga.Order{}); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			if x := h.get("1"); x.Status != saga.Blocked {
+				t.Errorf("after a retry it is %s", x.Status)
+			}
+		}
+		if err := h.client.Skip(h.Context(), "1", saga.Order{}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		h.waits(saga.Compensated, "A, X, Y, D, undo A")
+	})
+}
+
+// purged ends a held child in the store, and purges it.
+func purged(t *testing.T, st *memstore.Store, id string) {
+	t.Helper()
+	time.Sleep(time.Second)
+	r, err := st.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Post(t.Context(), store.PostRequest{ID: id, MailID: "x", Body: []byte("{}"), Limit: 10}); err != nil {
+		t.Fatal(err)
+	}
+	o, err := st.Open(t.Context(), store.OpenRequest{ID: id, Nonce: "n", Lease: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Commit(t.Context(), &store.Commit{
+		Lease: o.Lease, CommitID: "n.1", Previous: r.Commit, Absorbed: o.Read, Next: store.End, Wake: o.Now,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := st.Purge(t.Context(), id, time.Hour); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
 }
 
 type picky struct{ Name string }

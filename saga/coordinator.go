@@ -165,6 +165,8 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 	}
 	for _, d := range c.names {
 		c.family(d)
+	}
+	for _, d := range c.defs {
 		if d.remote(d.root) && (cfg.ReplyTo == "" || cfg.Publisher == nil) {
 			errs = append(errs, fmt.Errorf("saga %q has steps that are done elsewhere: set CoordinatorConfig.Publisher and ReplyTo", d.name))
 		}

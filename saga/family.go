@@ -154,7 +154,7 @@ func (a *actor) unheard(ctx context.Context, l letter) error {
 	default:
 		r.Status, r.State, r.Cause = x.Status, x.State, x.Cause
 	}
-	return a.toSelf(ctx, l.To, r, l.ID)
+	return a.toSelf(ctx, l.To, r, fmt.Sprint(l.ID, ".", l.Attempt))
 }
 
 // orphaned reports whether the parent of a child that waits for it has ended,
