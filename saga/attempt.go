@@ -86,7 +86,8 @@ func (a *actor) begin(j job) {
 		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught,
 	}}
 	if j.undo {
-		t.info.Visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
+		r := f.Undo[len(f.Undo)-1]
+		t.info.Visit, t.info.Outcome = max(r.Visit, 1), r.outcome()
 		t.info.Cause = a.m.why(f)
 	}
 	t.info.Key = idempotencyKey(t.info)

@@ -5,6 +5,9 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // StepInfo tells a handler what it is called for.
@@ -21,9 +24,11 @@ type StepInfo struct {
 	// Attempt counts from 1 for the action, and from 1 again for the
 	// compensation.
 	Attempt int
-	// Undo is true in a compensation, and Cause tells why the saga is undone.
-	Undo  bool
-	Cause *Cause
+	// Undo is true in a compensation, Cause tells why the saga is undone, and
+	// Outcome what became of the action, Done or Unknown.
+	Undo    bool
+	Cause   *Cause
+	Outcome Outcome
 	// Token is the task token of a [Callback]: whoever has it may complete the
 	// task. It is the same in all attempts. Keep it out of logs.
 	Token string
@@ -35,17 +40,32 @@ type StepInfo struct {
 	Key string
 }
 
+// Call is what a barrier knows the handler's call by: see [Barrier].
+func (i StepInfo) Call() store.Call {
+	return store.Call{Key: i.Key, Done: i.Undo && i.Outcome == Done}
+}
+
 type stepKey struct{}
+
+// A calledStep is in the context of a handler.
+type calledStep struct {
+	info StepInfo
+
+	mu      sync.Mutex
+	crossed map[crossing]bool
+}
 
 // StepFrom returns what the handler that got this context is called for. It is
 // the zero StepInfo outside of one.
 func StepFrom(ctx context.Context) StepInfo {
-	info, _ := ctx.Value(stepKey{}).(StepInfo)
-	return info
+	if s, ok := ctx.Value(stepKey{}).(*calledStep); ok {
+		return s.info
+	}
+	return StepInfo{}
 }
 
 func withStep(ctx context.Context, info StepInfo) context.Context {
-	return context.WithValue(ctx, stepKey{}, info)
+	return context.WithValue(ctx, stepKey{}, &calledStep{info: info})
 }
 
 // idempotencyKey names one visit of one step: execution, run, frame, step,

@@ -124,6 +124,23 @@
 // message, for a year if need be. A [Receive] waits for a signal, which
 // [Client.Signal] sends to a running execution.
 //
+// # A database of one's own
+//
+// Between the call of a handler and its answer anything may be lost, so an action
+// comes twice, its undo comes although it never did, or it comes after its undo.
+// Where the effect is in a SQL database that the handler owns, a [Barrier] sorts
+// that out, by a row that is written in the effect's own transaction:
+//
+//	func credit(ctx context.Context, f *Fare) error {
+//		return barrier.Do(ctx, func(tx *sql.Tx) error {
+//			return tx.QueryRowContext(ctx, `UPDATE account SET cents = cents + $1 WHERE id = $2 RETURNING cents`,
+//				f.Cents, f.Customer).Scan(&f.Balance)
+//		}, saga.Keep(&f.Balance))
+//	}
+//
+// The action and its undo both go through it. What is elsewhere has to tell
+// repeats by the key.
+//
 // # Time
 //
 // Waits of up to a second are held in place; longer ones are wake-ups in the

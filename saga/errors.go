@@ -71,6 +71,9 @@ func Permanent(err error) error {
 
 // NoEffect marks an error after which the action is known to have had no
 // effect, although the error alone would not tell. NoEffect(nil) is nil.
+//
+// Any error in the chain with a method NoEffect() bool that answers true does
+// the same.
 func NoEffect(err error) error {
 	if err == nil {
 		return nil
@@ -80,6 +83,9 @@ func NoEffect(err error) error {
 
 // Uncertain marks an error after which the action may have had its effect: its
 // compensation will run, told [Unknown]. Uncertain(nil) is nil.
+//
+// Any error in the chain with a method Uncertain() bool that answers true does
+// the same.
 func Uncertain(err error) error {
 	if err == nil {
 		return nil
@@ -136,6 +142,12 @@ func (c chain) said() (Outcome, bool) {
 	for _, e := range c {
 		if e, ok := e.(*outcomeError); ok && e.outcome != "" {
 			return e.outcome, true
+		}
+		if e, ok := e.(interface{ Uncertain() bool }); ok && e.Uncertain() {
+			return Unknown, true
+		}
+		if e, ok := e.(interface{ NoEffect() bool }); ok && e.NoEffect() {
+			return NotDone, true
 		}
 	}
 	return "", false

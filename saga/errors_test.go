@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // timeoutError is a net.Error of somebody's own.
@@ -23,6 +25,16 @@ type timeoutError struct{}
 func (timeoutError) Error() string   { return "timed out" }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return false }
+
+// says declares an outcome without this package's help.
+type says struct {
+	error
+	outcome Outcome
+}
+
+func (s says) Unwrap() error   { return s.error }
+func (s says) NoEffect() bool  { return s.outcome == NotDone }
+func (s says) Uncertain() bool { return s.outcome == Unknown }
 
 func TestOutcomeOf(t *testing.T) {
 	plain := errors.New("insufficient funds")
@@ -62,6 +74,11 @@ func TestOutcomeOf(t *testing.T) {
 		{"declared against a deadline", NoEffect(context.DeadlineExceeded), NotDone},
 		{"the outer declaration counts", NoEffect(Uncertain(plain)), NotDone},
 		{"the outer declaration counts, wrapped", Uncertain(fmt.Errorf("x: %w", NoEffect(plain))), Unknown},
+
+		{"declared by a method", fmt.Errorf("x: %w", &store.RefusedError{Key: "k/do"}), NotDone},
+		{"declared by a method, against the look of it", says{io.EOF, NotDone}, NotDone},
+		{"declared uncertain by a method", says{plain, Unknown}, Unknown},
+		{"a method that declares nothing", says{io.EOF, ""}, Unknown},
 
 		{"of two errors the worse counts", errors.Join(plain, io.EOF), Unknown},
 		{"of a refused and a broken connection", errors.Join(dial, read), Unknown},
@@ -162,6 +179,8 @@ func TestIsPermanent(t *testing.T) {
 		{"joined", errors.Join(plain, Permanent(plain)), true},
 		{"joined, behind another mark", errors.Join(NoEffect(plain), Permanent(plain)), true},
 		{"joined below a mark", NoEffect(errors.Join(plain, Permanent(plain))), true},
+		{"refused by a barrier", &store.RefusedError{}, true},
+		{"without a trace", &store.NoTraceError{}, true},
 		{"state too large", &StateSizeError{}, true},
 	}
 	for _, tt := range tests {

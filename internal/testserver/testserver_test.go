@@ -45,6 +45,8 @@ var servers = []struct {
 	{LocalStackEnv, LocalStack, "http://127.0.0.1:4566", "127.0.0.1:4566"},
 	{ElasticMQEnv, ElasticMQ, "http://127.0.0.1:9324", "http://127.0.0.1:9324/queue"},
 	{MotoEnv, Moto, "http://127.0.0.1:5000", "ftp://127.0.0.1:5000"},
+	{PostgresEnv, Postgres, "postgres://postgres@127.0.0.1:5432/postgres", "postgres://127.0.0.1:5432/postgres"},
+	{MySQLEnv, MySQL, "root@tcp(127.0.0.1:3306)/test", "root@127.0.0.1:3306/test"},
 }
 
 func TestServers(t *testing.T) {
@@ -57,11 +59,12 @@ func TestServers(t *testing.T) {
 		}{
 			{name: "set", value: s.good, want: s.good, ok: true},
 			{name: "set in CI", ci: "true", value: s.good, want: s.good, ok: true},
-			{name: "trailing slash", value: s.good + "/", want: s.good, ok: true, fatal: s.env == RedisEnv},
+			{name: "trailing slash", value: s.good + "/", want: s.good, ok: true, fatal: s.env == RedisEnv || s.env == MySQLEnv},
 			{name: "unset"},
 			{name: "unset in CI", ci: "true", fatal: true},
 			{name: "not an address", value: s.wrong, fatal: true},
 			{name: "no host", value: ":6379", fatal: true},
+			{name: "a password", value: "me:secret@host", fatal: true},
 		}
 		for _, tt := range tests {
 			t.Run(s.env+"/"+tt.name, func(t *testing.T) {
@@ -71,6 +74,9 @@ func TestServers(t *testing.T) {
 				if tt.fatal {
 					if !strings.Contains(fatal, s.env) || !strings.Contains(fatal, s.good[strings.LastIndexByte(s.good, ':'):]) {
 						t.Fatalf("failed with %q, want a message that names %s and shows a right value", fatal, s.env)
+					}
+					if strings.Contains(fatal, "secret") {
+						t.Errorf("failed with %q, which tells the password", fatal)
 					}
 					return
 				}
