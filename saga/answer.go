@@ -15,8 +15,8 @@ type result struct {
 	held    bool   // the action was a child's, which can be undone
 	// running is until when a handler that did not answer may be at work.
 	running time.Time
-	// unanswered says that the wait for somebody outside has run out.
-	unanswered bool
+	// outside says that somebody outside has said no, or nothing in time.
+	outside bool
 }
 
 // dispatch readies the next attempt, of action or compensation, for the given
@@ -162,7 +162,7 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 		return
 	}
 	name := errorName(r.err)
-	if at, ok := m.retryAt(f, s, name, r.unanswered, now); ok && !isPermanent(r.err) {
+	if at, ok := m.retryAt(f, s, name, r.outside, now); ok && !isPermanent(r.err) {
 		m.again(f, at)
 		return
 	}
@@ -176,8 +176,8 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 
 // retryAt charges a failure to the policy that is for it, and tells when the
 // step is tried again, if it is.
-func (m *machine) retryAt(f *frame, s *State, name string, unanswered bool, now time.Time) (time.Time, bool) {
-	policy, n, ok := s.policy(name, unanswered)
+func (m *machine) retryAt(f *frame, s *State, name string, outside bool, now time.Time) (time.Time, bool) {
+	policy, n, ok := s.policy(name, outside)
 	if !ok {
 		return time.Time{}, false
 	}

@@ -57,10 +57,10 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorTimeout, Error: "no signal " + s.Signal + " came in time"}, now)
 		return
 	case s.Callback && (f.Until == 0 || f.Until > now.UnixMilli()):
-		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown, unanswered: true}, now)
+		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown, outside: true}, now)
 		return
 	}
-	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown, unanswered: true}, now)
+	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown, outside: true}, now)
 }
 
 // receive takes a signal that came before, or waits for one.
@@ -141,7 +141,7 @@ func (m *machine) callee(t taskToken) (*frame, error) {
 }
 
 // complete ends a callback with a result, or with an error. One that does not
-// fit is noted, and the step goes on waiting. It counts also while the token is
+// fit is noted, and the step goes on waiting for another. It counts also while the token is
 // yet to be handed over again: whoever has it got it from a worker that was lost.
 func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	now = m.clock(now)
@@ -153,15 +153,16 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	s := m.step(f)
 	end := func() {
 		m.unblock(f)
-		f.Waiting, f.Token, f.Lost = false, "", 0
+		f.Waiting, f.Token, f.Misfits, f.Lost = false, "", 0, 0
 	}
 	if c.Error != "" {
 		end()
-		m.take(f, result{err: Named(c.Error, errors.New(c.Cause)), outcome: NotDone}, now)
+		m.take(f, result{err: Named(c.Error, errors.New(c.Cause)), outcome: NotDone, outside: true}, now)
 		return
 	}
 	var state []byte
 	if err := guard(func() (err error) { state, err = s.absorb(f.State, c.Result); return err }); err != nil {
+		f.Misfits++
 		m.discard(f, fmt.Errorf("the result of step %s: %w", s.Name, err))
 		return
 	}

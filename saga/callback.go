@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,7 +19,11 @@ import (
 // [StepInfo].Token, in whatever way; when it has returned nil, the step waits
 // until the token comes back by [Client.Complete], [Client.Fail], the command
 // line or a message. Then complete, which may be nil, takes the result into the
-// state.
+// state. A result that it refuses, or that is no R, is noted in the history, and
+// the step waits on for another.
+//
+// [Step.Retry] is about handing over. Who has said no, or nothing in time, is asked
+// again only where a policy names that error.
 //
 // [Step.Timeout] is how long an attempt waits in all, a year if need be, and
 // defaults to 24 hours; [Step.Heartbeat] how long without a [Client.Heartbeat]. A
@@ -111,8 +116,8 @@ type completion struct {
 }
 
 // Complete ends the task of a token with a result, which is written as JSON. A
-// token is good for one time. It is an error that matches [ErrToken] if nobody
-// waits for it.
+// token is good for one time, but for results that the step has refused: see
+// [Callback]. It is an error that matches [ErrToken] if nobody waits for it.
 func (c *Client) Complete(ctx context.Context, token string, result any) error {
 	data, err := json.Marshal(result)
 	if err != nil {
@@ -135,7 +140,7 @@ func (c *Client) Fail(ctx context.Context, token, errorName, text string) error 
 
 // Heartbeat tells that whoever has the token is at work: see [Step.Heartbeat].
 func (c *Client) Heartbeat(ctx context.Context, token string) error {
-	t, err := c.waited(ctx, token)
+	t, _, err := c.waited(ctx, token)
 	if err != nil {
 		return err
 	}
@@ -143,37 +148,40 @@ func (c *Client) Heartbeat(ctx context.Context, token string) error {
 }
 
 func (c *Client) finish(ctx context.Context, token string, end completion) error {
-	t, err := c.waited(ctx, token)
+	t, misfits, err := c.waited(ctx, token)
 	if err != nil {
 		return err
 	}
 	// Whoever comes second with the same token finds its mail there.
-	return c.tell(ctx, t.Execution, "complete."+digest([]byte(token))[:16], mail{Kind: mailComplete, Token: &t, End: &end})
+	id := "complete." + digest([]byte(t.String()))[:16] // however it was spelt
+	if misfits > 0 {                                    // those before were of no use
+		id += "." + strconv.Itoa(misfits)
+	}
+	return c.tell(ctx, t.Execution, id, mail{Kind: mailComplete, Token: &t, End: &end})
 }
 
-// waited checks that somebody waits for a token. The execution decides, when it
-// reads the mail.
-func (c *Client) waited(ctx context.Context, token string) (taskToken, error) {
-	t, err := parseToken(token)
-	if err != nil {
-		return t, err
+// waited checks that somebody waits for a token, and tells how many results came
+// with it that did not fit. The execution decides, when it reads the mail.
+func (c *Client) waited(ctx context.Context, token string) (t taskToken, misfits int, err error) {
+	if t, err = parseToken(token); err != nil {
+		return t, 0, err
 	}
 	fields, err := c.store.Frames(ctx, t.Execution, frameField(t.Frame))
 	if err != nil {
-		return t, fmt.Errorf("saga: look for the task of a token: %w", err)
+		return t, 0, fmt.Errorf("saga: look for the task of a token: %w", err)
 	}
 	stored, ok := fields[frameField(t.Frame)]
 	if !ok {
-		return t, ErrToken
+		return t, 0, ErrToken
 	}
 	var f frame
 	if err := decodeJSON(c.cfg.Codec, stored, &f); err != nil {
-		return t, &ReadError{ID: t.Execution, What: "frame", Err: err}
+		return t, 0, &ReadError{ID: t.Execution, What: "frame", Err: err}
 	}
 	if f.Step != t.Step || f.visit(t.Step) != t.Visit || subtle.ConstantTimeCompare([]byte(f.Token), []byte(t.Secret)) != 1 {
-		return t, ErrToken
+		return t, 0, ErrToken
 	}
-	return t, nil
+	return t, f.Misfits, nil
 }
 
 // tell posts mail under an id. A repeat of a completion is an error.

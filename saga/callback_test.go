@@ -99,7 +99,8 @@ func TestCallback(t *testing.T) {
 }
 
 // What a completion brings decides: a result that the step refuses leaves it
-// waiting; an error is retried and caught like any other.
+// waiting, and the token good; an error is caught like any other, and retried
+// where a policy names it.
 func TestCallbackEnds(t *testing.T) {
 	tests := []struct {
 		name string
@@ -116,21 +117,35 @@ func TestCallbackEnds(t *testing.T) {
 			if n := count(t, c, "1", saga.MailDiscarded); n != 1 {
 				t.Errorf("%d mails are noted as discarded, want the one that does not fit", n)
 			}
-			if err := c.Complete(t.Context(), token, verdict{"ann"}); !errors.Is(err, saga.ErrToken) {
-				t.Errorf("the same token: %v", err)
-			}
-		}, "nobody has completed it in time"},
-		{"a refusal", as[loan], func(t *testing.T, c *saga.Client, tokens <-chan string) {
-			if err := c.Fail(t.Context(), <-tokens, "Refused", "too much"); err != nil {
+			if err := c.Complete(t.Context(), token, 7); err != nil { // a mistake may be made twice
 				t.Error(err)
 			}
-			for range 4 { // it is asked again, as an error is retried
+			time.Sleep(time.Hour)
+			if err := c.Complete(t.Context(), token, verdict{"ann"}); err != nil {
+				t.Errorf("the same token: %v", err)
+			}
+			if err := c.Complete(t.Context(), token, verdict{"eve"}); !errors.Is(err, saga.ErrToken) {
+				t.Errorf("once it was used: %v, want ErrToken", err)
+			}
+		}, ""},
+		{"a refusal", func(s *saga.Step[loan]) *saga.Step[loan] { return s.Retry(saga.Retry{}).Retry(saga.Retry{}, "Busy") },
+			func(t *testing.T, c *saga.Client, tokens <-chan string) {
 				if err := c.Fail(t.Context(), <-tokens, "Refused", "too much"); err != nil {
 					t.Error(err)
 				}
-			}
-		}, "Approve failed: too much"},
-		{"a refusal that is caught", func(s *saga.Step[loan]) *saga.Step[loan] { return s.Retry(saga.Once()).Catch("Done", "Refused") },
+				if x, err := c.Wait(t.Context(), "1"); err != nil || len(tokens) > 0 {
+					t.Errorf("%+v, %v, and it was asked again %d times", x, err, len(tokens))
+				}
+			}, "Approve failed: too much"},
+		{"an error that a policy names", func(s *saga.Step[loan]) *saga.Step[loan] { return s.Retry(saga.Retry{Attempts: 2}, "Busy") },
+			func(t *testing.T, c *saga.Client, tokens <-chan string) {
+				for range 2 {
+					if err := c.Fail(t.Context(), <-tokens, "Busy", "ask later"); err != nil {
+						t.Error(err)
+					}
+				}
+			}, "Approve failed: ask later"},
+		{"a refusal that is caught", func(s *saga.Step[loan]) *saga.Step[loan] { return s.Catch("Done", "Refused") },
 			func(t *testing.T, c *saga.Client, tokens <-chan string) {
 				if err := c.Fail(t.Context(), <-tokens, "Refused", "too much"); err != nil {
 					t.Error(err)
@@ -187,6 +202,43 @@ func TestCallbackEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While an answer is unread nobody knows whether it fits, and a second one is
+// refused. One that did not fit leaves the token good.
+func TestCallbackAnsweredBeforeItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		tokens := make(chan string, 1)
+		s := approval(tokens, as[loan])
+		cfg := saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}}
+		_, stop := run(t, cfg)
+		client := outsider(t, st)
+		if _, err := s.Start(t.Context(), client, "1", loan{}); err != nil {
+			t.Fatal(err)
+		}
+		token := <-tokens
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Complete(t.Context(), token, 7); err != nil {
+			t.Fatal(err)
+		}
+		for _, token := range []string{token, token + "\n"} {
+			if err := client.Complete(t.Context(), token, verdict{"ann"}); !errors.Is(err, saga.ErrToken) || !strings.Contains(err.Error(), "used before") {
+				t.Errorf("before the first answer is read: %v, want ErrToken", err)
+			}
+		}
+		coordinate(t, cfg)
+		time.Sleep(time.Hour)
+		if err := client.Complete(t.Context(), token, verdict{"ann"}); err != nil {
+			t.Error(err)
+		}
+		if got, err := s.Wait(t.Context(), client, "1"); err != nil || got.Approved != "ann" {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
 }
 
 // A worker that dies after it has handed the token over asks again, with the same

@@ -21,7 +21,7 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	}
 	f.Step, f.Entered, f.At, f.Pending = s.Name, toMillis(now), 0, false
 	f.Attempt, f.Lost, f.Unknown, f.StillRunning, f.Undoing = 0, 0, false, 0, false
-	f.Waiting, f.Token, f.Until = false, "", 0
+	f.Waiting, f.Token, f.Misfits, f.Until = false, "", 0, 0
 	if again || f.graph.loops[s.Name] {
 		m.revisit(f, again)
 	}

@@ -60,6 +60,8 @@ type frame struct {
 	Waiting bool   `json:"w,omitempty"`
 	Token   string `json:"W,omitempty"`
 	Until   int64  `json:"U,omitempty"`
+	// Misfits counts the results that came with Token and were of no use.
+	Misfits int `json:"M,omitempty"`
 	// Calls says that it is a child that is waited for, and Stop why that was
 	// told to undo itself.
 	Calls bool   `json:"B,omitempty"`

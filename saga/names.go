@@ -92,16 +92,16 @@ func (s *State) catcher(name string) (next string, ok bool) {
 }
 
 // policy returns the policy of retry for an error of that name, and its number:
-// RetryOn's from 1 on, and 0 for the one that is for all others. Unanswered says
-// that somebody outside was asked, and has not answered.
-func (s *State) policy(name string, unanswered bool) (Retry, int, bool) {
+// RetryOn's from 1 on, and 0 for the one that is for all others. Outside says
+// that somebody outside was asked, and has said no, or nothing in time.
+func (s *State) policy(name string, outside bool) (Retry, int, bool) {
 	for i, r := range s.RetryOn {
 		if matches(r.Errors, name) {
 			return r.Retry, i + 1, true
 		}
 	}
-	if s.Retry == nil || s.Callback && unanswered {
-		return Retry{}, 0, false // whoever did not answer is not asked again, unless the definition says so
+	if s.Retry == nil || s.Callback && outside {
+		return Retry{}, 0, false // nobody is asked again, unless the definition says so
 	}
 	return *s.Retry, 0, true
 }

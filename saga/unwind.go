@@ -107,7 +107,7 @@ func (m *machine) quit(f *frame) {
 	}
 	m.unblock(f)
 	f.Undoing, f.Pending, f.Unknown, f.StillRunning, f.Attempt, f.At = false, false, false, 0, 0, 0
-	f.Waiting, f.Calls, f.Token, f.Until, f.Stop = false, false, "", 0, nil
+	f.Waiting, f.Calls, f.Token, f.Misfits, f.Until, f.Stop = false, false, "", 0, 0, nil
 	if f.Scope == nil {
 		f.Step = ""
 	}
