@@ -8,6 +8,9 @@ import (
 // Locks keeps locks with queues: who asks for one that is held comes after those
 // who asked before.
 //
+// Requests of one group share a lock: while one of them holds it, another gets it
+// at once, under the same fence, and the lock is free when all are released.
+//
 // A lock has no lease. It is its holder's until it is released, however long
 // that takes, and its fence is what tells holders apart: each grant gives one
 // that is higher than those of all grants of that resource before, whatever was
@@ -19,21 +22,22 @@ import (
 // releases is told who is the next holder, and may tell them; one who has heard
 // nothing asks again.
 type Locks interface {
-	// AcquireLock takes a lock that is free, or a place in its queue. The same
+	// AcquireLock takes a lock that is free, or is the group's, or a place in its
+	// queue. The same
 	// request again changes nothing, and answers how it stands by now. One that
 	// was released before is ErrReleased, and one that comes after its NotAfter
 	// ErrLate, unless it is in the queue or holds the lock.
 	AcquireLock(ctx context.Context, r LockRequest) (LockAnswer, error)
 
-	// ReleaseLock gives a lock back, or a place in its queue. The first in the
-	// queue becomes the holder. It answers who holds the lock now, the zero
+	// ReleaseLock gives a lock back, or a place in its queue. When none of its
+	// group holds it any more, the first in the queue becomes the holder. It answers who holds the lock now, the zero
 	// LockUse where nobody does; so does a repeat. The request is remembered for
 	// the given time, in which an AcquireLock of it comes too late: it must last
 	// until the NotAfter of all that were sent.
 	ReleaseLock(ctx context.Context, resource, request string, remember time.Duration) (LockUse, error)
 
-	// InspectLock returns a lock as it stands, with the first of those who wait
-	// for it, up to the given number.
+	// InspectLock returns a lock as it stands, with the first of those who share
+	// it and of those who wait for it, up to the given number of each.
 	InspectLock(ctx context.Context, resource string, waiters int) (LockState, error)
 
 	// ListLocks returns the resources that are locked, those first whose holders
@@ -45,6 +49,7 @@ type Locks interface {
 type LockRequest struct {
 	Resource string // what is locked
 	Owner    string // who uses it; shown
+	Group    string // those of one group share it; empty is the owner
 	Request  string // names this use, and no other ever
 	// NotAfter is until when the request may come, on the store's clock: one
 	// that a network or a process kept back any longer is refused.
@@ -61,7 +66,7 @@ type LockAnswer struct {
 // Granted reports whether the request holds the lock.
 func (a LockAnswer) Granted() bool { return a.Place == 0 }
 
-// LockUse is one use of a lock.
+// LockUse is one use of a lock. Those that share one have its fence and its time.
 type LockUse struct {
 	Owner   string
 	Request string
@@ -69,10 +74,19 @@ type LockUse struct {
 	Since   time.Time // when it was granted, or came into the queue
 }
 
+// Sharers is the group of a request.
+func (r *LockRequest) Sharers() string {
+	if r.Group == "" {
+		return r.Owner
+	}
+	return r.Group
+}
+
 // LockState is a lock as anybody may read it.
 type LockState struct {
 	Resource string
 	Holder   LockUse   // the zero LockUse where it is free
+	Sharing  []LockUse // others of its group, in the order in which they came
 	Waiting  int       // how many are in the queue
 	Queue    []LockUse // the first of them, in order
 }

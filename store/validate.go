@@ -211,6 +211,9 @@ func (r *LockRequest) Validate() error {
 	if err := CheckID("owner", r.Owner); err != nil {
 		return err
 	}
+	if len(r.Group) > MaxID {
+		return CheckID("group", r.Group)
+	}
 	if r.NotAfter.IsZero() {
 		return invalid("request for lock %q has no NotAfter", r.Resource)
 	}

@@ -13,7 +13,7 @@ import (
 
 // A lock is one that is held, or whose released requests are remembered.
 type lock struct {
-	holder   *use // nil: it is free
+	holders  []*use // of one group; none: it is free
 	queue    []*use
 	released map[string]int64 // until when each is remembered
 	forgetAt int              // number of them at which those that were for long enough are dropped
@@ -21,27 +21,39 @@ type lock struct {
 
 // A use is a request for a lock. Times are in ms since 1970.
 type use struct {
-	owner, request string
-	fence, since   int64
+	owner, group, request string
+	fence, since          int64
 }
 
 func (u *use) show() store.LockUse {
-	if u == nil {
+	return store.LockUse{Owner: u.owner, Request: u.request, Fence: u.fence, Since: millis(u.since)}
+}
+
+func showUses(uses []*use) (list []store.LockUse) {
+	for _, u := range uses {
+		list = append(list, u.show())
+	}
+	return list
+}
+
+// holder is who has the lock, or the first of those who share it.
+func (l *lock) holder() store.LockUse {
+	if len(l.holders) == 0 {
 		return store.LockUse{}
 	}
-	return store.LockUse{Owner: u.owner, Request: u.request, Fence: u.fence, Since: millis(u.since)}
+	return l.holders[0].show()
 }
 
 // grant makes a use the holder.
 func (p *partition) grant(l *lock, u *use, now int64) {
 	p.fence = max(p.fence+1, now*1000)
 	u.fence, u.since = p.fence, now
-	l.holder = u
+	l.holders = []*use{u}
 }
 
-// place is a request's place in the queue, from 1 on, or 0.
-func (l *lock) place(request string) int {
-	return 1 + slices.IndexFunc(l.queue, func(u *use) bool { return u.request == request })
+// place is a request's place in a list, from 1 on, or 0.
+func place(list []*use, request string) int {
+	return 1 + slices.IndexFunc(list, func(u *use) bool { return u.request == request })
 }
 
 // AcquireLock implements store.Locks.
@@ -59,26 +71,34 @@ func (s *Store) AcquireLock(ctx context.Context, r store.LockRequest) (store.Loc
 	if l == nil {
 		l = new(lock)
 	}
-	if l.holder != nil && l.holder.request == r.Request {
-		return store.LockAnswer{Holder: l.holder.show()}, nil
+	if n := place(l.holders, r.Request); n > 0 {
+		return store.LockAnswer{Holder: l.holders[n-1].show()}, nil
 	}
-	if n := l.place(r.Request); n > 0 {
-		return store.LockAnswer{Holder: l.holder.show(), Place: n}, nil
-	}
+	waits := place(l.queue, r.Request)
+	shares := len(l.holders) > 0 && l.holders[0].group == r.Sharers()
 	switch {
+	case waits > 0 && !shares:
+		return store.LockAnswer{Holder: l.holder(), Place: waits}, nil
+	case waits > 0:
+		l.queue = slices.Delete(l.queue, waits-1, waits)
 	case l.released[r.Request] > now:
 		return store.LockAnswer{}, fmt.Errorf("lock %q: %w", r.Resource, store.ErrReleased)
 	case now > ceilTime(r.NotAfter):
 		return store.LockAnswer{}, fmt.Errorf("lock %q: %w", r.Resource, store.ErrLate)
 	}
 	p.locks[r.Resource] = l
-	u := &use{owner: r.Owner, request: r.Request, since: now}
-	if l.holder == nil {
+	u := &use{owner: r.Owner, group: r.Sharers(), request: r.Request, since: now}
+	switch {
+	case shares:
+		u.fence, u.since = l.holders[0].fence, l.holders[0].since
+		l.holders = append(l.holders, u)
+	case len(l.holders) == 0:
 		p.grant(l, u, now)
-		return store.LockAnswer{Holder: u.show()}, nil
+	default:
+		l.queue = append(l.queue, u)
+		return store.LockAnswer{Holder: l.holder(), Place: len(l.queue)}, nil
 	}
-	l.queue = append(l.queue, u)
-	return store.LockAnswer{Holder: l.holder.show(), Place: len(l.queue)}, nil
+	return store.LockAnswer{Holder: u.show()}, nil
 }
 
 // ReleaseLock implements store.Locks.
@@ -102,17 +122,18 @@ func (s *Store) ReleaseLock(ctx context.Context, resource, request string, remem
 		p.locks[resource] = l
 	}
 	l.remember(request, now+ceil(remember), now)
-	switch n := l.place(request); {
-	case n > 0:
+	if n := place(l.queue, request); n > 0 {
 		l.queue = slices.Delete(l.queue, n-1, n)
-	case l.holder == nil || l.holder.request != request:
-	case len(l.queue) == 0:
-		l.holder = nil
-	default:
-		p.grant(l, l.queue[0], now)
-		l.queue = l.queue[1:]
 	}
-	return l.holder.show(), nil
+	if n := place(l.holders, request); n > 0 {
+		l.holders = slices.Delete(l.holders, n-1, n)
+		if len(l.holders) == 0 && len(l.queue) > 0 {
+			next := l.queue[0]
+			l.queue = l.queue[1:]
+			p.grant(l, next, now)
+		}
+	}
+	return l.holder(), nil
 }
 
 // remember keeps a request that was released, and drops others each time that
@@ -140,7 +161,7 @@ func (p *partition) forgetLocks(now int64) {
 	}
 	maps.DeleteFunc(p.locks, func(_ string, l *lock) bool {
 		l.forget(now)
-		return l.holder == nil && len(l.released) == 0
+		return len(l.holders)+len(l.released) == 0
 	})
 	p.forgetAt = max(1024, 2*len(p.locks))
 }
@@ -157,13 +178,13 @@ func (s *Store) InspectLock(ctx context.Context, resource string, waiters int) (
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.partition(resource).locks[resource]
-	if l == nil || l.holder == nil {
+	if l == nil || len(l.holders) == 0 {
 		return state, nil
 	}
-	state.Holder, state.Waiting = l.holder.show(), len(l.queue)
-	for _, u := range l.queue[:min(max(waiters, 0), len(l.queue))] {
-		state.Queue = append(state.Queue, u.show())
-	}
+	state.Holder, state.Waiting = l.holder(), len(l.queue)
+	waiters = max(waiters, 0)
+	state.Sharing = showUses(l.holders[1:min(1+waiters, len(l.holders))])
+	state.Queue = showUses(l.queue[:min(waiters, len(l.queue))])
 	return state, nil
 }
 
@@ -180,8 +201,8 @@ func (s *Store) ListLocks(ctx context.Context, offset, limit int) ([]string, err
 	var all []timer
 	for _, p := range s.partitions {
 		for resource, l := range p.locks {
-			if l.holder != nil {
-				all = append(all, timer{resource, l.holder.since})
+			if len(l.holders) > 0 {
+				all = append(all, timer{resource, l.holders[0].since})
 			}
 		}
 	}

@@ -46,6 +46,7 @@
 //	prod:{p<n>}:k:<key>    hash  an idempotency record
 //	prod:{p<n>}:l:<lock>   hash  a lock that is held, and who waits for it
 //	prod:{p<n>}:lq:<lock>  zset  the requests that wait for it, in their order
+//	prod:{p<n>}:lh:<lock>  zset  the requests that share it with its holder
 //	prod:{p<n>}:lr:<lock>  zset  its requests that were released, by until when
 //	                             they are remembered
 //	prod:{p<n>}:ll         zset  the locks that are held, by since when
@@ -64,9 +65,10 @@
 // key lives a minute longer than a claim, and an hour longer than a result and
 // what is remembered of attempts, because u and s decide.
 //
-// The fields of a lock's hash are o the owner, r the request, f the fence and s
-// since when, of its holder; n how many have come to the queue since the lock was
-// free; and q:<request> since when and for which owner one waits. A lock that is
+// The fields of a lock's hash are o the owner, r the request, g the group, f the
+// fence and s since when, of its holder; n how many others have come since the lock
+// was free; and q:<request>, of one that waits or shares it, since when, the length
+// of the group's name, that, and the owner. A lock that is
 // free has none of these keys. What is remembered of its requests goes a minute
 // after the last of them is forgotten.
 //

@@ -145,7 +145,7 @@ func quote(s string) string {
 }
 
 func (tg target) showText(s string) string {
-	if since, owner, ok := strings.Cut(s, " "); ok { // of one who waits for a lock
+	if since, owner, ok := strings.Cut(s, " "); ok { // of a use of a lock
 		if n, err := strconv.ParseFloat(since, 64); err == nil && n > 1e12 {
 			return quote(tg.showNumber(n) + " " + owner)
 		}

@@ -121,9 +121,10 @@ func leave(t *testing.T, tg target) {
 		ok(err)
 	}
 	ok(st.Complete(ctx, store.Completion{Key: "tried", Token: "receiver", Attempt: 2, Result: []byte("refused"), Retention: century}))
+	groups := map[string]string{"r2": "a family", "r4": "a family"}
 	for _, request := range []string{"r1", "r2", "r3"} {
 		_, err = st.AcquireLock(ctx, store.LockRequest{
-			Resource: "account/7", Owner: "owner of " + request, Request: request, NotAfter: tg.now().Add(century),
+			Resource: "account/7", Owner: "owner of " + request, Group: groups[request], Request: request, NotAfter: tg.now().Add(century),
 		})
 		ok(err)
 	}
@@ -131,6 +132,10 @@ func leave(t *testing.T, tg target) {
 		_, err = st.ReleaseLock(ctx, "account/7", request, century)
 		ok(err)
 	}
+	_, err = st.AcquireLock(ctx, store.LockRequest{
+		Resource: "account/7", Owner: "owner of r4", Group: groups["r4"], Request: "r4", NotAfter: tg.now().Add(century),
+	})
+	ok(err)
 	ok(st.PutDefinition(ctx, "fare", "1", []byte(`{"name":"fare"}`)))
 	_, err = st.Heartbeat(ctx, "worker", century)
 	ok(err)
@@ -232,7 +237,7 @@ func goOn(t *testing.T, tg target) {
 		t.Error(err)
 	}
 	lock, err := st.InspectLock(ctx, "account/7", 9)
-	if err != nil || lock.Holder.Owner != "owner of r2" || len(lock.Queue) != 1 || lock.Queue[0].Owner != "owner of r3" {
+	if err != nil || lock.Holder.Owner != "owner of r2" || len(lock.Queue) != 1 || len(lock.Sharing) != 1 || lock.Sharing[0].Owner != "owner of r4" || lock.Queue[0].Owner != "owner of r3" {
 		t.Errorf("the lock: %+v, %v", lock, err)
 	}
 	for _, request := range []string{"r0", "r1"} {
@@ -241,7 +246,11 @@ func goOn(t *testing.T, tg target) {
 			t.Errorf("acquire for %s, which was released: %v", request, err)
 		}
 	}
-	next, err := st.ReleaseLock(ctx, "account/7", "r2", time.Hour)
+	heir, err := st.ReleaseLock(ctx, "account/7", "r2", time.Hour)
+	if err != nil || heir.Owner != "owner of r4" || heir.Fence != lock.Holder.Fence {
+		t.Errorf("the heir of %+v: %+v, %v", lock.Holder, heir, err)
+	}
+	next, err := st.ReleaseLock(ctx, "account/7", "r4", time.Hour)
 	if err != nil || next.Request != "r3" || next.Fence <= lock.Holder.Fence {
 		t.Errorf("the next holder: %+v after %+v, %v", next, lock.Holder, err)
 	}

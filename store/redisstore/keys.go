@@ -49,6 +49,7 @@ func (k keys) lock(resource string) lockKeys {
 
 func (l lockKeys) record() string   { return l.prefix + "l:" + l.resource }
 func (l lockKeys) queue() string    { return l.prefix + "lq:" + l.resource }
+func (l lockKeys) sharers() string  { return l.prefix + "lh:" + l.resource }
 func (l lockKeys) released() string { return l.prefix + "lr:" + l.resource }
 func (l lockKeys) fence() string    { return l.prefix + "lf" }
 func (l lockKeys) held() string     { return l.prefix + "ll" }

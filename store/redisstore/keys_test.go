@@ -291,8 +291,9 @@ func traceLocks(tg target, st *redisstore.Store, step func(string, func() (any, 
 	}
 	acquire := func(owner, request string, in time.Duration) func() (any, error) {
 		return func() (any, error) {
+			owner, group, _ := strings.Cut(owner, " of ")
 			got, err := st.AcquireLock(ctx, store.LockRequest{
-				Resource: "l", Owner: owner, Request: request, NotAfter: tg.now().Add(in),
+				Resource: "l", Owner: owner, Group: group, Request: request, NotAfter: tg.now().Add(in),
 			})
 			return fmt.Sprintf("place %d after %s", got.Place, show(got.Holder)), err
 		}
@@ -306,7 +307,7 @@ func traceLocks(tg target, st *redisstore.Store, step func(string, func() (any, 
 	step("AcquireLock", acquire("a", "r1", hour))
 	step("AcquireLock again", acquire("a", "r1", hour))
 	step("AcquireLock of others", acquire("the second", "r2", hour))
-	step("AcquireLock of others", acquire("c", "r3", hour))
+	step("AcquireLock of others", acquire("c of a family", "r3", hour))
 	step("AcquireLock again", acquire("the second", "r2", hour))
 	step("AcquireLock too late", acquire("d", "r4", -hour))
 	step("InspectLock", func() (any, error) {
@@ -318,10 +319,22 @@ func traceLocks(tg target, st *redisstore.Store, step func(string, func() (any, 
 	step("AcquireLock of what was released", acquire("c", "r3", hour))
 	step("ReleaseLock grants to the next", release("r1", 2*hour))
 	step("ReleaseLock again", release("r1", 4*hour))
-	step("ReleaseLock of the last", release("r2", hour))
+	step("AcquireLock of one who waits in a family", acquire("d of a family", "r6", hour))
+	step("AcquireLock of one who waits in a family", acquire("c of a family", "r7", hour))
+	step("ReleaseLock", release("r2", hour))
+	step("AcquireLock again, by one of the family", acquire("c of a family", "r7", hour))
+	step("AcquireLock, by one of the family", acquire("e of a family", "r8", hour))
+	step("AcquireLock again, by one of the family", acquire("e of a family", "r8", hour))
+	step("InspectLock", func() (any, error) {
+		got, err := st.InspectLock(ctx, "l", 9)
+		return fmt.Sprintf("%s, shared by %d", show(got.Holder), len(got.Sharing)), err
+	})
+	step("ReleaseLock of one of the family", release("r7", 6*hour))
+	step("ReleaseLock of the family's first", release("r6", 7*hour))
+	step("ReleaseLock of the last", release("r8", 8*hour))
 	step("AcquireLock of what was released", acquire("the second", "r2", hour))
 	step("AcquireLock of a new one", acquire("a", "r5", hour))
-	step("ReleaseLock", release("r5", hour))
+	step("ReleaseLock", release("r5", 9*hour))
 }
 
 // TestRepairs: timers are hints, and calls put right what they find wrong.

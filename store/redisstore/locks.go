@@ -22,8 +22,8 @@ func (s *Store) AcquireLock(ctx context.Context, r store.LockRequest) (store.Loc
 	}
 	k := s.keys.lock(r.Resource)
 	a, err := s.ask(ctx, s.scripts.lock,
-		[]string{k.record(), k.queue(), k.released(), k.fence(), k.held()},
-		r.Resource, r.Owner, r.Request, ceilTime(r.NotAfter))
+		[]string{k.record(), k.queue(), k.sharers(), k.released(), k.fence(), k.held()},
+		r.Resource, r.Owner, r.Sharers(), r.Request, ceilTime(r.NotAfter))
 	if err != nil {
 		return store.LockAnswer{}, err
 	}
@@ -45,7 +45,7 @@ func (s *Store) ReleaseLock(ctx context.Context, resource, request string, remem
 	}
 	k := s.keys.lock(resource)
 	a, err := s.ask(ctx, s.scripts.unlock,
-		[]string{k.record(), k.queue(), k.released(), k.fence(), k.held()},
+		[]string{k.record(), k.queue(), k.sharers(), k.released(), k.fence(), k.held()},
 		resource, request, ceilMillis(remember))
 	if err != nil {
 		return store.LockUse{}, err
@@ -71,19 +71,32 @@ func (s *Store) InspectLock(ctx context.Context, resource string, waiters int) (
 		return l, err
 	}
 	k := s.keys.lock(resource)
-	a, err := s.ask(ctx, s.scripts.inspect, []string{k.record(), k.queue()}, max(waiters, 0))
-	if err != nil || len(a) < 6 {
+	a, err := s.ask(ctx, s.scripts.inspect, []string{k.record(), k.queue(), k.sharers()}, max(waiters, 0))
+	if err != nil || len(a) < 7 {
 		return l, err
 	}
 	l.Holder = append(answer{""}, a...).lockUse()
 	l.Waiting = int(a.int(4))
-	queue, _ := a[5].([]any)
-	for i := 0; i+1 < len(queue); i += 2 {
-		since, owner, _ := strings.Cut(answer(queue).str(i+1), " ")
-		ms, _ := strconv.ParseInt(since, 10, 64)
-		l.Queue = append(l.Queue, store.LockUse{Owner: owner, Request: answer(queue).str(i), Since: millis(ms)})
+	l.Sharing, l.Queue = a.lockUses(5), a.lockUses(6)
+	for i := range l.Sharing {
+		l.Sharing[i].Fence, l.Sharing[i].Since = l.Holder.Fence, l.Holder.Since
 	}
 	return l, nil
+}
+
+// lockUses are requests with their uses: since when, how long the group's name
+// is, that, and the owner.
+func (a answer) lockUses(i int) (list []store.LockUse) {
+	items, _ := a[i].([]any)
+	pairs := answer(items)
+	for j := 0; j+1 < len(pairs); j += 2 {
+		since, rest, _ := strings.Cut(pairs.str(j+1), " ")
+		length, rest, _ := strings.Cut(rest, " ")
+		ms, _ := strconv.ParseInt(since, 10, 64)
+		n, _ := strconv.Atoi(length)
+		list = append(list, store.LockUse{Owner: rest[min(n, len(rest)):], Request: pairs.str(j), Since: millis(ms)})
+	}
+	return list
 }
 
 // ListLocks implements store.Locks. It reads offset+limit names of every

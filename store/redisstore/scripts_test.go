@@ -263,9 +263,9 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 	commit := func(c store.Commit) func(context.Context) (any, error) {
 		return func(ctx context.Context) (any, error) { return st.Commit(ctx, &c) }
 	}
-	lock := func(request string) func(context.Context) (any, error) {
+	lock := func(group, request string) func(context.Context) (any, error) {
 		return func(ctx context.Context) (any, error) {
-			return st.AcquireLock(ctx, store.LockRequest{Resource: id, Owner: "o", Request: request, NotAfter: tg.now().Add(time.Hour)})
+			return st.AcquireLock(ctx, store.LockRequest{Resource: id, Owner: "o", Group: group, Request: request, NotAfter: tg.now().Add(time.Hour)})
 		}
 	}
 	return []namedCall{
@@ -311,11 +311,13 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		{"complete", func(ctx context.Context) (any, error) {
 			return nil, st.Complete(ctx, store.Completion{Key: id, Token: "t2", Result: []byte("result"), Retention: time.Hour, Attempt: 1})
 		}},
-		{"lock", lock("r1")},
-		{"lock", lock("r2")},
+		{"lock", lock("g", "r1")},
+		{"lock", lock("g", "r2")},
+		{"lock", lock("h", "r3")},
 		{"inspect", func(ctx context.Context) (any, error) { return st.InspectLock(ctx, id, 9) }},
 		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r1", time.Hour) }},
 		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r2", time.Hour) }},
+		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r3", time.Hour) }},
 	}
 }
 
@@ -354,11 +356,11 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 				reset(t, tg, before, "")
 				must(t, c.call)
 			}
-			// Of both calls where there are two; they need not all of their keys.
+			// Of all calls where there are several; they need not all of their keys.
 			if want := map[string]int{
 				"adopt": 1, "start": 5, "post": 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
 				"purge": 4, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
-				"lock": 5 + 3, "unlock": 5 + 4, "inspect": 2,
+				"lock": 5 + 4 + 3, "unlock": 5 + 6 + 5, "inspect": 3,
 			}; !maps.Equal(failed, want) {
 				t.Errorf("wrong keys were found by %v, want %v", failed, want)
 			}

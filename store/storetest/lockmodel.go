@@ -15,14 +15,17 @@ import (
 )
 
 // CheckLocks drives a store's locks by random calls, good, late and repeated,
-// beside a model: one holder at a time, first come first served, every release
-// grants to the next, fences only grow, and what was released stays so. It
-// shrinks a failure to the shortest sequence of calls.
+// beside a model: one group holds a lock at a time, first come first served, every
+// last release grants to the next, fences only grow, and what was released stays
+// so. It shrinks a failure to the shortest sequence of calls.
 func CheckLocks(t *testing.T, h Harness) {
 	rapid.Check(t, func(rt *rapid.T) {
 		k := &locksmith{
 			T: rt, ctx: t.Context(), Subject: h.New(t), locks: make(map[string]*modelLock),
-			released: make(map[use]time.Duration),
+			released: make(map[use]time.Duration), step: brief,
+		}
+		if !k.Still {
+			k.step = 3 * time.Millisecond // is slept through
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"acquire":  k.with(k.acquire),
@@ -45,18 +48,33 @@ type locksmith struct {
 	released map[use]time.Duration // when it is forgotten
 	elapsed  time.Duration
 	start    time.Time // on the store's clock; zero until it is known
-	awaited  bool      // something brief has begun
+	step     time.Duration
+	awaited  bool // something brief has begun
 	serial   int
 }
 
 // A use is a request for a resource.
 type use struct{ resource, request string }
 
-// A modelLock is a lock as it should be: the holder, and then those who wait.
+// A modelLock is a lock as it should be: those who hold it, and those who wait.
 type modelLock struct {
-	queue  []string
-	holder store.LockUse
-	fence  int64 // the last one given
+	holders, queue []string
+	grant          store.LockUse // of the present holders, without a request
+	fence          int64         // the last one given
+}
+
+// ownerOf and groupOf tell a request's owner and group, which it has for ever.
+func ownerOf(request string) string { return "owner of " + request }
+
+func groupOf(request string) string {
+	if n := request[len(request)-1]; n < '6' {
+		return fmt.Sprintf("group %c", '0'+n%2)
+	}
+	return ""
+}
+
+func (l *modelLock) shares(request string) bool {
+	return len(l.holders) > 0 && groupOf(request) != "" && groupOf(request) == groupOf(l.holders[0])
 }
 
 func (k *locksmith) with(action func()) func(*rapid.T) {
@@ -65,7 +83,7 @@ func (k *locksmith) with(action func()) func(*rapid.T) {
 		action()
 		// On a clock that runs, what is brief is over before the next call.
 		if k.awaited && !k.Still {
-			k.pass(brief)
+			k.pass(k.step)
 		}
 		k.awaited = false
 	}
@@ -104,39 +122,44 @@ func (k *locksmith) repeats(f func()) {
 func (k *locksmith) acquire() {
 	name, l := k.lock()
 	r := wants(name, "", k.request())
-	r.Owner = "owner of " + r.Request
+	r.Owner, r.Group = ownerOf(r.Request), groupOf(r.Request)
 	late := rapid.IntRange(0, 9).Draw(k.T, "late") == 9
 	if late {
 		r.NotAfter = time.Unix(1, 0)
 	}
 	k.repeats(func() {
 		got, err := k.AcquireLock(k.ctx, r)
-		place := slices.Index(l.queue, r.Request)
+		held, waits := slices.Contains(l.holders, r.Request), slices.Contains(l.queue, r.Request)
 		var want error
-		if place < 0 {
-			switch {
-			case k.released[use{name, r.Request}] > k.elapsed:
-				want = store.ErrReleased
-			case late:
-				want = store.ErrLate
-			}
+		switch {
+		case held || waits:
+		case k.released[use{name, r.Request}] > k.elapsed:
+			want = store.ErrReleased
+		case late:
+			want = store.ErrLate
 		}
-		if want != nil {
-			if !errors.Is(err, want) {
-				k.Fatalf("acquire %s for %s: %+v, %v, want %v", name, r.Request, got, err, want)
-			}
-			return
+		if !errors.Is(err, want) || want == nil && err != nil {
+			k.Fatalf("acquire %s for %s: %+v, %v, want %v", name, r.Request, got, err, want)
 		}
 		if err != nil {
-			k.Fatalf("acquire %s for %s: %v", name, r.Request, err)
+			return
 		}
-		if place < 0 {
+		switch {
+		case held || waits && !l.shares(r.Request):
+		case len(l.holders) == 0 || l.shares(r.Request):
+			l.queue = slices.DeleteFunc(l.queue, func(other string) bool { return other == r.Request })
+			l.holders = append(l.holders, r.Request)
+		default:
 			l.queue = append(l.queue, r.Request)
-			place = len(l.queue) - 1
 		}
-		k.holds(name, l, got.Holder)
+		place := 1 + slices.Index(l.queue, r.Request)
 		if got.Place != place || got.Granted() != (place == 0) {
 			k.Fatalf("acquire %s for %s: it has place %d, want %d", name, r.Request, got.Place, place)
+		}
+		if place == 0 {
+			k.holds(name, l, r.Request, got.Holder)
+		} else {
+			k.holds(name, l, l.holders[0], got.Holder)
 		}
 	})
 }
@@ -148,40 +171,52 @@ func (k *locksmith) release() {
 
 func (k *locksmith) releaseHolder() {
 	name, l := k.lock()
-	if len(l.queue) == 0 {
+	if len(l.holders) == 0 {
 		k.Skip("it is free")
 	}
-	k.giveBack(name, l.queue[0])
+	k.giveBack(name, rapid.SampledFrom(l.holders).Draw(k.T, "holder"))
 }
-
-// memories are for how long a release is remembered.
-var memories = []time.Duration{brief, long}
 
 func (k *locksmith) giveBack(name, request string) {
 	l, u := k.locks[name], use{name, request}
-	memory := rapid.SampledFrom(memories).Draw(k.T, "memory")
-	k.awaited = memory == brief
+	memory := rapid.SampledFrom([]time.Duration{k.step, long}).Draw(k.T, "memory")
+	k.awaited = memory == k.step
 	k.repeats(func() {
 		next, err := k.ReleaseLock(k.ctx, name, request, memory)
 		if err != nil {
 			k.Fatalf("release %s of %s: %v", name, request, err)
 		}
-		l.queue = slices.DeleteFunc(l.queue, func(r string) bool { return r == request })
+		l.release(request)
 		k.released[u] = k.elapsed + memory
-		k.holds(name, l, next)
+		k.holdsFirst(name, l, next)
 	})
 }
 
-// holds checks the holder that an answer tells.
-func (k *locksmith) holds(name string, l *modelLock, got store.LockUse) {
-	if len(l.queue) == 0 {
-		l.holder = store.LockUse{}
-		if got != l.holder {
-			k.Fatalf("%s is held by %+v, want it free", name, got)
-		}
+func (l *modelLock) release(request string) {
+	this := func(r string) bool { return r == request }
+	l.queue, l.holders = slices.DeleteFunc(l.queue, this), slices.DeleteFunc(l.holders, this)
+	if len(l.holders) > 0 {
 		return
 	}
-	if l.holder.Request != l.queue[0] { // it is granted just now
+	l.grant = store.LockUse{}
+	if len(l.queue) > 0 {
+		l.holders, l.queue = []string{l.queue[0]}, l.queue[1:]
+	}
+}
+
+// holdsFirst checks the first of the holders, or that there is none.
+func (k *locksmith) holdsFirst(name string, l *modelLock, got store.LockUse) {
+	switch {
+	case len(l.holders) > 0:
+		k.holds(name, l, l.holders[0], got)
+	case got != store.LockUse{}:
+		k.Fatalf("%s is held by %+v, want it free", name, got)
+	}
+}
+
+// holds checks what an answer tells of a holder.
+func (k *locksmith) holds(name string, l *modelLock, request string, got store.LockUse) {
+	if l.grant.Fence == 0 { // it is granted just now
 		if got.Fence <= l.fence {
 			k.Fatalf("%s is granted with fence %d after %d", name, got.Fence, l.fence)
 		}
@@ -191,20 +226,19 @@ func (k *locksmith) holds(name string, l *modelLock, got store.LockUse) {
 		if since := got.Since.Sub(k.start); k.Still && since != k.elapsed {
 			k.Fatalf("%s is held since %v, want %v", name, since, k.elapsed)
 		}
-		l.holder = store.LockUse{
-			Owner: "owner of " + l.queue[0], Request: l.queue[0], Fence: got.Fence, Since: got.Since,
-		}
-		l.fence = got.Fence
+		l.grant.Fence, l.grant.Since, l.fence = got.Fence, got.Since, got.Fence
 	}
-	if got != l.holder {
-		k.Fatalf("%s is held by %+v, want %+v", name, got, l.holder)
+	want := l.grant
+	want.Owner, want.Request = ownerOf(request), request
+	if got != want {
+		k.Fatalf("%s is held by %+v, want %+v", name, got, want)
 	}
 }
 
 func (k *locksmith) advance() {
-	d := brief
+	d := k.step
 	if k.Still {
-		d = rapid.SampledFrom([]time.Duration{time.Millisecond, brief - time.Millisecond, brief, long}).Draw(k.T, "time")
+		d = rapid.SampledFrom([]time.Duration{time.Millisecond, k.step - time.Millisecond, k.step, long}).Draw(k.T, "time")
 	}
 	k.pass(d)
 }
@@ -217,18 +251,19 @@ func (k *locksmith) look() {
 		if err != nil {
 			k.Fatal(err)
 		}
-		k.holds(name, l, got.Holder)
-		var queue []string
-		for _, w := range got.Queue {
-			queue = append(queue, w.Request)
-			if w.Owner != "owner of "+w.Request {
-				k.Fatalf("%s is waited for by %+v", name, w)
-			}
-		}
-		if len(l.queue) > 0 {
+		k.holdsFirst(name, l, got.Holder)
+		if len(l.holders) > 0 {
 			held = append(held, name)
-			if want := l.queue[1:]; !slices.Equal(queue, want) || got.Waiting != len(want) {
-				k.Fatalf("%s is waited for by %d, %q, want %q", name, got.Waiting, queue, want)
+		}
+		if len(got.Sharing) != max(len(l.holders)-1, 0) || len(got.Queue) != len(l.queue) || got.Waiting != len(l.queue) {
+			k.Fatalf("%s is shared by %+v and waited for by %d, %+v, want %q and %q", name, got.Sharing, got.Waiting, got.Queue, l.holders, l.queue)
+		}
+		for i, u := range got.Sharing {
+			k.holds(name, l, l.holders[i+1], u)
+		}
+		for i, u := range got.Queue {
+			if u.Request != l.queue[i] || u.Owner != ownerOf(u.Request) || u.Fence != 0 {
+				k.Fatalf("%s is waited for by %+v, want %q", name, u, l.queue[i])
 			}
 		}
 	}
@@ -237,7 +272,7 @@ func (k *locksmith) look() {
 		k.Fatal(err)
 	}
 	slices.SortFunc(held, func(a, b string) int {
-		if c := k.locks[a].holder.Since.Compare(k.locks[b].holder.Since); c != 0 {
+		if c := k.locks[a].grant.Since.Compare(k.locks[b].grant.Since); c != 0 {
 			return c
 		}
 		return cmp.Compare(a, b)
@@ -250,13 +285,14 @@ func (k *locksmith) look() {
 // drain releases everything, in order: nothing is left.
 func (k *locksmith) drain() {
 	for name, l := range k.locks {
-		for len(l.queue) > 0 {
-			next, err := k.ReleaseLock(k.ctx, name, l.queue[0], long)
+		for len(l.holders) > 0 {
+			first := l.holders[0]
+			next, err := k.ReleaseLock(k.ctx, name, first, long)
 			if err != nil {
 				k.Fatal(err)
 			}
-			l.queue = l.queue[1:]
-			k.holds(name, l, next)
+			l.release(first)
+			k.holdsFirst(name, l, next)
 		}
 	}
 	k.look()

@@ -64,12 +64,67 @@ var lockRules = []rule{
 		},
 	},
 	{
-		name: "are for requests, not for owners",
-		says: "two requests of one owner are two uses",
+		name: "are shared within a group",
+		says: "while a request of a group holds the lock, another gets it at once, also one that waits, under the same fence; the lock goes to the next when all are released",
 		check: func(e *env) {
-			e.granted("l", "a", "r1")
-			e.waits("l", "a", "r2", 1, "r1")
-			e.same("the next", e.released("l", "r1").Request, "r2")
+			ours := func(owner, request string) store.LockAnswer {
+				e.Helper()
+				r := wants("l", owner, request)
+				r.Group = "a family"
+				got, err := e.AcquireLock(e.Context(), r)
+				e.ok(err)
+				return got
+			}
+			e.granted("l", "x", "r0")
+			e.same("places", []int{ours("a", "r1").Place, ours("b", "r2").Place}, []int{1, 2})
+			e.waits("l", "y", "r3", 3, "r0")
+			first := e.released("l", "r0")
+			e.same("the next", []string{first.Owner, first.Request}, []string{"a", "r1"})
+			share := func(owner, request string) store.LockUse {
+				return store.LockUse{Owner: owner, Request: request, Fence: first.Fence, Since: first.Since}
+			}
+			for range 2 {
+				e.same("of one who waits", ours("b", "r2"), store.LockAnswer{Holder: share("b", "r2")})
+				e.same("of one who comes", ours("a", "r4"), store.LockAnswer{Holder: share("a", "r4")})
+			}
+			e.same("the lock", e.shown("l"), "r1 r2 r4 | r3")
+			e.same("who shares it", e.lock("l").Sharing, []store.LockUse{share("b", "r2"), share("a", "r4")})
+			e.waits("l", "a", "r5", 2, "r1") // of another group
+
+			e.same("the holder", e.released("l", "r2"), first)
+			e.same("the lock", e.shown("l"), "r1 r4 | r3 r5")
+			heir := e.released("l", "r1")
+			e.same("the holder", heir, share("a", "r4"))
+			e.same("a repeat", e.released("l", "r1"), heir)
+			for _, r := range []string{"r1", "r2"} {
+				late := wants("l", "a", r)
+				late.Group = "a family"
+				_, err := e.AcquireLock(e.Context(), late)
+				e.is(err, store.ErrReleased)
+			}
+			e.same("the lock", e.shown("l"), "r4 | r3 r5")
+			next := e.released("l", "r4")
+			if next.Request != "r3" || next.Fence <= first.Fence {
+				e.Fatalf("the next is %+v after %+v", next, first)
+			}
+			e.same("the lock", e.shown("l"), "r3 | r5")
+			e.same("who waits", e.released("l", "r3").Request, "r5")
+			e.released("l", "r5")
+			e.same("the lock", e.lock("l"), store.LockState{Resource: "l"})
+			e.same("of a group that is gone", ours("a", "r6").Granted(), true)
+			e.waits("l", "y", "r7", 1, "r6")
+		},
+	},
+	{
+		name: "are shared by requests that come in time",
+		says: "a request that comes late does not share the lock either",
+		check: func(e *env) {
+			u := e.granted("l", "a", "r1")
+			r := wants("l", "a", "r2")
+			r.NotAfter = u.Since.Add(-time.Millisecond)
+			_, err := e.AcquireLock(e.Context(), r)
+			e.is(err, store.ErrLate)
+			e.same("the lock", e.shown("l"), "r1 | ")
 		},
 	},
 	{
@@ -349,6 +404,21 @@ func (e *env) released(resource, request string) store.LockUse {
 	next, err := e.ReleaseLock(e.Context(), resource, request, long)
 	e.ok(err)
 	return next
+}
+
+// shown reads the requests that hold a lock, and those that wait for it.
+func (e *env) shown(resource string) string {
+	e.Helper()
+	l, err := e.InspectLock(e.Context(), resource, 100)
+	e.ok(err)
+	var held, waits []string
+	for _, u := range append([]store.LockUse{l.Holder}, l.Sharing...) {
+		held = append(held, u.Request)
+	}
+	for _, u := range l.Queue {
+		waits = append(waits, u.Request)
+	}
+	return strings.Join(held, " ") + " | " + strings.Join(waits, " ")
 }
 
 // lock reads a lock and the first two who wait for it.

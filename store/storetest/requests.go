@@ -144,6 +144,7 @@ var requestRules = []rule{
 				"lock nothing":                 lock(func(r *store.LockRequest) { r.Resource = "" }),
 				"lock with a long name":        lock(func(r *store.LockRequest) { r.Resource = tooLong }),
 				"lock without an owner":        lock(func(r *store.LockRequest) { r.Owner = "" }),
+				"lock for a long group":        lock(func(r *store.LockRequest) { r.Group = tooLong }),
 				"lock without a request":       lock(func(r *store.LockRequest) { r.Request = "" }),
 				"lock with a long request":     lock(func(r *store.LockRequest) { r.Request = tooLong }),
 				"lock without a time":          lock(func(r *store.LockRequest) { r.NotAfter = time.Time{} }),
@@ -180,7 +181,7 @@ var requestRules = []rule{
 			_, _, err := e.claim(id, id, long)
 			e.ok(err)
 			e.granted(id, id, id)
-			e.waits(id, id, "r2", 1, id)
+			e.waits(id, "b", "r2", 1, id)
 			e.released(id, id)
 		},
 	},
