@@ -83,8 +83,13 @@ var lockRules = []rule{
 			share := func(owner, request string) store.LockUse {
 				return store.LockUse{Owner: owner, Request: request, Fence: first.Fence, Since: first.Since}
 			}
+			late := wants("l", "b", "r2") // which it is not: it has a place in the queue
+			late.Group, late.NotAfter = "a family", first.Since.Add(-time.Hour)
+			got, err := e.AcquireLock(e.Context(), late)
+			e.ok(err)
+			e.same("of one who waits", got, store.LockAnswer{Holder: share("b", "r2")})
 			for range 2 {
-				e.same("of one who waits", ours("b", "r2"), store.LockAnswer{Holder: share("b", "r2")})
+				e.same("of one who waited", ours("b", "r2"), store.LockAnswer{Holder: share("b", "r2")})
 				e.same("of one who comes", ours("a", "r4"), store.LockAnswer{Holder: share("a", "r4")})
 			}
 			e.same("the lock", e.shown("l"), "r1 r2 r4 | r3")
