@@ -33,6 +33,7 @@ type service struct {
 	highest map[string]int       // attempt, by key
 	answers map[string][]byte    // by key, and where not done by key and attempt
 	sent    map[string][]string  // commands, by execution, in the order in which they were published
+	latest  sentCommand
 }
 
 func newService(w *world) *service {
@@ -55,7 +56,7 @@ func (p *provider) remoteStep(name string) *saga.Step[trip] {
 func (s *service) published(c sentCommand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sent[c.Execution] = append(s.sent[c.Execution], c.String())
+	s.sent[c.Execution], s.latest = append(s.sent[c.Execution], c.String()), c
 	base, _, _ := cutLast(c.Key, "/")
 	now, undone := time.Now(), s.undone[base]
 	if c.Command == "do" && !undone.IsZero() && now.After(undone) && now.UnixMilli() <= c.NotAfter {
@@ -71,6 +72,13 @@ func (s *service) commands(execution string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.sent[execution])
+}
+
+// last is the command that was published last.
+func (s *service) last() sentCommand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.latest
 }
 
 // deliver brings a command, again and again until the service is through with it.
