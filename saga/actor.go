@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -60,6 +61,12 @@ type actor struct {
 	term    context.Context
 	endTerm context.CancelFunc
 	timer   *time.Timer // of await
+
+	helm  *helm                   // of the goroutine that has the actor
+	alone atomic.Pointer[attempt] // whose handler that goroutine is in
+	mover *time.Timer             // takes the actor over from it
+	apart bool                    // no handler gets into it again
+
 	// alive ends when handlers are to be stopped, by lapse if not before.
 	alive context.Context
 	quit  context.CancelCauseFunc
@@ -87,8 +94,8 @@ func (a *actor) held(sent, now time.Time) {
 	}
 }
 
-// run runs the execution. An error means that it was dropped where it stood;
-// another opening goes on from the last commit.
+// run runs the execution from its opening on. An error means that it was dropped
+// where it stood; another opening goes on from the last commit.
 func (a *actor) run(o *store.Opening) error {
 	if err := a.pending(o.Outbox); err != nil {
 		return err
@@ -97,7 +104,6 @@ func (a *actor) run(o *store.Opening) error {
 		a.read = o.Read
 		return a.settle()
 	}
-	defer a.abandon()
 	a.read = o.Read - int64(len(o.Mail))
 	for a.m.unfold() {
 		if err := a.load(); err != nil {
@@ -118,6 +124,11 @@ func (a *actor) run(o *store.Opening) error {
 			a.m.settle()
 		}
 	}
+	return a.goOn()
+}
+
+// goOn runs the execution from where it stands.
+func (a *actor) goOn() error {
 	for {
 		if err := a.keep(); err != nil {
 			return err
@@ -154,8 +165,8 @@ func (a *actor) run(o *store.Opening) error {
 			if a.m.dirty {
 				continue // the renewal brought mail
 			}
-			for _, j := range jobs {
-				a.begin(j)
+			if moved := a.begin(jobs, wake); moved {
+				return nil
 			}
 		}
 		a.await(wake)

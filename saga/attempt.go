@@ -20,6 +20,7 @@ type attempt struct {
 	f       *frame
 	info    StepInfo
 	timeout time.Duration
+	call    func(context.Context) ([]byte, error)
 	ctx     context.Context
 	cancel  context.CancelFunc
 	patient time.Time // until when its answer is awaited
@@ -72,16 +73,17 @@ func (a *actor) watch() {
 	a.lapse = time.AfterFunc(time.Until(a.lapses()), func() { a.quit(errLapsed) })
 }
 
-// begin runs the handler of a dispatched attempt.
-func (a *actor) begin(j job) {
+// attempt readies the handler of a dispatched attempt. It returns nil where there
+// is nothing to be called, which then is the attempt's answer.
+func (a *actor) attempt(j job) *attempt {
 	a.watch()
 	f := j.f
 	call, timeout, err := a.call(f, j.undo)
 	if err != nil {
 		a.m.answer(f, result{err: err, outcome: NotDone}, a.now())
-		return
+		return nil
 	}
-	t := &attempt{f: f, timeout: timeout, info: StepInfo{
+	t := &attempt{f: f, timeout: timeout, call: call, info: StepInfo{
 		Execution: a.lease.ID, Definition: a.meta.Definition, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step),
 		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught,
 	}}
@@ -105,18 +107,40 @@ func (a *actor) begin(j job) {
 	t.patient = time.Now().Add(timeout + a.c.cfg.Lease)
 	f.running = true
 	a.running[f] = t
-	a.c.busy.add(&t.info)
-	a.c.running.Go(func() {
-		t.err = errHandlerExited
-		defer func() {
-			a.c.busy.remove(&t.info)
-			select {
-			case a.answers <- t:
-			case <-a.gone:
-			}
-		}()
-		t.state, t.err = protect(withStep(t.ctx, t.info), call)
-	})
+	return t
+}
+
+// run calls the handler.
+func (t *attempt) run(c *Coordinator) {
+	c.busy.add(&t.info)
+	defer c.busy.remove(&t.info)
+	t.err = errHandlerExited
+	t.state, t.err = protect(withStep(t.ctx, t.info), t.call)
+}
+
+// deliver gives a handler's answer to the goroutine that has the actor.
+func (a *actor) deliver(t *attempt) {
+	select {
+	case a.answers <- t:
+	case <-a.gone:
+	}
+}
+
+// leisure is for how long there is nothing to do but to wait for answers. Renewals,
+// and answers that do not come, end it too.
+func (a *actor) leisure(wake time.Time) time.Duration {
+	soonest := a.renewed.Add(a.c.cfg.Lease / 3)
+	if !wake.IsZero() {
+		if at := a.anchor.Add(wake.Sub(a.base)); at.Before(soonest) {
+			soonest = at
+		}
+	}
+	for _, t := range a.running {
+		if t.patient.Before(soonest) {
+			soonest = t.patient
+		}
+	}
+	return time.Until(soonest)
 }
 
 // await waits for an answer, for the next time that there is something to do, or
@@ -125,26 +149,15 @@ func (a *actor) await(wake time.Time) {
 	if a.m.dirty {
 		return
 	}
-	// Renewals, and answers that do not come, wake it too.
-	soonest := a.renewed.Add(a.c.cfg.Lease / 3)
-	if !wake.IsZero() {
-		if at := a.anchor.Add(wake.Sub(a.base)); at.Before(soonest) {
-			soonest = at
-		}
-	}
 	drain := a.c.drain
 	if len(a.running) > 0 && a.c.draining() {
 		drain = nil // which is known
 	}
-	for _, t := range a.running {
-		if t.patient.Before(soonest) {
-			soonest = t.patient
-		}
-	}
+	d := a.leisure(wake)
 	if a.timer == nil {
-		a.timer = time.NewTimer(time.Until(soonest))
+		a.timer = time.NewTimer(d)
 	} else {
-		a.timer.Reset(time.Until(soonest))
+		a.timer.Reset(d)
 	}
 	defer a.timer.Stop()
 	select {

@@ -187,10 +187,7 @@ func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r
 		Lease: store.Lease{ID: r.ID, Epoch: 1, Nonce: r.Nonce}, Now: result.Now, Started: result.Now,
 		Commit: r.Commit, Openings: 1, Status: r.Status, Match: r.Match, Index: r.Index, Meta: r.Meta, Root: r.Root,
 	}
-	go func() {
-		defer k.give()
-		k.run(o, sent, b)
-	}()
+	go k.run(o, sent, b)
 	return true, true, nil
 }
 

@@ -421,8 +421,5 @@ func (c *Coordinator) Ring(id string) {
 // spawn opens an execution, under a nonce, and runs it in the slot that the caller
 // took.
 func (c *Coordinator) spawn(id, nonce string) {
-	go func() {
-		defer c.give()
-		c.openAndRun(id, nonce)
-	}()
+	go c.openAndRun(id, nonce)
 }

@@ -24,10 +24,7 @@ func (c *Client) deliver(ctx context.Context, r store.PostRequest) (posted bool,
 	d, err := c.store.Deliver(ctx, r, store.OpenRequest{ID: r.ID, Nonce: nonce, Lease: k.cfg.Lease})
 	switch {
 	case d.Opening != nil:
-		go func() {
-			defer k.give()
-			k.run(d.Opening, sent, nil)
-		}()
+		go k.run(d.Opening, sent, nil)
 	case d.Posted, refused(err):
 		k.give()
 	default:

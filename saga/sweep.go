@@ -59,17 +59,21 @@ func (c *Coordinator) look(ctx context.Context, m *members) bool {
 	return len(ids) == free
 }
 
-// openAndRun opens an execution and runs it. The caller holds a slot.
+// openAndRun opens an execution and runs it. It takes the caller's slot over.
 func (c *Coordinator) openAndRun(id, nonce string) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
 	sent := time.Now()
 	o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: nonce, Lease: c.cfg.Lease})
+	if err == nil {
+		cancel()
+		c.run(o, sent, nil)
+		return
+	}
+	defer c.give()
 	var held *store.HeldError
 	var notDue *store.NotDueError
 	switch {
-	case err == nil:
-		c.run(o, sent, nil)
 	case errors.As(err, &held), errors.As(err, &notDue), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
 	case errors.Is(err, store.ErrEnded):
 		if _, err := c.store.Purge(ctx, id, c.cfg.Tombstone); err != nil {
@@ -88,22 +92,19 @@ type beginning struct {
 }
 
 // run runs an execution that was opened by a call sent at the given time. The
-// beginning is nil where it was not started just now.
+// beginning is nil where it was not started just now. It takes the caller's slot
+// over.
 func (c *Coordinator) run(o *store.Opening, sent time.Time, b *beginning) {
 	a, err := c.actor(o, sent, b)
-	if err != nil {
-		c.log.Error("the execution is left to others", "execution", o.ID, "error", err)
-		c.release(o.Lease)
-		return
-	}
 	if a == nil {
+		defer c.give()
+		if err != nil {
+			c.log.Error("the execution is left to others", "execution", o.ID, "error", err)
+		}
 		c.release(o.Lease)
 		return
 	}
-	defer func() { a.endTerm() }()
-	if err := a.run(o); err != nil {
-		a.log().Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
-	}
+	a.steer(func() error { return a.run(o) })
 }
 
 // actor prepares to run an opening. It returns nil where this process does not
