@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,12 +40,12 @@ func TestCallbackOfALostWorker(t *testing.T) {
 								Retry(saga.Retry{Initial: time.Minute, Jitter: -1}).Retry(saga.Once(), "Refused"),
 							saga.Pass("End", func(*trip) error { return nil }))
 					}}
-					commits := 0
+					var dead atomic.Bool
 					w.work("one", storetest.NewFaulty(w.store, func(c storetest.Call) storetest.Fault {
 						if c.Op == "Commit" {
-							commits++
+							dead.Store(true)
 						}
-						if commits > 0 {
+						if dead.Load() {
 							return storetest.Fault{Before: storetest.ErrInjected}
 						}
 						return storetest.Fault{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,13 +143,13 @@ func TestCrashBetweenCommitAndSend(t *testing.T) {
 					return saga.New("trip", p.remoteStep("A").Timeout(time.Minute), p.do(w, "B"))
 				}}
 				w.provider.plan("A", plan{takes: tt.takes})
-				dead := false
+				var dead atomic.Bool
 				fault := func(c storetest.Call) storetest.Fault {
 					switch {
-					case dead:
+					case dead.Load():
 						return storetest.Fault{Before: storetest.ErrInjected}
 					case c.Op == tt.op:
-						dead = true
+						dead.Store(true)
 						return tt.fault
 					}
 					return storetest.Fault{}
