@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"iter"
 	"time"
 )
 
@@ -87,6 +88,12 @@ type Executions interface {
 	// List returns the executions of an index, newest first, from the given
 	// offset on.
 	List(ctx context.Context, index string, offset, limit int) ([]string, error)
+
+	// Walk returns all executions of an index, in no order: each that is in it
+	// from the first to the last of them, once, and maybe others that come or
+	// go meanwhile. Unlike List's, its cost is that of what it returns. After an
+	// error there is nothing more.
+	Walk(ctx context.Context, index string) iter.Seq2[string, error]
 
 	// Count returns how many executions an index holds.
 	Count(ctx context.Context, index string) (int64, error)

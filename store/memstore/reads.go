@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -158,6 +160,34 @@ func (s *Store) List(ctx context.Context, index string, offset, limit int) ([]st
 		ids[i] = t.id
 	}
 	return ids, nil
+}
+
+// Walk implements store.Executions.
+func (s *Store) Walk(ctx context.Context, index string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := range s.partitions {
+			ids, err := s.indexed(ctx, &s.partitions[i], index)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, id := range ids {
+				if !yield(id, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// indexed returns what a partition has of an index.
+func (s *Store) indexed(ctx context.Context, p *partition, index string) ([]string, error) {
+	if err := s.begin(ctx, "walk", index); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(p.indexes[index])), nil
 }
 
 // Count implements store.Executions.

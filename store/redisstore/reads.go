@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -154,6 +156,58 @@ func (s *Store) List(ctx context.Context, index string, offset, limit int) ([]st
 		ids[i] = z.Member.(string)
 	}
 	return ids, nil
+}
+
+// walkPage is how many ids of a partition one call of a Walk reads.
+const walkPage = 500
+
+// Walk implements store.Executions. It reads the partitions one after the other,
+// in pages from the oldest on. ZSCAN would do the same with less, but miniredis
+// leaves out what others shift.
+func (s *Store) Walk(ctx context.Context, index string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for i := range s.keys.partitions {
+			last, page := redis.Z{Member: ""}, walkPage
+			for {
+				found, err := s.indexed(ctx, i, index, last.Score, page)
+				if err != nil {
+					yield("", fmt.Errorf("redisstore: walk %q: %w", index, err))
+					return
+				}
+				full := len(found) == page
+				// Those that started together are in the order of their ids.
+				found = slices.DeleteFunc(found, func(z redis.Z) bool {
+					return z.Score == last.Score && z.Member.(string) <= last.Member.(string)
+				})
+				for _, z := range found {
+					if !yield(z.Member.(string), nil) {
+						return
+					}
+				}
+				switch {
+				case !full:
+				case len(found) > 0:
+					last, page = found[len(found)-1], walkPage
+					continue
+				default: // more started together than a page holds
+					page *= 2
+					continue
+				}
+				break
+			}
+		}
+	}
+}
+
+// indexed reads what a partition has of an index, from a score on.
+func (s *Store) indexed(ctx context.Context, partition int, index string, from float64, limit int) (found []redis.Z, err error) {
+	err = s.retry(ctx, func(ctx context.Context) (err error) {
+		found, err = s.client.ZRangeByScoreWithScores(ctx, s.keys.index(partition, index), &redis.ZRangeBy{
+			Min: strconv.FormatFloat(from, 'f', -1, 64), Max: "+inf", Count: int64(limit),
+		}).Result()
+		return err
+	})
+	return found, err
 }
 
 // Count implements store.Executions.

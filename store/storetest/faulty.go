@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync/atomic"
 	"time"
 
@@ -175,6 +176,30 @@ func (f *Faulty) History(ctx context.Context, id string, from int64, limit int) 
 // List implements store.Executions.
 func (f *Faulty) List(ctx context.Context, index string, offset, limit int) ([]string, error) {
 	return do(ctx, f, "List", index, func() ([]string, error) { return f.store.List(ctx, index, offset, limit) })
+}
+
+// Walk implements store.Executions. All of it is one call.
+func (f *Faulty) Walk(ctx context.Context, index string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		ids, err := do(ctx, f, "Walk", index, func() (ids []string, err error) {
+			for id, err := range f.store.Walk(ctx, index) {
+				if err != nil {
+					return nil, err
+				}
+				ids = append(ids, id)
+			}
+			return ids, nil
+		})
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, id := range ids {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Count implements store.Executions.

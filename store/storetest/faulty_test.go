@@ -86,6 +86,11 @@ func TestFaults(t *testing.T) {
 		{storetest.Call{Op: "Frames", ID: "a"}, func(s storetest.Store) error { _, err := s.Frames(ctx, "a", "f:"); return err }},
 		{storetest.Call{Op: "History", ID: "a"}, func(s storetest.Store) error { _, err := s.History(ctx, "a", 0, 0); return err }},
 		{storetest.Call{Op: "List", ID: "i"}, func(s storetest.Store) error { _, err := s.List(ctx, "i", 0, 1); return err }},
+		{storetest.Call{Op: "Walk", ID: "i"}, func(s storetest.Store) (err error) {
+			for _, err = range s.Walk(ctx, "i") {
+			}
+			return err
+		}},
 		{storetest.Call{Op: "Count", ID: "i"}, func(s storetest.Store) error { _, err := s.Count(ctx, "i"); return err }},
 		{storetest.Call{Op: "PutDefinition", ID: "d"}, func(s storetest.Store) error { return s.PutDefinition(ctx, "d", "1", nil) }},
 		{storetest.Call{Op: "Definition", ID: "d"}, func(s storetest.Store) error { _, err := s.Definition(ctx, "d", "1"); return err }},

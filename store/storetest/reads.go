@@ -119,18 +119,84 @@ var readRules = []rule{
 		},
 	},
 	{
+		name: "Walk of an index",
+		says: "Walk returns all executions of an index, once each",
+		check: func(e *env) {
+			want := make(map[string]bool)
+			partition := e.Partition("x0")
+			for i := 0; len(want) < 1200; i++ {
+				// Most are in one partition, which is then read in parts.
+				if id := fmt.Sprintf("x%d", i); i < 100 || e.Partition(id) == partition {
+					e.start(id)
+					want[id] = true
+				}
+			}
+			got := make(map[string]bool)
+			for id, err := range e.Walk(e.Context(), "fare running") {
+				e.ok(err)
+				if got[id] {
+					e.Fatalf("%q comes twice", id)
+				}
+				got[id] = true
+			}
+			e.same("what a walk finds", got, want)
+			for range e.Walk(e.Context(), "fare running") {
+				break // ends it
+			}
+			for id := range e.Walk(e.Context(), "fare failing") {
+				e.Fatalf("%q is in an index that is empty", id)
+			}
+		},
+	},
+	{
+		name: "Walk while executions come and go",
+		says: "Walk returns those that are in the index from the first to the last",
+		check: func(e *env) {
+			stay := make(map[string]bool)
+			var leaving []*store.Opening
+			partition := e.Partition("x0")
+			for i := 0; len(stay) < 600; i++ {
+				id := fmt.Sprintf("x%d", i)
+				switch {
+				case e.Partition(id) != partition:
+				case i%3 == 0:
+					leaving = append(leaving, e.held(id))
+				default:
+					e.start(id)
+					stay[id] = true
+				}
+			}
+			for id, err := range e.Walk(e.Context(), "fare running") {
+				e.ok(err)
+				delete(stay, id)
+				if len(leaving) > 0 {
+					c := follow(leaving[0], "c1")
+					c.Status, c.Index, c.OldIndex = "failing", "fare failing", "fare running"
+					e.commit(c)
+					leaving = leaving[1:]
+				}
+			}
+			e.same("those that stayed and were not found", len(stay), 0)
+		},
+	},
+	{
 		name: "a context that has ended",
 		says: "a call whose context has ended returns its error, and does nothing",
 		check: func(e *env) {
 			e.start("a")
 			ctx := ended(e)
 			calls := map[string]func() error{
-				"Start":  func() error { _, err := e.Start(ctx, started("b")); return err },
-				"Open":   func() error { _, err := e.Open(ctx, store.OpenRequest{ID: "a", Nonce: "n", Lease: long}); return err },
-				"Post":   func() error { _, err := e.Post(ctx, letter("a", "m1")); return err },
-				"Get":    func() error { _, err := e.Get(ctx, "a"); return err },
-				"Due":    func() error { _, err := e.Due(ctx, e.all(), 10, long); return err },
-				"List":   func() error { _, err := e.List(ctx, "fare running", 0, 10); return err },
+				"Start": func() error { _, err := e.Start(ctx, started("b")); return err },
+				"Open":  func() error { _, err := e.Open(ctx, store.OpenRequest{ID: "a", Nonce: "n", Lease: long}); return err },
+				"Post":  func() error { _, err := e.Post(ctx, letter("a", "m1")); return err },
+				"Get":   func() error { _, err := e.Get(ctx, "a"); return err },
+				"Due":   func() error { _, err := e.Due(ctx, e.all(), 10, long); return err },
+				"List":  func() error { _, err := e.List(ctx, "fare running", 0, 10); return err },
+				"Walk": func() (err error) {
+					for _, err = range e.Walk(ctx, "fare running") {
+					}
+					return err
+				},
 				"Purge":  func() error { _, err := e.Purge(ctx, "a", long); return err },
 				"Claim":  func() error { _, err := e.Claim(ctx, store.Claim{Key: "k", Token: "t", Lease: long}); return err },
 				"Frames": func() error { _, err := e.Frames(ctx, "a", "f:"); return err },
