@@ -141,6 +141,17 @@
 // The action and its undo both go through it. What is elsewhere has to tell
 // repeats by the key.
 //
+// # Versions
+//
+// A definition has a version: see [Saga.Version]. Executions stay on the one that
+// they began with, so a coordinator of a new release has the old definition among
+// its sagas too, until no execution of it is open; the last one given is what is
+// started. Executions whose version no coordinator has are left alone, and a
+// warning says so.
+//
+// [Client.CheckUpgrade] and waybill saga check-upgrade tell which open executions
+// would not fit another graph, which is json.Marshal of a [Saga.Definition].
+//
 // # Time
 //
 // Waits of up to a second are held in place; longer ones are wake-ups in the

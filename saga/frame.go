@@ -212,15 +212,19 @@ func (f *frame) visit(step string) int { return max(f.Visits[step], 1) }
 // below names the frame of a fork's nth branch or item. The form is part of the
 // format: it is in idempotency keys.
 func (f *frame) below(k *fork, n int) string {
-	path := f.path
-	if path != "" {
-		path += ","
-	}
-	path += k.Step
+	path := joinPath(f.path, k.Step)
 	if k.Visit > 1 {
 		path += "@" + strconv.Itoa(k.Visit)
 	}
 	return path + ":" + strconv.Itoa(n)
+}
+
+// joinPath begins the paths of the frames that a step makes below another.
+func joinPath(path, step string) string {
+	if path == "" {
+		return step
+	}
+	return path + "," + step
 }
 
 // kid is the frame of the fork's nth branch or item, if it is loaded.

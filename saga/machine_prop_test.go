@@ -118,6 +118,11 @@ func (m *model) advance() {
 	if m.undoing && m.pivoted {
 		m.Fatalf("it is being undone after its pivot")
 	}
+	if !m.m.status().Ended() {
+		if misfit := m.fits(m.def); misfit != nil {
+			m.Fatalf("it does not fit its own graph: %s: %s", misfit, brief(m.trace))
+		}
+	}
 }
 
 // last is the frame as it was committed.

@@ -107,6 +107,10 @@ type wood struct {
 	order []string       // keys of actions, as they were first begun
 	known map[string]Outcome
 	gone  []string // keys of actions that were undone
+	// upgrades says that the graph may be replaced on the way.
+	upgrades      bool
+	edits, fitted int
+	misfits       map[string]bool
 }
 
 func newWood(t *rapid.T, def *Definition) *wood {
@@ -163,6 +167,11 @@ func (w *wood) settled() {
 			w.Fatalf("%s is undone as %s, and it is %s", key, got, w.known[key])
 		}
 		w.inOrder(j.f, key)
+	}
+	if !w.m.status().Ended() {
+		if misfit := w.fits(w.def); misfit != nil {
+			w.Fatalf("it does not fit its own graph: %s: %s", misfit, trail(w.trace))
+		}
 	}
 }
 
@@ -246,7 +255,12 @@ func (w *wood) step() {
 	if w.parked && w.m.status().Ended() {
 		return
 	}
+	if w.upgrades {
+		things = append(things, "upgrade", "upgrade")
+	}
 	switch rapid.SampledFrom(things).Draw(w.T, "what") {
+	case "upgrade":
+		w.upgrade()
 	case "crash":
 		if w.parked {
 			w.open(0)
@@ -274,13 +288,17 @@ func (w *wood) step() {
 // die loses the worker. Attempts that were to begin before the next opening may
 // have.
 func (w *wood) die() {
+	w.lose()
+	w.crash()
+}
+
+func (w *wood) lose() {
 	w.m.each(func(f *frame) bool {
 		if s := w.m.step(f); s != nil && s.Type == TypeTask && s.Remote == "" && f.Attempt > 0 && !f.Undoing && !fromMillis(f.At).After(w.now.Add(benchLease)) {
 			w.known[w.key(f)] = Unknown
 		}
 		return true
 	})
-	w.crash()
 }
 
 func (w *wood) reply(f *frame, answer string) {

@@ -22,7 +22,7 @@ import (
 func (a *app) sagaCommand() *cobra.Command {
 	commands := []*cobra.Command{
 		a.sagaListCommand(), a.sagaShowCommand(), a.sagaHistoryCommand(), a.sagaPreviewCommand(),
-		a.sagaCompleteCommand(), a.sagaSignalCommand(),
+		a.sagaCompleteCommand(), a.sagaSignalCommand(), a.sagaUpgradeCommand(),
 	}
 	return group("saga", "Look at sagas, and give them orders",
 		`Look at the executions of sagas that are kept in Redis, give them orders, and tell
