@@ -138,8 +138,8 @@
 //		}, saga.Keep(&f.Balance))
 //	}
 //
-// The action and its undo both go through it. What is elsewhere has to tell
-// repeats by the key.
+// The action and its undo both go through it. redisstore.Barrier is the same for
+// effects in a Redis. What is elsewhere has to tell repeats by the key.
 //
 // # Versions
 //

@@ -85,6 +85,11 @@
 // to the next. One that is held takes 150 bytes, besides names; each request that
 // waits for it, and each that is remembered as released, 40 to 200 bytes.
 //
+// # The effects of handlers
+//
+// A [Barrier] is no part of the store: it is for handlers whose effects are in a
+// Redis of their own, which it makes once.
+//
 // # What idempotency records cost
 //
 // A record stays for store.Once.Retention, 15 days by default. With a key of 36

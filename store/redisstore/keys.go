@@ -76,18 +76,18 @@ func (e executionKeys) index(name string) string { return e.prefix + "i:" + name
 
 // checkNamespace keeps a namespace free of what has a meaning in keys and in
 // queue names.
-func checkNamespace(ns string) error {
+func checkNamespace(field, ns string) error {
 	if ns == "" {
-		return fmt.Errorf("redisstore: Config.Namespace is empty; name it after the environment, like %q", "prod")
+		return fmt.Errorf("redisstore: %s is empty; name it after the environment, like %q", field, "prod")
 	}
 	if len(ns) > 64 {
-		return fmt.Errorf("redisstore: Config.Namespace %q has %d characters, at most 64 are allowed", ns, len(ns))
+		return fmt.Errorf("redisstore: %s %q has %d characters, at most 64 are allowed", field, ns, len(ns))
 	}
 	for _, r := range ns {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
 		default:
-			return fmt.Errorf("redisstore: Config.Namespace %q contains %q; letters, digits, - and _ are allowed", ns, r)
+			return fmt.Errorf("redisstore: %s %q contains %q; letters, digits, - and _ are allowed", field, ns, r)
 		}
 	}
 	return nil

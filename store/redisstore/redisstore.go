@@ -62,16 +62,15 @@ func (e *EvictionError) Error() string {
 	if e.Policy == "" {
 		return fmt.Sprintf("redisstore: cannot read Redis's maxmemory-policy (%v): make sure it is noeviction and set Config.AcceptUnknownEviction", e.Err)
 	}
-	return fmt.Sprintf("redisstore: Redis's maxmemory-policy is %s and would evict running executions: set it to noeviction", e.Policy)
+	return fmt.Sprintf("redisstore: Redis's maxmemory-policy is %s and would evict what must not be lost: set it to noeviction", e.Policy)
 }
 
 func (e *EvictionError) Unwrap() error { return e.Err }
 
 // Store implements the interfaces of package store on Redis.
 type Store struct {
-	client  redis.UniversalClient
+	caller
 	keys    keys
-	giveUp  time.Duration
 	scripts *scripts
 }
 
@@ -90,7 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Client == nil {
 		return nil, errors.New("redisstore: Config.Client is nil")
 	}
-	if err := checkNamespace(cfg.Namespace); err != nil {
+	if err := checkNamespace("Config.Namespace", cfg.Namespace); err != nil {
 		return nil, err
 	}
 	if cfg.Partitions < 0 || cfg.Partitions > 16384 {
@@ -104,16 +103,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		client:  cfg.Client,
+		caller:  caller{client: cfg.Client, giveUp: cmp.Or(cfg.GiveUp, defaultGiveUp)},
 		keys:    keys{namespace: cfg.Namespace, partitions: DefaultPartitions},
-		giveUp:  15 * time.Second,
 		scripts: sc,
 	}
 	if cfg.Partitions > 0 {
 		s.keys.partitions = cfg.Partitions
-	}
-	if cfg.GiveUp > 0 {
-		s.giveUp = cfg.GiveUp
 	}
 	if err := s.checkEviction(ctx, cfg.AcceptUnknownEviction); err != nil {
 		return nil, err
@@ -155,7 +150,7 @@ func (s *Store) adopt(ctx context.Context, partitions int, existing bool) error 
 	return nil
 }
 
-func (s *Store) checkEviction(ctx context.Context, acceptUnknown bool) error {
+func (s *caller) checkEviction(ctx context.Context, acceptUnknown bool) error {
 	check := func(ctx context.Context, c redis.Cmdable) error {
 		policy, err := evictionPolicy(ctx, c)
 		switch {

@@ -76,13 +76,26 @@ func loadScript(name string) (*script, error) {
 		text.Write(part)
 	}
 	text.Write(body)
-	sum := sha1.Sum([]byte(text.String()))
-	return &script{name: name, text: text.String(), sha: hex.EncodeToString(sum[:])}, nil
+	return newScript(name, text.String()), nil
 }
+
+func newScript(name, text string) *script {
+	sum := sha1.Sum([]byte(text))
+	return &script{name: name, text: text, sha: hex.EncodeToString(sum[:])}
+}
+
+// A caller calls a Redis, and again while it cannot be reached.
+type caller struct {
+	client redis.UniversalClient
+	giveUp time.Duration
+}
+
+// defaultGiveUp is for how long a caller tries unless told otherwise.
+const defaultGiveUp = 15 * time.Second
 
 // run runs a script, and again while Redis cannot be reached: every script
 // finds what it wrote before and answers alike.
-func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any) ([]any, error) {
+func (s *caller) run(ctx context.Context, sc *script, keys []string, args ...any) ([]any, error) {
 	var reply []any
 	err := s.retry(ctx, func(ctx context.Context) error {
 		v, err := s.eval(ctx, sc, keys, args)
@@ -101,7 +114,7 @@ func (s *Store) run(ctx context.Context, sc *script, keys []string, args ...any)
 	return reply, nil
 }
 
-func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any) (any, error) {
+func (s *caller) eval(ctx context.Context, sc *script, keys []string, args []any) (any, error) {
 	sc.calls.Add(1)
 	v, err := s.send(ctx, "evalsha", sc.sha, keys, args)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -110,7 +123,7 @@ func (s *Store) eval(ctx context.Context, sc *script, keys []string, args []any)
 	return v, err
 }
 
-func (s *Store) send(ctx context.Context, name, sc string, keys []string, args []any) (any, error) {
+func (s *caller) send(ctx context.Context, name, sc string, keys []string, args []any) (any, error) {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, name, sc, len(keys))
 	for _, key := range keys {
@@ -133,7 +146,7 @@ func (sentOnce) NoRetry() bool { return true }
 // comes at once: mostly it was one connection that went. The context that f gets
 // ends when the time is up, whatever the client is about: its own retries of
 // reads, or a dial.
-func (s *Store) retry(ctx context.Context, f func(context.Context) error) error {
+func (s *caller) retry(ctx context.Context, f func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, s.giveUp)
 	defer cancel()
 	last := f(bounded)
