@@ -92,7 +92,7 @@ func (a *actor) attempt(j job) *attempt {
 		t.info.Visit, t.info.Outcome = max(r.Visit, 1), r.outcome()
 		t.info.Cause = a.m.why(f)
 	}
-	t.info.Key = idempotencyKey(t.info)
+	t.info.Key, t.info.ActionKey = idempotencyKey(t.info), actionKey(t.info)
 	if f.Token != "" && !j.undo {
 		t.info.Token = taskToken{
 			Execution: a.lease.ID, Frame: f.path, Step: f.Step, Visit: t.info.Visit, Secret: f.Token,

@@ -38,6 +38,9 @@ type StepInfo struct {
 	// of this compensation, and in nothing else. Pass it on to whatever has
 	// the effect.
 	Key string
+	// ActionKey is the Key that the action has or had: Key itself in an action,
+	// and in a compensation that of what it undoes.
+	ActionKey string
 }
 
 // Call is what a barrier knows the handler's call by: see [Barrier].
@@ -81,4 +84,10 @@ func idempotencyKey(i StepInfo) string {
 		direction = "undo"
 	}
 	return execution + "/1/" + i.Frame + "/" + i.Step + "/" + strconv.Itoa(i.Visit) + "/" + direction
+}
+
+// actionKey is the idempotency key of the action, for a compensation too.
+func actionKey(i StepInfo) string {
+	i.Undo = false
+	return idempotencyKey(i)
 }

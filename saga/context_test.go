@@ -36,6 +36,26 @@ func TestCompensationKnowsCause(t *testing.T) {
 	})
 }
 
+// TestCompensationKnowsItsActionsKey holds StepInfo.ActionKey to the Key that the
+// action saw.
+func TestCompensationKnowsItsActionsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var action, undo saga.StepInfo
+		s := saga.New("trip",
+			saga.Do("A", func(ctx context.Context, _ *trip) error { action = saga.StepFrom(ctx); return nil }).
+				Undo(func(ctx context.Context, _ *trip, _ saga.Outcome) error { undo = saga.StepFrom(ctx); return nil }),
+			saga.Do("B", func(context.Context, *trip) error { return errRefused }),
+		)
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrCompensated) {
+			t.Fatal(err)
+		}
+		if action.Key == "" || action.ActionKey != action.Key || undo.ActionKey != action.Key || undo.Key == action.Key {
+			t.Errorf("the action has key %q and action key %q, its undo %q and %q", action.Key, action.ActionKey, undo.Key, undo.ActionKey)
+		}
+	})
+}
+
 // TestOutcomeKeepsPermanence shows that what is said about an outcome does not
 // hide, from who looks at the outermost error alone, that a retry is of no use.
 func TestOutcomeKeepsPermanence(t *testing.T) {

@@ -95,27 +95,64 @@
 // # Steps elsewhere
 //
 // A [Remote] step is another service's: the coordinator sends it a command, and
-// goes on when the reply has come. While it waits nobody holds the execution.
+// goes on when the reply has come. While it waits nobody holds the execution. On
+// the other side is a participant. In Go that is a [Participant]:
+//
+//	p, err := saga.NewParticipant(saga.ParticipantConfig{
+//		Records: st, Publisher: pub,
+//		Steps: []saga.Served{saga.Serve("Charge", charge).Undo(refund)},
+//	})
+//	...
+//	pipe.Handle("payments", pipeline.Consume(p.Handle), pipeline.From("payments"))
+//
+// [Coordinator.HandleMessage] takes the replies. In any other language a
+// participant is whatever keeps to the following.
+//
+// A command is a JSON object:
 //
 //	{"waybill": 1, "command": "do", "key": "ride-1/1//Charge/1/do",
 //	 "execution": "ride-1", "definition": "fare", "step": "Charge", "visit": 1,
 //	 "attempt": 1, "input": {...}, "notAfter": 1700000000000,
 //	 "replyTo": "fares-replies", "commit": "..."}
 //
-// The command is do, or undo with the outcome of the action; frame is there in
-// branches; notAfter is in milliseconds since 1970, and a command that has not
-// been begun by then must not be. Commands come at least once: a service has
-// the effect once under the key, remembers what came of it, and refuses an
-// action after its own undo, and an attempt below the highest that it has seen.
-// The reply goes to replyTo, and repeats what tells the command:
+// The command is do, or undo. An undo has the key of the action as undoes, and
+// the outcome of that: done, or unknown. frame is there in branches; notAfter is
+// in milliseconds since 1970. The reply goes to the endpoint replyTo, and repeats
+// what tells the command:
 //
 //	{"waybill": 1, "reply": "do", "key": "...", "execution": "ride-1",
 //	 "step": "Charge", "visit": 1, "attempt": 1, "commit": "...",
 //	 "outcome": "done", "result": {...}}
 //
-// The outcome is done, not done or unknown. What is not done has an error, its
-// name, and a cause, and is permanent where no retry would help.
-// [Coordinator.HandleMessage] takes replies.
+// The outcome is done, not done or unknown. What is not done has an error, which
+// is its name, and a cause; it is permanent where no retry would help.
+//
+// Commands and replies come at least once and in any order, so a participant
+// keeps a record of each key, for longer than a message may take:
+//
+//   - What is done is done under the key, and every attempt is answered with it.
+//     What is not done, or unknown, is so for its attempt: a repeat of that is
+//     answered alike, and a higher attempt does the work anew.
+//   - One process at a time is at a key. An attempt below the highest that was
+//     seen is refused: its reply is unknown.
+//   - The undo comes first to the key of its action. If that is done, it undoes
+//     it. If it is at work, the undo waits. Else it marks the key, so that the
+//     action is refused when it comes: the reply is unknown, and permanent.
+//   - A command that has not been begun by notAfter is not begun. Its reply is
+//     not done, and unknown if somebody may have begun it before. notAfter is on
+//     the coordinator's clock. A participant whose clock is late begins commands
+//     that the coordinator has given up, which costs an undo; one whose clock is
+//     early replies to them that they came late. Nothing rests on the clocks but
+//     that.
+//   - The reply is sent when the record is written, and the command acknowledged
+//     when the reply is sent. A process that dies between finds the record when
+//     the command comes again.
+//   - Who retries is the saga, by the policy of its step: an attempt that fails is
+//     replied to. What comes again as the same attempt is what nobody replied to.
+//
+// Keys tell executions apart, and executions have the ids that they were started
+// under. Services that share a participant, and name their sagas alike, must not
+// use the same ids.
 //
 // # Waiting for somebody
 //

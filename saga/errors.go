@@ -306,7 +306,11 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	return cutText(err.Error())
+}
+
+func cutText(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) > maxMessage {
 		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
 	}

@@ -221,14 +221,17 @@ func TestFormatOfMessages(t *testing.T) {
 		`{"id":"k/2","to":"payments","body":{"waybill":1},"f":"Both:1","s":"Charge","u":true,"a":2}`)
 	golden(t, command{
 		Waybill: 1, Command: "undo", Key: "k", Execution: "ride-1", Definition: "fare", Frame: "Both:1", Step: "Charge", Visit: 1, Attempt: 2,
-		Outcome: Unknown, Input: json.RawMessage(`{"cents":2000}`), NotAfter: 1700000000000, ReplyTo: "replies", Commit: "c.3",
+		Undoes: "j", Outcome: Unknown, Input: json.RawMessage(`{"cents":2000}`), NotAfter: 1700000000000, ReplyTo: "replies", Commit: "c.3",
 	}, `{"waybill":1,"command":"undo","key":"k","execution":"ride-1","definition":"fare","frame":"Both:1","step":"Charge","visit":1,"attempt":2,`+
-		`"outcome":"unknown","input":{"cents":2000},"notAfter":1700000000000,"replyTo":"replies","commit":"c.3"}`)
+		`"undoes":"j","outcome":"unknown","input":{"cents":2000},"notAfter":1700000000000,"replyTo":"replies","commit":"c.3"}`)
 	golden(t, replyMessage{
 		Waybill: 1, Reply: "do", Key: "k", Execution: "ride-1", Frame: "Both:1", Step: "Charge", Visit: 1, Attempt: 2, Commit: "c.3",
 		Outcome: NotDone, Result: json.RawMessage(`{"id":"ch-1"}`), Error: "Declined", Cause: "no money", Permanent: true,
 	}, `{"waybill":1,"reply":"do","key":"k","execution":"ride-1","frame":"Both:1","step":"Charge","visit":1,"attempt":2,"commit":"c.3",`+
 		`"outcome":"not done","result":{"id":"ch-1"},"error":"Declined","cause":"no money","permanent":true}`)
+	golden(t, answer{Version: 1, Outcome: Done, Result: json.RawMessage(`{"id":"ch-1"}`)}, `{"v":1,"o":"done","r":{"id":"ch-1"}}`)
+	golden(t, answer{Version: 1, Outcome: NotDone, Name: "Declined", Cause: "no money", Permanent: true},
+		`{"v":1,"o":"not done","n":"Declined","c":"no money","p":true}`)
 	golden(t, notice{
 		Waybill: 1, Execution: "ride-1", Definition: "fare", Status: Compensated, State: json.RawMessage(`{"fare":2000}`),
 		Cause: &Cause{Kind: CauseFailed, Step: "Charge", Error: "declined"},
@@ -282,6 +285,20 @@ func TestFormatOfKeys(t *testing.T) {
 	}
 	if got := new(frame).below(&fork{Step: "Both", Visit: 2}, 1); got != "Both@2:1" {
 		t.Errorf("a branch's path is %q", got)
+	}
+}
+
+func TestFormatOfRecordKeys(t *testing.T) {
+	long := strings.Repeat("x", 500)
+	for _, tt := range [][3]string{
+		{"fare", "ride-1/1//Charge/1/do", "saga/fare/ride-1/1//Charge/1/do"},
+		{"a/b", "ride-1/1//Charge/1/undo", "saga/a%2Fb/ride-1/1//Charge/1/undo"},
+		{"fare", long + "xx", "saga/fare/" + long + "xx"},
+		{"fare", long + "xxx", "saga/sha256:ae1b2807252c26e376c4ca80d599ca8ed327619ba2cd716dc3feab80e2c5b8e3"},
+	} {
+		if got := recordKey(tt[0], tt[1]); got != tt[2] {
+			t.Errorf("the record of %q of %q is under %q, want %q", tt[1], tt[0], got, tt[2])
+		}
 	}
 }
 

@@ -93,6 +93,12 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	if err := r.check(); err != nil {
 		return Permanent(err)
 	}
+	if limit := c.cfg.MaxState; len(r.Result) > limit {
+		// What was done cannot be taken into the state, and so is to be undone.
+		r.Outcome, r.Permanent, r.Error, r.Cause = Unknown, true, "", fmt.Sprintf("the result has %d bytes, at most %d are allowed", len(r.Result), limit)
+		r.Result = nil
+	}
+	r.Error, r.Cause = cutText(r.Error), cutText(r.Cause)
 	body, err := encodeMail(c.cfg.Codec, mail{Kind: mailReply, Reply: &r})
 	if err != nil {
 		return err

@@ -63,7 +63,8 @@ type command struct {
 	Step       string          `json:"step"`
 	Visit      int             `json:"visit"`
 	Attempt    int             `json:"attempt"`
-	Outcome    Outcome         `json:"outcome,omitempty"`
+	Undoes     string          `json:"undoes,omitempty"`  // the key of the action that an undo is of
+	Outcome    Outcome         `json:"outcome,omitempty"` // of that
 	Input      json.RawMessage `json:"input"`
 	NotAfter   int64           `json:"notAfter"` // milliseconds since 1970
 	ReplyTo    string          `json:"replyTo"`

@@ -234,3 +234,43 @@ func TestRemoteNeedsAWay(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A result that is larger than a state may be cannot be taken, so what was done is
+// undone. An error's text is cut, as it is of a step done here.
+func TestRepliesHaveALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &post{t: t}
+		p.serve = func(o sentCommand) *replied {
+			switch o.String() {
+			case "do Charge 1":
+				return &replied{outcome: "not done", cause: strings.Repeat("x", 5000)}
+			case "do Charge 2":
+				return &replied{outcome: "done", result: `{"ID": "` + strings.Repeat("x", 1000) + `"}`}
+			}
+			return &replied{outcome: "done"}
+		}
+		s := remoteSaga(as[bill])
+		co, stop := run(t, saga.CoordinatorConfig{
+			Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}, Publisher: p, ReplyTo: "replies", MaxState: 1000,
+		})
+		p.reply = co.HandleMessage
+		_, err := s.Run(t.Context(), co.Client(), "1", bill{Cents: 7})
+		if err == nil || !strings.Contains(err.Error(), "Charge failed: the result has 1009 bytes, at most 1000 are allowed") {
+			t.Errorf("got %v", err)
+		}
+		if lines := p.lines(); !slices.Equal(lines, []string{"do Charge 1", "do Charge 2", "undo Charge (unknown)"}) {
+			t.Errorf("commands %q", lines)
+		}
+		events, err := co.Client().History(t.Context(), "1")
+		if err != nil {
+			t.Error(err)
+		}
+		cut := slices.IndexFunc(events, func(e saga.Event) bool { return e.Error == strings.Repeat("x", 2048)+"..." })
+		if cut < 0 {
+			t.Error("the history has no error that was cut")
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}

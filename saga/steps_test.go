@@ -407,6 +407,7 @@ func TestStepFrom(t *testing.T) {
 				want := saga.StepInfo{
 					Execution: infos[0].Execution, Definition: "trip", Step: infos[0].Step, Visit: 1,
 					Attempt: i + 1, Undo: strings.HasSuffix(key, "/undo"), Key: key, Cause: info.Cause,
+					ActionKey: strings.TrimSuffix(strings.TrimSuffix(key, "undo"), "do") + "do",
 				}
 				if want.Undo {
 					want.Outcome = saga.Done
