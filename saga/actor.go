@@ -296,7 +296,7 @@ func (a *actor) hear(box store.Mailbox) {
 // leave gives the execution to others, who may understand the mail that this
 // worker does not.
 func (a *actor) leave() error {
-	a.m.root.Parked = a.lease.Epoch
+	a.m.park(a.lease.Epoch)
 	if a.m.dirty || a.seq > 0 {
 		if sent, err := a.send(store.Continue, time.Time{}); err != nil || !sent {
 			return err
@@ -357,7 +357,7 @@ func (a *actor) persist(ctx context.Context, f func() error) error {
 // send commits what the machine has collected. It reports false where nothing
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
-	entry, parked := a.m.root.Entries, a.m.root.Parked
+	entry, parked, still := a.m.root.Entries, a.m.root.Parked, a.m.root.Still
 	unsent, commands, orders := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands, a.m.orders
 	c, err := a.transition(next, wake)
 	if err != nil {
@@ -368,7 +368,8 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
-		a.m.root.Entries, a.m.root.Parked, a.unsent, a.m.commands, a.m.orders = entry, parked, unsent, commands, orders
+		a.m.root.Entries, a.m.root.Parked, a.m.root.Still = entry, parked, still
+		a.unsent, a.m.commands, a.m.orders = unsent, commands, orders
 		a.hear(r.Mailbox)
 		return false, nil
 	}
@@ -430,7 +431,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 		a.m.root.Entries++
 	}
 	if next == store.Park {
-		a.m.root.Parked = a.lease.Epoch
+		a.m.park(a.lease.Epoch)
 	}
 	if c.Set, c.Delete, err = a.m.fields(codec); err != nil {
 		return nil, err

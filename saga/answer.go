@@ -34,17 +34,23 @@ func (m *machine) dispatch(f *frame, at time.Time) {
 	m.record(f, Event{Type: t, Step: f.Step, Attempt: f.Attempt})
 }
 
+// park notes that an opening gives the lease back, with nothing at work.
+func (m *machine) park(epoch int64) {
+	m.root.Parked, m.root.Still = epoch, m.root.Suspended > 0
+}
+
 // lost accounts for the attempts that an earlier opening was to run, and whose
 // answers are not there: its worker died, or lost its lease.
 func (m *machine) lost(now time.Time) {
-	if m.root.Parked == m.epoch-1 {
+	if m.root.Parked == m.epoch-1 || m.root.Still {
 		return // it gave the lease back when nothing was at work
 	}
+	clock := m.clock(now)
 	var lost []job
 	results := make(map[*frame]result)
 	for _, f := range m.live() {
 		at := fromMillis(f.At)
-		if f.Attempt == 0 || f.Blocked || f.Pending || f.Waiting || m.step(f).remote(f.Undoing) || f.Fork != nil && !f.Undoing || at.After(now) {
+		if f.Attempt == 0 || f.Blocked || f.Pending || f.Waiting || m.step(f).remote(f.Undoing) || f.Fork != nil && !f.Undoing || at.After(clock) {
 			continue
 		}
 		// An attempt that waited for its opening began later than it was due,
@@ -65,7 +71,7 @@ func (m *machine) lost(now time.Time) {
 			continue // stopped
 		}
 		j.f.Lost++
-		m.take(j.f, results[j.f], now)
+		m.take(j.f, results[j.f], clock)
 	}
 }
 

@@ -104,6 +104,9 @@ type frame struct {
 	// were put off for such times, in milliseconds.
 	Suspended int64 `json:"X,omitempty"`
 	Shift     int64 `json:"H,omitempty"`
+	// Still is set once it was parked since then: nothing is at work, whoever has
+	// opened it and died.
+	Still bool `json:"Y,omitempty"`
 	// Cancel is an order that waits for the answer of a pivot: what becomes of it
 	// hangs on that.
 	Cancel *Cause `json:"O,omitempty"`

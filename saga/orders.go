@@ -167,7 +167,7 @@ func (m *machine) goOn(by, note string, now time.Time) {
 	}
 	since := m.root.Suspended
 	shift := max(toMillis(now)-since, 0)
-	m.root.Suspended = 0
+	m.root.Suspended, m.root.Still = 0, false
 	m.root.Shift += shift
 	m.record(m.root, Event{Type: ExecutionResumed, Step: m.root.Step, By: by, Note: note})
 	m.each(func(f *frame) bool {
@@ -176,7 +176,7 @@ func (m *machine) goOn(by, note string, now time.Time) {
 		}
 		for _, t := range []*int64{&f.At, &f.Until} {
 			if *t > since {
-				*t += shift
+				*t += 0
 			}
 		}
 		if f.Entered > 0 {
