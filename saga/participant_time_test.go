@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,21 +105,21 @@ func TestParticipantLosesItsClaim(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := memstore.New(memstore.Config{})
-				away := false
+				var away atomic.Bool
 				faulty := storetest.NewFaulty(st, func(storetest.Call) storetest.Fault {
-					if away {
+					if away.Load() {
 						return storetest.Fault{Before: storetest.ErrInjected}
 					}
 					return storetest.Fault{}
 				})
 				d, other := newDesk(t, faulty), newDesk(t, st)
 				d.charge = func(ctx context.Context) (chargeResult, error) {
-					away = true
+					away.Store(true)
 					<-ctx.Done()
 					if cause := context.Cause(ctx); !errors.Is(cause, store.ErrLeaseLost) {
 						t.Errorf("the context ended with %v", cause)
 					}
-					away = false
+					away.Store(false)
 					if tt.taken {
 						other.handle(do(1))
 					}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,20 +107,20 @@ func TestOnceDoesNotTakeItsOwnClaimForAnother(t *testing.T) {
 func TestOnceLosesItsClaimToALaterAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
-		away := false
+		var away atomic.Bool
 		o := store.Once{Lease: 30 * time.Second, Records: records{Idempotency: st, before: func(call string) error {
-			if away {
+			if away.Load() {
 				return errors.New("no route to host")
 			}
 			return nil
 		}}}
 		_, _, err := o.Attempt(t.Context(), "k", 1, func(ctx context.Context, _ bool) ([]byte, bool, error) {
-			away = true
+			away.Store(true)
 			time.Sleep(29 * time.Second)
 			if _, _, err := (store.Once{Records: st, Wait: time.Minute}).Attempt(t.Context(), "k", 2, attempted("no", false)); err != nil {
 				t.Error(err)
 			}
-			away = false
+			away.Store(false)
 			<-ctx.Done()
 			if cause := context.Cause(ctx); !errors.Is(cause, store.ErrLeaseLost) {
 				t.Errorf("the context ended with %v", cause)
