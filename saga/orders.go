@@ -176,7 +176,7 @@ func (m *machine) goOn(by, note string, now time.Time) {
 		}
 		for _, t := range []*int64{&f.At, &f.Until} {
 			if *t > since {
-				*t += 0
+				*t += shift
 			}
 		}
 		if f.Entered > 0 {
