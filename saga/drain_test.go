@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -143,4 +144,104 @@ func TestDrainDoesNotWaitForDelays(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A lookout's Due answers late. What it finds is hidden from others meanwhile.
+type lookout struct {
+	saga.Store
+	found  chan struct{} // something was
+	answer chan struct{} // closed when it may say so
+}
+
+func (l *lookout) Due(ctx context.Context, partitions []int, limit int, d time.Duration) ([]string, error) {
+	ids, err := l.Store.Due(ctx, partitions, limit, d)
+	if len(ids) == 0 {
+		return ids, err
+	}
+	close(l.found)
+	select {
+	case <-l.answer:
+		return ids, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// What a coordinator has found due when it is to end goes on elsewhere at once: an
+// answer that is under way is awaited, and what there is no room for is given back.
+func TestDrainGivesBackWhatItFound(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		t.Run(fmt.Sprint("full: ", full), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memstore.New(memstore.Config{})
+				look := &lookout{Store: st, found: make(chan struct{}), answer: make(chan struct{})}
+				var j journal
+				s := saga.New("trip", saga.Do("A", func(ctx context.Context, _ *trip) error {
+					j.add("%s", saga.StepFrom(ctx).Execution)
+					if saga.StepFrom(ctx).Execution == "long" {
+						time.Sleep(10 * time.Second)
+					}
+					return nil
+				}))
+				one, stop := run(t, saga.CoordinatorConfig{Store: look, Sagas: []saga.Definer{s}, Concurrency: 1})
+				client := outsider(t, st)
+				if _, err := s.Start(t.Context(), client, "found", trip{}); err != nil {
+					t.Fatal(err)
+				}
+				<-look.found
+				if full {
+					if _, err := s.Start(t.Context(), one.Client(), "long", trip{}); err != nil {
+						t.Fatal(err)
+					}
+					close(look.answer)
+					synctest.Wait()
+				} else {
+					time.AfterFunc(time.Second, func() { close(look.answer) })
+				}
+				begin := time.Now()
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begin); took > 10*time.Second {
+					t.Errorf("Run returned after %s", took)
+				}
+				if slices.Contains(j.all(), "found") {
+					t.Errorf("handlers ran for %q, although it was to end", j.all())
+				}
+				x, err := client.Get(t.Context(), "found")
+				if err != nil || !x.HeldUntil.IsZero() || x.NextWake.After(time.Now()) {
+					t.Errorf("left as %+v (%v), want it free and due", x, err)
+				}
+				begin = time.Now()
+				coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
+				if _, err := s.Wait(t.Context(), client, "found"); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took > 2*time.Second {
+					t.Errorf("it went on after %s, want at once", took)
+				}
+			})
+		})
+	}
+}
+
+// A store that does not answer does not keep a coordinator from ending.
+func TestDrainIsNotHeldUpByTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		look := &lookout{Store: st, found: make(chan struct{}), answer: make(chan struct{})}
+		s := saga.New("trip", saga.Do("A", nothing))
+		_, stop := run(t, saga.CoordinatorConfig{Store: look, Sagas: []saga.Definer{s}})
+		if _, err := s.Start(t.Context(), outsider(t, st), "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		<-look.found
+		begin := time.Now()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("Run returned after %s, want within 2s", took)
+		}
+	})
 }

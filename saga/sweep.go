@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"math"
 	mathrand "math/rand/v2"
 	"slices"
 	"strconv"
@@ -44,19 +45,53 @@ func (c *Coordinator) look(ctx context.Context, m *members) bool {
 	if free == 0 {
 		return true
 	}
-	ids, err := c.store.Due(ctx, m.partitions(), free, c.cfg.Lease)
+	call, cancel := c.outlasting(ctx)
+	defer cancel()
+	ids, err := c.store.Due(call, m.partitions(), free, c.cfg.Lease)
 	if err != nil && ctx.Err() == nil {
 		c.log.Warn("sweep", "error", err)
 	}
-	for _, id := range ids {
+	for i, id := range ids {
 		// A start may have taken a slot meanwhile. What was found due is hidden
 		// from the next look, so it has to wait for another one here.
 		if !c.takeWhenFree(ctx) {
+			c.giveBack(ids[i:])
 			break
 		}
 		c.spawn(id, newID())
 	}
 	return len(ids) == free
+}
+
+// lastCall is how long a call to the store may take when Run is to end.
+const lastCall = 2 * time.Second
+
+// outlasting is a context for a call whose answer matters when ctx has ended, too.
+func (c *Coordinator) outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	call, cancel := context.WithCancel(c.background)
+	timer := time.AfterFunc(math.MaxInt64, cancel)
+	stop := context.AfterFunc(ctx, func() { timer.Reset(lastCall) })
+	return call, func() {
+		stop()
+		timer.Stop()
+		cancel()
+	}
+}
+
+// giveBack lets others have at once what was found due, and is not begun here any
+// more. What goes wrong costs time alone.
+func (c *Coordinator) giveBack(ids []string) {
+	ctx, cancel := context.WithTimeout(c.background, lastCall)
+	defer cancel()
+	for _, id := range ids {
+		o, err := c.store.Open(ctx, store.OpenRequest{ID: id, Nonce: newID(), Lease: c.cfg.Lease})
+		if err == nil {
+			err = c.store.Release(ctx, o.Lease, 0)
+		}
+		if err != nil {
+			c.log.Debug("give back", "execution", id, "error", err)
+		}
+	}
 }
 
 // openAndRun opens an execution and runs it. It takes the caller's slot over.
