@@ -65,16 +65,19 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 
 // receive takes a signal that came before, or waits for one.
 func (m *machine) receive(f *frame, s *State, now time.Time) {
-	for i, sig := range m.root.Signals {
+	for i := 0; i < len(m.root.Signals); {
+		sig := m.root.Signals[i]
 		if sig.Name != s.Signal {
+			i++
 			continue
 		}
+		// It goes first: the step that follows may take the next one.
+		m.root.Signals = append(m.root.Signals[:i:i], m.root.Signals[i+1:]...)
+		m.touch(m.root)
 		if err := m.takeSignal(f, s, sig.Data, now); err != nil {
 			m.discard(f, err)
 			continue
 		}
-		m.root.Signals = append(m.root.Signals[:i:i], m.root.Signals[i+1:]...)
-		m.touch(m.root)
 		return
 	}
 	m.hold(f, s, now, now)

@@ -207,6 +207,12 @@ func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
 // The id tells repeats: a signal of the same id is sent once. It returns when the
 // signal is durable; the execution takes it when it comes to a [Receive] of that
 // name.
+//
+// A signal may come before its execution is started. Then it waits for
+// ClientConfig.EarlySignals: an execution that starts within that time takes it,
+// before signals that come later, and otherwise it is dropped, unless one before it
+// waits longer. So a misspelt id is no error. A signal to an execution that has
+// ended, or was purged, is one: it matches [store.ErrEnded] or [store.ErrGone].
 func (c *Client) Signal(ctx context.Context, execution, name, id string, payload any) error {
 	data, err := json.Marshal(payload)
 	if err != nil {
@@ -215,6 +221,8 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 	switch {
 	case name == "":
 		return errors.New("saga: signal: the name is empty")
+	case checkID(execution) != nil:
+		return fmt.Errorf("saga: signal %q: %w", name, checkID(execution))
 	case len(data) > c.cfg.MaxState:
 		return fmt.Errorf("saga: signal %q: its payload has %d bytes, at most %d are allowed", name, len(data), c.cfg.MaxState)
 	}
@@ -225,7 +233,9 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 	if err != nil {
 		return fmt.Errorf("saga: signal %q: %w", name, err)
 	}
-	_, err = c.deliver(ctx, store.PostRequest{ID: execution, MailID: "signal." + id, Body: body, Limit: mailboxLimit})
+	_, err = c.deliver(ctx, store.PostRequest{
+		ID: execution, MailID: "signal." + id, Body: body, Limit: mailboxLimit, Early: max(c.cfg.EarlySignals, 0),
+	})
 	if err != nil {
 		return fmt.Errorf("saga: signal %q: %w", name, err)
 	}

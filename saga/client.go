@@ -25,6 +25,9 @@ type ClientConfig struct {
 	// MaxState bounds the JSON of an input, in bytes, as the coordinators' does.
 	// Defaults to 256 KiB.
 	MaxState int
+	// EarlySignals is how long a signal waits for an execution that is not there
+	// yet: see [Client.Signal]. Defaults to an hour; negative is no time.
+	EarlySignals time.Duration
 	// Ring, if set, is called with the id of an execution that has something
 	// new to do: a way to tell coordinators in other processes at once what
 	// their sweep finds out within a second. [Doorbell] makes one of a
@@ -50,6 +53,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("saga: ClientConfig.MaxState is %d, want it positive", cfg.MaxState)
 	}
 	setDefault(&cfg.MaxState, defaultMaxState)
+	setDefault(&cfg.EarlySignals, defaultEarlySignals)
 	return &Client{cfg: cfg, store: cfg.Store}, nil
 }
 
@@ -57,7 +61,8 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // room for them and runs itself. So it does those that the client has something to
 // say to, at once and at the cost of one script less, if nobody else holds them.
 func (c *Coordinator) Client() *Client {
-	return &Client{cfg: ClientConfig{Store: c.store, Codec: c.cfg.Codec, MaxState: c.cfg.MaxState}, store: c.store, coordinator: c}
+	cfg := ClientConfig{Store: c.store, Codec: c.cfg.Codec, MaxState: c.cfg.MaxState, EarlySignals: c.cfg.EarlySignals}
+	return &Client{cfg: cfg, store: c.store, coordinator: c}
 }
 
 // A StartOption is a wish about one execution.
@@ -186,6 +191,7 @@ func (c *Client) startHere(ctx context.Context, def *Definition, input []byte, r
 	o := &store.Opening{
 		Lease: store.Lease{ID: r.ID, Epoch: 1, Nonce: r.Nonce}, Now: result.Now, Started: result.Now,
 		Commit: r.Commit, Openings: 1, Status: r.Status, Match: r.Match, Index: r.Index, Meta: r.Meta, Root: r.Root,
+		Mailbox: result.Mailbox, // signals that came before
 	}
 	go k.run(o, sent, b)
 	return true, true, nil

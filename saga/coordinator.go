@@ -66,6 +66,11 @@ type CoordinatorConfig struct {
 	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB.
 	MaxState int
 
+	// EarlySignals is how long a signal that comes by this coordinator waits for
+	// an execution that is not there yet: see [Client.Signal]. Defaults to an hour;
+	// negative is no time.
+	EarlySignals time.Duration
+
 	// MaxOpenings is how many openings in a row may end without a commit, and
 	// how many attempts in a row of one step without an answer, before the
 	// execution is blocked, because it kills its workers. Defaults to 5.
@@ -203,6 +208,7 @@ func (cfg *CoordinatorConfig) complete() error {
 	setDefault(&cfg.Retention, 7*24*time.Hour)
 	setDefault(&cfg.Tombstone, 15*24*time.Hour)
 	setDefault(&cfg.MaxState, defaultMaxState)
+	setDefault(&cfg.EarlySignals, defaultEarlySignals)
 	setDefault(&cfg.MaxOpenings, 5)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -210,7 +216,10 @@ func (cfg *CoordinatorConfig) complete() error {
 	return errors.Join(errs...)
 }
 
-const defaultMaxState = 256 << 10
+const (
+	defaultMaxState     = 256 << 10
+	defaultEarlySignals = time.Hour
+)
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T

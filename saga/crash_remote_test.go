@@ -29,6 +29,11 @@ func awaiting(p *provider, w string) *saga.Saga[trip] {
 	return saga.New("trip", p.step(w, "A"), p.callback(w, "B"), saga.Receive[trip, int]("S", "go", nil), p.remoteStep("C"), p.do(w, "D"))
 }
 
+// signalled takes a signal, for which it waits long.
+func signalled(p *provider, w string) *saga.Saga[trip] {
+	return saga.New("trip", p.step(w, "A"), saga.Receive[trip, int]("S", "go", nil), p.do(w, "D"))
+}
+
 // far scenarios are those of executions that wait for somebody outside.
 var farScenarios = []scenario{
 	{
@@ -129,6 +134,11 @@ var farScenarios = []scenario{
 		drive: func(w *world) { w.signalAfter(3 * time.Minute) },
 		ends:  []saga.Status{saga.Completed},
 		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "has a signal before it starts", saga: signalled, end: saga.Completed,
+		early: func(w *world) { w.signalAfter(time.Second) },
+		lines: []string{"do A", "do D"},
 	},
 	{
 		name: "is cancelled while it waits for a person", saga: awaiting, end: saga.Compensated,

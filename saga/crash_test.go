@@ -19,6 +19,7 @@ type scenario struct {
 	name  string
 	saga  func(p *provider, worker string) *saga.Saga[trip]
 	plan  func(p *provider)
+	early func(w *world) // comes before the start
 	drive func(w *world) // orders, given while the saga runs
 	start []saga.StartOption
 	// end is where it ends without a failure, and ends where it may end with
@@ -360,6 +361,9 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 				w.stop("one")
 				w.work("two", w.store)
 			})
+		}
+		if sc.early != nil {
+			sc.early(w)
 		}
 		w.start()
 		if sc.drive != nil {

@@ -159,7 +159,8 @@
 // A [Callback] hands a task token to a person or a service, and waits until it
 // comes back with a result or an error, by [Client.Complete], [Client.Fail] or a
 // message, for a year if need be. A [Receive] waits for a signal, which
-// [Client.Signal] sends to a running execution.
+// [Client.Signal] sends to an execution; one that comes before the start waits for
+// it, by default for an hour.
 //
 // # A database of one's own
 //

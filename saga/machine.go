@@ -52,7 +52,7 @@ func begin(def *Definition, input []byte) *machine {
 	m := newMachine(def, &frame{State: input, Entries: 1})
 	m.record(m.root, Event{Type: ExecutionStarted})
 	first := def.root.start()
-	if first.Type == TypeTask {
+	if first.Type == TypeTask && first.Signal == "" { // a wait's time begins with the opening
 		m.enter(m.root, first, time.Time{})
 	} else {
 		m.root.Step, m.root.Pending = first.Name, true

@@ -40,7 +40,8 @@
 //   - Heartbeat brings a worker back that has left, and Leave takes one off
 //     until its next heartbeat: they only share work out;
 //   - Start begins anew once the tombstone is gone, and Post and Deliver post
-//     what is no longer among the last MailsRemembered.
+//     what is no longer among the last MailsRemembered, or what waited for its
+//     execution and was dropped.
 //
 // AcquireLock is safe from that: its request has a time by which it must come, and
 // a release is remembered for longer.

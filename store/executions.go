@@ -25,6 +25,9 @@ type Executions interface {
 	//
 	// A start whose answer was lost is told from another one by its Commit,
 	// which is the last one until the first transition, and by its Nonce.
+	//
+	// Mail that came before and whose time is not over is the new execution's, in
+	// order, and wakes it at once; a start that opens hands it over.
 	Start(ctx context.Context, r StartRequest) (StartResult, error)
 
 	// Open takes the lease on an execution that has mail, a wake-up that is
@@ -51,7 +54,9 @@ type Executions interface {
 
 	// Post appends mail and wakes the execution. Mail whose id is among the
 	// last MailsRemembered is dropped (posted false). It answers ErrNotFound,
-	// ErrGone, ErrEnded, ErrMailboxFull, or a FormatError.
+	// ErrGone, ErrEnded, ErrMailboxFull, or a FormatError. With r.Early set, mail
+	// for an execution that is not there waits for its start instead of
+	// ErrNotFound.
 	Post(ctx context.Context, r PostRequest) (posted bool, err error)
 
 	// Deliver posts mail as Post does, with the same answers, and opens the
@@ -133,6 +138,7 @@ type StartResult struct {
 	Status  string    // of the execution
 	Opened  bool      // the caller holds the lease, in epoch 1
 	Now     time.Time // the store's clock
+	Mailbox           // where Opened
 }
 
 // OpenRequest asks for the lease on an execution.
@@ -223,6 +229,10 @@ type PostRequest struct {
 	// Limit bounds the mail that waits unread; operators post with a higher
 	// one than callers, so that a full mailbox can still be helped.
 	Limit int
+	// Early is for how long the mail waits for its execution where that is not
+	// there and was not purged. It may wait longer, for mail that came before it.
+	// Until its start the execution is missing to all other calls.
+	Early time.Duration
 }
 
 // A Delivery tells what became of mail that was delivered.

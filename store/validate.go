@@ -71,6 +71,9 @@ func (r *PostRequest) Validate() error {
 	if r.Limit < 1 {
 		return invalid("mailbox limit for %q is %d, want it positive", r.ID, r.Limit)
 	}
+	if r.Early < 0 {
+		return invalid("mail for %q waits %s for its execution, want it positive or 0", r.ID, r.Early)
+	}
 	return nil
 }
 

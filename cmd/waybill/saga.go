@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,13 @@ them what they wait for.`,
 
 // withSagas calls f with a client of the executions in Redis, and with their
 // namespace.
-func (a *app) withSagas(ctx context.Context, f func(c *saga.Client, namespace string) error) (err error) {
+func (a *app) withSagas(ctx context.Context, f func(c *saga.Client, namespace string) error) error {
+	return a.withClient(ctx, 0, f)
+}
+
+// withClient is withSagas for signals that may come so long before their
+// execution.
+func (a *app) withClient(ctx context.Context, early time.Duration, f func(c *saga.Client, namespace string) error) (err error) {
 	cfg, err := a.configuration()
 	if err != nil {
 		return err
@@ -49,7 +56,7 @@ func (a *app) withSagas(ctx context.Context, f func(c *saga.Client, namespace st
 	if err != nil {
 		return err
 	}
-	sagas, err := saga.NewClient(saga.ClientConfig{Store: st})
+	sagas, err := saga.NewClient(saga.ClientConfig{Store: st, EarlySignals: cmp.Or(early, -1)})
 	if err != nil {
 		return err
 	}

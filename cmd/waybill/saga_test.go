@@ -297,6 +297,8 @@ func TestSagaTellsExecutions(t *testing.T) {
 		c.fails(exitFailed, "has ended: nothing will be undone", "saga", "preview-undo", id)
 	}
 	c.fails(exitNotFound, "not found", "saga", "signal", "nobody", "word")
+	c.fails(exitUsage, "--early is -1s; want it positive", "saga", "signal", "nobody", "word", "--early", "-1s")
+	c.ok("saga", "signal", "later", "word", "--payload", `"go"`, "--early", "1m")
 }
 
 func TestSagaSuspendsSkipsAndTerminates(t *testing.T) {

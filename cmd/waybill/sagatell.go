@@ -115,16 +115,20 @@ func (a *app) sagaSignalCommand() *cobra.Command {
 		Short: "Send a signal to an execution",
 		Long: `Send a signal to a running execution, with a payload in JSON. The execution takes
 it when it comes to a step that waits for a signal of that name. A signal of the
-same --id is sent once.`,
+same --id is sent once. With --early it may come before its execution is started.`,
 		Args: takes("ID", "NAME"),
 	}
 	payload := cmd.Flags().String("payload", "null", "what the signal brings, as `JSON`")
 	id := cmd.Flags().String("id", "", "the signal's own `id`; by default a new one")
+	early := cmd.Flags().Duration("early", 0, "how long it waits for an execution that is not there yet; by default that is an error")
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		if !json.Valid([]byte(*payload)) {
 			return usagef("--payload is %q; want JSON", *payload)
 		}
-		return a.withSagas(cmd.Context(), func(c *saga.Client, _ string) error {
+		if *early < 0 {
+			return usagef("--early is %s; want it positive", *early)
+		}
+		return a.withClient(cmd.Context(), *early, func(c *saga.Client, _ string) error {
 			if err := c.Signal(cmd.Context(), args[0], args[1], *id, json.RawMessage(*payload)); err != nil {
 				return named(args[0], err)
 			}

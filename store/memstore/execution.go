@@ -25,11 +25,7 @@ type execution struct {
 	openings int    // in a row since the commit opened
 	opened   string // the commit that openings counts from
 
-	mail     [][]byte // unread
-	posted   int64    // mails in all
-	absorbed int64
-	seen     map[string]bool
-	order    []string // of seen, oldest first
+	mailbox
 }
 
 func (x *execution) holds(l store.Lease) bool {
@@ -49,31 +45,6 @@ func (x *execution) open(nonce string, until int64) {
 // release gives the lease back until the next wake-up.
 func (x *execution) release(wake int64) {
 	x.nonce, x.until, x.wake = "", 0, wake
-}
-
-// mailAfter returns the mail after number read. Mail that a commit absorbed is
-// not handed over again, even to a caller that has not read it.
-func (x *execution) mailAfter(read int64) store.Mailbox {
-	read = max(read, x.absorbed)
-	box := store.Mailbox{Read: read}
-	if x.posted > read {
-		box.Mail = cloneAll(x.mail[read-x.absorbed:])
-		box.Read = x.posted
-	}
-	return box
-}
-
-// remember keeps the id of mail, and forgets the oldest.
-func (x *execution) remember(id string) {
-	if x.seen == nil {
-		x.seen = make(map[string]bool)
-	}
-	x.seen[id] = true
-	x.order = append(x.order, id)
-	if len(x.order) > store.MailsRemembered {
-		delete(x.seen, x.order[0])
-		x.order = x.order[1:]
-	}
 }
 
 // opening is the execution as its holder finds it.

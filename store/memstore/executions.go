@@ -37,7 +37,11 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 		// The same start again finds its own commit or lease.
 		opened := r.Nonce != "" && x.nonce == r.Nonce && x.epoch == 1
 		created := opened || x.commit == r.Commit
-		return store.StartResult{Created: created, Opened: opened, Status: x.status, Now: millis(now)}, nil
+		result := store.StartResult{Created: created, Opened: opened, Status: x.status, Now: millis(now)}
+		if opened {
+			result.Mailbox = x.mailAfter(x.absorbed)
+		}
+		return result, nil
 	}
 	if p.gone(r.ID, now) {
 		return store.StartResult{}, fmt.Errorf("start %q: %w", r.ID, store.ErrGone)
@@ -53,17 +57,28 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 		opened:  r.Commit,
 		wake:    now + ceil(r.Wake),
 	}
-	p.timers[r.ID] = x.wake
-	if r.Nonce != "" {
+	if early := p.early[r.ID]; early != nil {
+		early.expire(now)
+		x.mailbox = *early
+		delete(p.early, r.ID)
+	}
+	result := store.StartResult{Created: true, Status: r.Status, Now: millis(now)}
+	switch {
+	case r.Nonce != "":
 		x.open(r.Nonce, now+ceil(r.Lease))
 		p.timers[r.ID] = x.until
+		result.Opened, result.Mailbox = true, x.mailAfter(0)
+	case len(x.mail) > 0:
+		p.timers[r.ID] = now
+	default:
+		p.timers[r.ID] = x.wake
 	}
 	if len(r.History) > 0 {
 		x.history = [][]byte{clone(r.History)}
 	}
 	p.executions[r.ID] = x
 	p.enlist(r.Index, r.ID, now)
-	return store.StartResult{Created: true, Opened: r.Nonce != "", Status: r.Status, Now: millis(now)}, nil
+	return result, nil
 }
 
 // Open implements store.Executions.

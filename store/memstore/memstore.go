@@ -61,6 +61,7 @@ func New(cfg Config) *Store {
 			executions: make(map[string]*execution),
 			timers:     make(map[string]int64),
 			tombstones: make(map[string]int64),
+			early:      make(map[string]*mailbox),
 			indexes:    make(map[string]map[string]int64),
 			locks:      make(map[string]*lock),
 		}
@@ -86,6 +87,7 @@ type partition struct {
 	timers     map[string]int64            // one wake-up an execution
 	tombstones map[string]int64            // until when a purged id cannot be used
 	indexes    map[string]map[string]int64 // index -> id -> start
+	early      map[string]*mailbox         // of executions that are yet to start
 	locks      map[string]*lock            // by resource
 	forgetAt   int                         // number of locks at which free ones are dropped
 	fence      int64                       // the last one given

@@ -37,6 +37,8 @@ func (s *Store) Deliver(ctx context.Context, r store.PostRequest, o store.OpenRe
 	switch {
 	case err != nil:
 		return store.Delivery{}, err
+	case x == nil:
+		return store.Delivery{Posted: posted}, nil // it waits for its execution
 	case !posted && x.nonce == o.Nonce:
 		// The same delivery again: its answer was lost.
 		return store.Delivery{Posted: true, Opening: x.opening(r.ID, now)}, nil
@@ -48,12 +50,20 @@ func (s *Store) Deliver(ctx context.Context, r store.PostRequest, o store.OpenRe
 	return store.Delivery{Posted: true, Opening: x.opening(r.ID, now)}, nil
 }
 
-// post appends mail, unless it came before, and wakes the execution.
+// post appends mail, unless it came before, and wakes the execution. Where that is
+// nil, the mail waits for it.
 func (p *partition) post(r *store.PostRequest, now int64) (x *execution, posted bool, err error) {
 	x = p.executions[r.ID]
+	l := letter{id: r.MailID, body: append([]byte{}, r.Body...)}
+	if x == nil {
+		if r.Early <= 0 || p.gone(r.ID, now) {
+			return nil, false, fmt.Errorf("post to %q: %w", r.ID, p.missing(r.ID, now))
+		}
+		l.until = now + ceil(r.Early)
+		posted, err = p.keep(r, l, now)
+		return nil, posted, err
+	}
 	switch {
-	case x == nil:
-		return nil, false, fmt.Errorf("post to %q: %w", r.ID, p.missing(r.ID, now))
 	case x.seen[r.MailID]:
 		return x, false, nil
 	case x.ended:
@@ -61,12 +71,31 @@ func (p *partition) post(r *store.PostRequest, now int64) (x *execution, posted 
 	case len(x.mail) >= r.Limit:
 		return x, false, fmt.Errorf("post to %q: %w", r.ID, store.ErrMailboxFull)
 	}
-	x.posted++
-	x.mail = append(x.mail, append([]byte{}, r.Body...))
-	x.remember(r.MailID)
+	x.add(l)
 	due := max(now, x.until)
 	if timer, ok := p.timers[r.ID]; !ok || timer > due {
 		p.timers[r.ID] = due
 	}
 	return x, true, nil
+}
+
+// keep keeps mail for an execution that is not there.
+func (p *partition) keep(r *store.PostRequest, l letter, now int64) (bool, error) {
+	for id, b := range p.early {
+		if b.expire(now); len(b.mail) == 0 {
+			delete(p.early, id)
+		}
+	}
+	b := p.early[r.ID]
+	switch {
+	case b == nil:
+		b = new(mailbox)
+		p.early[r.ID] = b
+	case b.seen[r.MailID]:
+		return false, nil
+	case len(b.mail) >= r.Limit:
+		return false, fmt.Errorf("post to %q: %w", r.ID, store.ErrMailboxFull)
+	}
+	b.add(l)
+	return true, nil
 }

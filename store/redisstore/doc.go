@@ -58,6 +58,11 @@
 // since commit xc, b when it was started, mn mails posted, mt mails absorbed,
 // o outbox, z set once it has ended, and one field a frame: f: is the root's.
 //
+// Mail that comes before its execution lies in the same keys, and its hash has
+// mn, mt and y alone: y is until when each mail waits. These keys have a time to
+// live, a minute longer than the last of their mails, and the hash two minutes;
+// the start takes it off them.
+//
 // The fields of an idempotency record are t the token of its claim, u until when
 // it stands and, once it is completed, r the result. Where attempts are counted,
 // n is the attempt that the result is of alone, a the highest that was seen, s

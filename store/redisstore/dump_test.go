@@ -144,16 +144,19 @@ func quote(s string) string {
 	return s
 }
 
+// showText shows the times in a text as such: a number alone, or several, or one
+// among words, as in a use of a lock.
 func (tg target) showText(s string) string {
-	if since, owner, ok := strings.Cut(s, " "); ok { // of a use of a lock
-		if n, err := strconv.ParseFloat(since, 64); err == nil && n > 1e12 {
-			return quote(tg.showNumber(n) + " " + owner)
+	parts := strings.Split(s, " ")
+	for i, part := range parts {
+		if n, err := strconv.ParseFloat(part, 64); err == nil && n > 1e12 {
+			parts[i] = tg.showNumber(n)
 		}
 	}
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n > 1e12 {
-		return tg.showNumber(n)
+	if len(parts) == 1 && parts[0] != s {
+		return parts[0]
 	}
-	return quote(s)
+	return quote(strings.Join(parts, " "))
 }
 
 func (tg target) showNumber(n float64) string {

@@ -18,7 +18,7 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 	}
 	k := s.keys.execution(r.ID)
 	a, err := s.ask(ctx, s.scripts.start,
-		[]string{k.record(), k.history(), k.timers(), k.tombstones(), k.index(r.Index)},
+		[]string{k.record(), k.history(), k.timers(), k.tombstones(), k.index(r.Index), k.mail(), k.seen()},
 		r.ID, store.FormatVersion, r.Match, r.Meta, r.Status, r.Index, r.Root, r.History, r.Commit,
 		ceilMillis(r.Wake), r.Nonce, ceilMillis(r.Lease))
 	if err != nil {
@@ -26,9 +26,15 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 	}
 	switch a.str(0) {
 	case "CREATED":
-		return store.StartResult{Created: true, Opened: r.Nonce != "", Now: a.time(1), Status: r.Status}, nil
+		result = store.StartResult{Created: true, Opened: r.Nonce != "", Now: a.time(1), Status: r.Status}
+		if result.Opened {
+			result.Mailbox = a.mailbox(2)
+		}
+		return result, nil
 	case "EXISTS":
-		return store.StartResult{Created: a.int(3) == 1, Opened: a.int(4) == 1, Now: a.time(1), Status: a.str(2)}, nil
+		return store.StartResult{
+			Created: a.int(3) == 1, Opened: a.int(4) == 1, Now: a.time(1), Status: a.str(2), Mailbox: a.mailbox(5),
+		}, nil
 	case "CONFLICT":
 		return result, fmt.Errorf("start %q: %w", r.ID, store.ErrExists)
 	}

@@ -235,6 +235,44 @@ func trace(t *testing.T, tg target) string {
 	step("Deliver while somebody holds it", deliver("d", "m2", "n2"))
 	step("Deliver what came before", deliver("d", "m2", "n3"))
 
+	early := func(id, mail string, d time.Duration) func() (any, error) {
+		return func() (any, error) {
+			return st.Post(ctx, store.PostRequest{ID: id, MailID: mail, Body: []byte("body of " + mail), Limit: 3, Early: d})
+		}
+	}
+	step("Post before the start", early("e", "m1", time.Millisecond))
+	tg.advance(time.Millisecond)
+	step("Post when the first has waited in vain", early("e", "m2", time.Millisecond))
+	tg.advance(time.Millisecond)
+	step("Post before the start", early("e", "m3", 5*hour))
+	step("Post before the start", early("e", "m4", 3*hour))
+	step("Post again", early("e", "m3", 9*hour))
+	step("Post before the start", early("e", "m5", hour))
+	step("Post finds the mailbox full", early("e", "m6", hour))
+	step("Open of what was not started", open("e", "n1", hour))
+	step("Purge of what was not started", purge("e"))
+	step("Start", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "e", Match: "fare@1/abc", Status: "running", Index: "fare/running", Commit: "c0", Wake: 2 * hour,
+		})
+		return got.Created, err
+	})
+	step("Post before the start", early("f", "m1", hour))
+	step("Start that opens", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "f", Match: "fare@1/abc", Status: "running", Index: "fare/running", Commit: "c0", Nonce: "n1", Lease: hour,
+		})
+		return fmt.Sprintf("mail %q", got.Mail), err
+	})
+	step("Post before the start", early("g", "m1", time.Millisecond))
+	tg.advance(time.Millisecond)
+	step("Start that is too late", func() (any, error) {
+		got, err := st.Start(ctx, store.StartRequest{
+			ID: "g", Match: "fare@1/abc", Status: "running", Index: "fare/running", Commit: "c0", Nonce: "n1", Lease: hour,
+		})
+		return fmt.Sprintf("mail %q", got.Mail), err
+	})
+
 	step("PutDefinition", func() (any, error) { return nil, st.PutDefinition(ctx, "fare", "1", []byte("{}")) })
 	step("Heartbeat", func() (any, error) { return st.Heartbeat(ctx, "w1", hour) })
 	step("Leave", func() (any, error) { return nil, st.Leave(ctx, "w1") })

@@ -28,7 +28,7 @@ func (s *Store) post(ctx context.Context, r *store.PostRequest, nonce string, le
 	k := s.keys.execution(r.ID)
 	a, err := s.ask(ctx, s.scripts.post,
 		[]string{k.record(), k.mail(), k.seen(), k.timers(), k.tombstones()},
-		r.ID, store.FormatVersion, r.MailID, r.Body, r.Limit, store.MailsRemembered, nonce, lease)
+		r.ID, store.FormatVersion, r.MailID, r.Body, r.Limit, store.MailsRemembered, nonce, lease, ceilMillis(r.Early))
 	if err != nil {
 		return store.Delivery{}, err
 	}

@@ -272,6 +272,9 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		{"adopt", func(ctx context.Context) (any, error) {
 			return redisstore.Open(ctx, redisstore.Config{Client: tg.client, Namespace: tg.namespace, AcceptUnknownEviction: true})
 		}},
+		{"post", func(ctx context.Context) (any, error) {
+			return st.Post(ctx, store.PostRequest{ID: id, MailID: "m0", Body: []byte("b"), Limit: 9, Early: time.Hour})
+		}},
 		{"start", func(ctx context.Context) (any, error) { return st.Start(ctx, start) }},
 		{"post", func(ctx context.Context) (any, error) {
 			return st.Post(ctx, store.PostRequest{ID: id, MailID: "m1", Body: []byte("b"), Limit: 9})
@@ -282,7 +285,7 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		}},
 		{"renew", func(ctx context.Context) (any, error) { return st.Renew(ctx, lease, time.Hour, 0) }},
 		{"commit", commit(store.Commit{
-			Lease: lease, Previous: "c0", CommitID: "c1", Absorbed: 1, History: []byte("h"), Outbox: []byte("o"),
+			Lease: lease, Previous: "c0", CommitID: "c1", Absorbed: 2, History: []byte("h"), Outbox: []byte("o"),
 			Status: "failing", Index: "failing", OldIndex: "running", Set: map[string][]byte{"f:0": []byte("0")},
 		})},
 		{"release", func(ctx context.Context) (any, error) { return nil, st.Release(ctx, lease, 0) }},
@@ -297,7 +300,7 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 			return st.Open(ctx, store.OpenRequest{ID: id, Nonce: "n", Lease: time.Hour})
 		}},
 		{"commit", commit(store.Commit{
-			Lease: store.Lease{ID: id, Epoch: 2, Nonce: "n"}, Previous: "c1", CommitID: "c2", Absorbed: 2, History: []byte("h"),
+			Lease: store.Lease{ID: id, Epoch: 2, Nonce: "n"}, Previous: "c1", CommitID: "c2", Absorbed: 3, History: []byte("h"),
 			Status: "failed", Index: "failed", OldIndex: "failing", Next: store.End, Wake: tg.now().Add(-time.Hour),
 			Delete: []string{"f:0"},
 		})},
@@ -358,7 +361,7 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 			}
 			// Of all calls where there are several; they need not all of their keys.
 			if want := map[string]int{
-				"adopt": 1, "start": 5, "post": 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
+				"adopt": 1, "start": 7, "post": 4 + 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
 				"purge": 4, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
 				"lock": 5 + 4 + 3, "unlock": 5 + 6 + 5, "inspect": 3,
 			}; !maps.Equal(failed, want) {

@@ -39,6 +39,14 @@ func (c *comparison) start() {
 		return
 	}
 	b := &book{index: r.Index}
+	if before := c.books[id]; before != nil {
+		// The mail that waited keeps its numbers, and what was dropped has some.
+		before.expire(c.passed)
+		b.accepted, b.absorbed = make([]string, before.dropped), int64(before.dropped)
+		for _, l := range before.early {
+			b.accepted = append(b.accepted, l.id)
+		}
+	}
 	c.books[id] = b
 	if len(r.History) > 0 {
 		b.history = []string{string(r.History)}
@@ -46,7 +54,12 @@ func (c *comparison) start() {
 	if got.Opened {
 		b.handles = []*store.Opening{{
 			Lease: store.Lease{ID: id, Epoch: 1, Nonce: r.Nonce}, Now: got.Now, Commit: r.Commit, Index: r.Index,
+			Mailbox: got.Mailbox,
 		}}
+		c.received(b, got.Mailbox)
+		if want := len(b.accepted); int(got.Read) != want {
+			c.Fatalf("a start has mail up to %d, want %d", got.Read, want)
+		}
 	}
 }
 
@@ -178,15 +191,36 @@ func (c *comparison) mail() (store.PostRequest, *book) {
 	if len(b.accepted) > 0 && rapid.IntRange(0, 4).Draw(c.T, "again") == 4 {
 		r.MailID = rapid.SampledFrom(b.accepted).Draw(c.T, "mail")
 	}
+	if rapid.IntRange(0, 2).Draw(c.T, "early") == 2 {
+		r.Early = c.lasting("waits")
+		if len(b.early) > 0 && rapid.IntRange(0, 4).Draw(c.T, "again") == 4 {
+			r.MailID = rapid.SampledFrom(b.early).Draw(c.T, "mail").id
+		}
+	}
 	r.Body = []byte(r.MailID)
 	return r, b
+}
+
+// took notes mail that was posted.
+func (c *comparison) took(b *book, r store.PostRequest) {
+	if b.index != "" {
+		if !slices.Contains(b.accepted, r.MailID) {
+			b.accepted = append(b.accepted, r.MailID)
+		}
+		return
+	}
+	b.expire(c.passed)
+	waits := func(l waiting) bool { return l.id == r.MailID }
+	if !slices.ContainsFunc(b.early, waits) {
+		b.early = append(b.early, waiting{r.MailID, c.passed + (r.Early + time.Millisecond - 1).Truncate(time.Millisecond)})
+	}
 }
 
 func (c *comparison) post() {
 	r, b := c.mail()
 	posted, err := both(c, "post", func(s Store) (bool, error) { return s.Post(c.ctx, r) })
 	if err == nil && posted {
-		b.accepted = append(b.accepted, r.MailID)
+		c.took(b, r)
 	}
 }
 
@@ -200,8 +234,8 @@ func (c *comparison) deliver() {
 	if err != nil {
 		return
 	}
-	if got.Posted && !slices.Contains(b.accepted, p.MailID) {
-		b.accepted = append(b.accepted, p.MailID)
+	if got.Posted {
+		c.took(b, p)
 	}
 	if got.Opening == nil {
 		return
@@ -240,7 +274,7 @@ func (c *comparison) due() {
 func (c *comparison) purge() {
 	id, d := c.id(), c.lasting("tombstone")
 	purged, err := both(c, "purge", func(s Store) (bool, error) { return s.Purge(c.ctx, id, d) })
-	if err == nil && purged {
+	if err == nil && purged && c.book(id).index != "" { // mail that waits still does
 		delete(c.books, id)
 	}
 }

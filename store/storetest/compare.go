@@ -58,6 +58,7 @@ type comparison struct {
 	exact    bool // times are compared exactly
 	step     time.Duration
 	awaited  bool // something brief has begun
+	passed   time.Duration
 	serial   int
 	books    map[string]*book
 }
@@ -69,7 +70,27 @@ type book struct {
 	accepted []string // mail
 	absorbed int64
 	commits  []*store.Commit // that were applied
-	index    string
+	index    string          // empty until it is started
+
+	early   []waiting // mail that came before the start
+	dropped int       // of it
+}
+
+// waiting is mail that waits for its execution.
+type waiting struct {
+	id    string
+	until time.Duration
+}
+
+// expire drops the first mail whose time is over.
+func (b *book) expire(now time.Duration) {
+	for len(b.early) > 0 && b.early[0].until <= now {
+		b.early = b.early[1:]
+		b.dropped++
+	}
+	if len(b.early) == 0 {
+		b.dropped = 0
+	}
 }
 
 func (c *comparison) with(action func()) func(*rapid.T) {
@@ -86,6 +107,7 @@ func (c *comparison) with(action func()) func(*rapid.T) {
 
 // pass lets time pass on both clocks.
 func (c *comparison) pass(d time.Duration) {
+	c.passed += d
 	c.ref.Advance(d)
 	c.sub.Advance(d)
 }

@@ -119,6 +119,7 @@ var requestRules = []rule{
 				"deliver without a lease":      deliver(func(_ *store.PostRequest, o *store.OpenRequest) { o.Lease = 0 }),
 				"deliver to two executions":    deliver(func(p *store.PostRequest, _ *store.OpenRequest) { p.ID = "a" }),
 				"deliver and open another":     deliver(func(_ *store.PostRequest, o *store.OpenRequest) { o.ID = "a" }),
+				"post too early":               post(func(r *store.PostRequest) { r.Early = -1 }),
 				"renew without a nonce":        renew(noNonce, long),
 				"renew without a length":       renew(o.Lease, 0),
 				"release without a nonce":      func() error { return e.Release(e.Context(), noNonce, 0) },

@@ -59,6 +59,7 @@ var chapters = []chapter{
 	{"Commit", commitRules},
 	{"Mail", mailRules},
 	{"Deliver", deliverRules},
+	{"Early mail", earlyRules},
 	{"Lease", leaseRules},
 	{"Due", dueRules},
 	{"Purge", purgeRules},

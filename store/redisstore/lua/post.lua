@@ -1,15 +1,18 @@
 -- post: append mail, and wake the execution: at once where nobody holds it,
 -- else no later than the lease's expiry. The holder learns of it by its next
 -- commit or renewal. Where a nonce is given, an execution that nobody holds is
--- opened instead of woken.
+-- opened instead of woken. Early mail waits for an execution that is missing.
 -- include now
 -- include gone
 -- include mail
 -- include opening
+-- include expect
+-- include early
 -- KEYS  1 execution (hash)  2 mail (list)  3 ids of mail seen (zset)
 --       4 timers (zset)  5 tombstones (zset)
 -- ARGV  1 id  2 format version  3 mail id  4 body  5 limit of unread mail
 --       6 ids to remember  7 nonce, or ''  8 lease in ms
+--       9 how long it waits for an execution that is missing, in ms, or 0
 -- returns {'OK'}
 --         {'OPEN', ...}  and opened: what open returns
 --         {'SEEN'}       mail of this id came before
@@ -18,14 +21,49 @@
 local at = now()
 local opens = ARGV[7] ~= ''
 local x = opens and record(KEYS[1]) or redis.call('HMGET', KEYS[1], 'v', 'l', 'mn', 'mt', 'z')
+local posted, trimmed = tonumber(x[3] or 0), tonumber(x[4] or 0)
 if not x[1] then
-  return {gone(KEYS[5], ARGV[1], at) and 'GONE' or 'MISSING'}
+  if gone(KEYS[5], ARGV[1], at) then
+    return {'GONE'}
+  end
+  if ARGV[9] == '0' then
+    return {'MISSING'}
+  end
+  local over, left, last = early(redis.call('HGET', KEYS[1], 'y') or '', at)
+  local seen = redis.call('ZSCORE', KEYS[3], ARGV[3])
+  if seen and tonumber(seen) > trimmed + over then
+    return {'SEEN'}
+  end
+  if #left >= tonumber(ARGV[5]) then
+    return {'FULL'}
+  end
+  expect(KEYS[2], 'list')
+  if #left == 0 then
+    redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+    posted, trimmed = 0, 0
+  elseif over > 0 then
+    trimmed = trimmed + over
+    redis.call('LTRIM', KEYS[2], over, -1)
+  end
+  local deadline = at + tonumber(ARGV[9])
+  left[#left + 1] = string.format('%.0f', deadline)
+  posted = posted + 1
+  redis.call('RPUSH', KEYS[2], ARGV[4])
+  redis.call('ZADD', KEYS[3], posted, ARGV[3])
+  redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[6]))
+  redis.call('HSET', KEYS[1], 'mn', posted, 'mt', trimmed, 'y', table.concat(left, ' '))
+  -- The deadlines decide. The times to live are a courtesy to memory, and the
+  -- record's is the longest, because it tells what the other keys hold.
+  local ttl = math.max(deadline, last) - at + 60000
+  redis.call('PEXPIRE', KEYS[2], string.format('%.0f', ttl))
+  redis.call('PEXPIRE', KEYS[3], string.format('%.0f', ttl))
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl + 60000))
+  return {'OK'}
 end
 if x[1] ~= ARGV[2] then
   return {'VERSION', x[1]}
 end
 local held = tonumber(x[2])
-local posted, trimmed = tonumber(x[3] or 0), tonumber(x[4] or 0)
 if redis.call('ZSCORE', KEYS[3], ARGV[3]) then
   if opens and x[6] == ARGV[7] then
     -- The same delivery again: its answer was lost.
