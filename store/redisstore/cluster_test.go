@@ -55,11 +55,15 @@ func startCluster(t *testing.T, nodes int) *redis.ClusterClient {
 	for i, addr := range addrs {
 		node := dial(t, addr)
 		for known := 0; known < nodes; {
-			ranges, err := node.ClusterSlots(ctx).Result()
+			shards, err := node.ClusterShards(ctx).Result()
 			if err != nil {
 				t.Fatalf("node %d: %v", i, err)
 			}
-			if known = len(ranges); known < nodes {
+			known = 0
+			for _, shard := range shards {
+				known += len(shard.Slots)
+			}
+			if known < nodes {
 				time.Sleep(20 * time.Millisecond)
 			}
 		}
