@@ -88,7 +88,7 @@ var farScenarios = []scenario{
 		name: "a service is not heard of for a while", saga: far, end: saga.Compensated, mute: true,
 		drive: func(w *world) {
 			w.wait() // until the undo has run out of attempts
-			w.service.speak()
+			w.service.silence(false)
 			w.retryWhenBlocked()
 		},
 		lines: []string{"do A", "undo A (unknown)"},

@@ -24,9 +24,10 @@ const serviceQueue = "there"
 // refuses what comes after its time, after a later attempt or after its undo.
 type service struct {
 	world   *world
-	twice   bool                // its replies come twice
-	mute    bool                // its replies never come
-	at      func(c sentCommand) // nil, or is told of each command before the send returns
+	twice   bool                     // its replies come twice
+	mute    bool                     // its replies never come
+	at      func(c sentCommand)      // nil, or is told of each command before the send returns
+	hold    func(c sentCommand) bool // nil, or tells which commands are held back
 	mu      sync.Mutex
 	busy    map[string]bool      // by what keys of do and undo share
 	undone  map[string]time.Time // when the undo was published, the same
@@ -180,11 +181,11 @@ func (s *service) reply(answer []byte) {
 	}
 }
 
-// speak lets its replies come from now on.
-func (s *service) speak() {
+// silence keeps its replies back from now on, or lets them come.
+func (s *service) silence(mute bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mute = false
+	s.mute = mute
 }
 
 // handle gives a message to a coordinator until one has taken it, or has refused
@@ -259,6 +260,9 @@ func (wr wire) send(topic string, messages []*message.Message) error {
 		wr.world.service.published(c)
 		if at := wr.world.service.at; at != nil {
 			at(c)
+			continue
+		}
+		if hold := wr.world.service.hold; hold != nil && hold(c) {
 			continue
 		}
 		wr.world.service.deliver(c)
