@@ -9,8 +9,11 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/waybill-dev/waybill/saga"
 	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
 )
 
 // inSQLite runs a test of sagas on virtual time, with a ledger in SQLite.
@@ -216,6 +219,50 @@ func TestBarrierRepeatThatFails(t *testing.T) {
 			t.Errorf("%s was booked, want [1 -1]", got)
 		}
 	})
+}
+
+// TestBarrierInAParticipant: a participant that has lost its records, and so runs
+// what was run and what was undone, has the barrier, and answers as before.
+func TestBarrierInAParticipant(t *testing.T) {
+	l := newLedger(t, databases(t)[0])
+	charges := 0
+	lostRecords := func() *desk {
+		d := newDesk(t, memstore.New(memstore.Config{}))
+		d.charge = func(ctx context.Context) (result chargeResult, err error) {
+			err = l.barrier.Do(ctx, func(tx *sql.Tx) error {
+				charges++
+				result.ID = fmt.Sprintf("charge %d", charges)
+				return l.book(ctx, tx, "a", 1)
+			}, saga.Keep(&result))
+			return result, err
+		}
+		d.refund = func(ctx context.Context) error {
+			return l.barrier.Do(ctx, func(tx *sql.Tx) error { return l.book(ctx, tx, "a", -1) })
+		}
+		return d
+	}
+	unknown := func(c map[string]any) { c["outcome"] = "unknown" }
+	for _, step := range []struct {
+		name    string
+		command *message.Message
+		booked  string
+		reply   string
+	}{
+		{"an action", do(1), "[1]", `do 1: done {"ID":"charge 1"}`},
+		{"a repeat", do(1), "[1]", `do 1: done {"ID":"charge 1"}`},
+		{"an undo", undo(1, unknown), "[1 -1]", "undo 1: done"},
+		{"a repeat of it", undo(1), "[1 -1]", "undo 1: done"},
+		{"a late action", do(2), "[1 -1]", `do 2: not done for good: action "ride-1/1/Both:1/Charge/2/do" is refused: it was undone before it came`},
+	} {
+		d := lostRecords()
+		d.handle(step.command)
+		if got := l.booked(t, "a"); got != step.booked {
+			t.Errorf("%s: %s was booked, want %s", step.name, got, step.booked)
+		}
+		if got := d.told(); len(got) != 1 || got[0] != step.reply {
+			t.Errorf("%s: the replies are %q, want %q", step.name, got, step.reply)
+		}
+	}
 }
 
 // TestBarrierCalls: a call that nobody can tell from others is an error.

@@ -78,6 +78,35 @@ func TestBarrierCreateTable(t *testing.T) {
 	}
 }
 
+// TestBarrierCreateTableAtOnce: PostgreSQL refuses to make a table that somebody
+// else has made meanwhile, even if it is to be made only if there is none.
+func TestBarrierCreateTableAtOnce(t *testing.T) {
+	for _, d := range databases(t) {
+		if d.dialect != saga.PostgreSQL {
+			continue
+		}
+		l := newLedger(t, d)
+		l.exec(t, "DROP TABLE "+l.rows)
+		tx, err := l.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }()
+		if _, err := tx.ExecContext(t.Context(), l.barrier.DDL()[0]); err != nil {
+			t.Fatal(err)
+		}
+		result := make(chan error, 1)
+		go func() { result <- l.barrier.CreateTable(t.Context()) }()
+		l.awaitWaiting(t, 1)
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestBarrierPrune: what has not changed for long enough is removed, and nothing
 // else; and what is too short is refused.
 func TestBarrierPrune(t *testing.T) {
