@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,6 +150,7 @@ func TestDrainDoesNotWaitForDelays(t *testing.T) {
 // A lookout's Due answers late. What it finds is hidden from others meanwhile.
 type lookout struct {
 	saga.Store
+	once   sync.Once
 	found  chan struct{} // something was
 	answer chan struct{} // closed when it may say so
 }
@@ -158,7 +160,7 @@ func (l *lookout) Due(ctx context.Context, partitions []int, limit int, d time.D
 	if len(ids) == 0 {
 		return ids, err
 	}
-	close(l.found)
+	l.once.Do(func() { close(l.found) })
 	select {
 	case <-l.answer:
 		return ids, err

@@ -34,6 +34,7 @@ type world struct {
 
 	mu      sync.Mutex
 	workers map[string]*worker
+	first   *worker
 }
 
 type worker struct {
@@ -80,6 +81,9 @@ func (w *world) work(name string, st saga.Store) {
 	k := &worker{coordinator: c, client: c.Client(), saga: s, stop: cancel, done: make(chan error, 1)}
 	w.mu.Lock()
 	w.workers[name], w.def = k, s.Definition()
+	if w.first == nil {
+		w.first = k
+	}
 	w.mu.Unlock()
 	go func() { k.done <- c.Run(ctx) }()
 	synctest.Wait()
@@ -102,9 +106,7 @@ func (w *world) stop(name string) {
 
 // start starts the saga in worker one, and anywhere else if that fails.
 func (w *world) start() {
-	w.mu.Lock()
-	one := w.workers["one"]
-	w.mu.Unlock()
+	one := w.first // which may be dead already
 	_, err := one.saga.Start(w.Context(), one.client, "1", trip{}, w.scenario.start...)
 	for err != nil {
 		time.Sleep(time.Second)
