@@ -30,7 +30,7 @@ elseif held and r[1] == ARGV[1] then
 elseif attempt < seen then
   return {'STALE', seen}
 elseif held then
-  if attempt > seen then
+  if attempt > 0 then
     redis.call('HSET', KEYS[1], 'a', ARGV[3], 's', string.format('%.0f', remembered))
     redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(tonumber(r[2]) + 60000, remembered + 3600000) - at))
   end
