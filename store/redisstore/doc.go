@@ -112,5 +112,5 @@
 // besides the executions, since it may not evict. A shorter retention costs less,
 // and a small result most of all: store what repeats need, not the whole reply.
 // The result of one attempt alone, and an attempt that nobody completed, are kept
-// as long, with up to 100 bytes more.
+// as long, with up to 110 bytes more.
 package redisstore
