@@ -87,7 +87,7 @@
 // its parent with the place of the step. A child that has completed is held until
 // its parent has ended: if the parent is undone, so is the child, in its place.
 // One that has nothing to undo ends at once. Beside its own steps a child takes
-// nine calls to the store, or five if it has nothing to undo.
+// seven calls to the store, or four if it has nothing to undo.
 //
 // [Step.Catch] goes on elsewhere after an error, by its name (see [Named]).
 // Whatever the step may have done is undone before.
