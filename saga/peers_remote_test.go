@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,9 +220,9 @@ func TestPeersNoPointOfNoReturn(t *testing.T) {
 				w := newWorld(t)
 				w.scenario = &scenario{saga: func(p *provider, w string) *saga.Saga[trip] { return pivoted(p, w).Within(25 * time.Second) }}
 				tt.plan(w.provider)
-				dead := false
+				var dead atomic.Bool
 				w.work("one", storetest.NewFaulty(w.store, func(storetest.Call) storetest.Fault {
-					if dead {
+					if dead.Load() {
 						return storetest.Fault{Before: storetest.ErrInjected}
 					}
 					return storetest.Fault{}
@@ -231,7 +233,7 @@ func TestPeersNoPointOfNoReturn(t *testing.T) {
 				}
 				if tt.worker {
 					time.Sleep(5 * time.Second)
-					dead = true
+					dead.Store(true)
 					w.provider.kill("one")
 					w.stop("one")
 					w.work("two", w.store)
@@ -255,8 +257,11 @@ func TestPeersCompensationElsewhereRetriesWithoutCap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		const n = 20
+		var mu sync.Mutex
 		at := make(map[string][]time.Time)
 		w.service.hold = func(c sentCommand) bool {
+			mu.Lock()
+			defer mu.Unlock()
 			if c.Command == "undo" {
 				at[c.Execution] = append(at[c.Execution], time.Now())
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,22 +291,30 @@ func TestRepliesThatAreRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			st := memstore.New(memstore.Config{})
 			s := saga.New("trip", remoteWait("A"))
+			var mu sync.Mutex
 			var sent []sentCommand
 			c, stop := run(t, saga.CoordinatorConfig{
 				Store: st, Sagas: []saga.Definer{s}, ReplyTo: "replies", Retention: time.Minute,
 				Publisher: publisher(func(_ string, m *message.Message) error {
 					var o sentCommand
 					unmarshal(t, string(m.Payload), &o)
+					mu.Lock()
+					defer mu.Unlock()
 					sent = append(sent, o)
 					return nil
 				}),
 			})
+			first := func() sentCommand {
+				mu.Lock()
+				defer mu.Unlock()
+				return sent[0]
+			}
 			if _, err := s.Start(t.Context(), c.Client(), "1", trip{}); err != nil {
 				t.Fatal(err)
 			}
 			for _, wait := range []time.Duration{time.Second, 10 * time.Second, 10 * time.Minute} { // then ended, then gone
 				time.Sleep(wait)
-				if err := c.HandleMessage(message.NewMessage("m", replyTo(sent[0], "done", "", false))); err != nil {
+				if err := c.HandleMessage(message.NewMessage("m", replyTo(first(), "done", "", false))); err != nil {
 					t.Errorf("after %s: %v", wait, err)
 				}
 			}

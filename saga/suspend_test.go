@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,10 +194,10 @@ func TestCrashWhileSuspended(t *testing.T) {
 				}}
 				w.provider.plan("A", tt.a)
 				w.provider.plan("P", tt.p)
-				dead := false
+				var dead atomic.Bool
 				mortal := func() saga.Store {
 					return storetest.NewFaulty(w.store, func(c storetest.Call) storetest.Fault {
-						if dead {
+						if dead.Load() {
 							return storetest.Fault{Before: storetest.ErrInjected}
 						}
 						return storetest.Fault{}
@@ -207,20 +208,22 @@ func TestCrashWhileSuspended(t *testing.T) {
 				time.Sleep(time.Second)
 				w.order(w.client.Suspend)
 				time.Sleep(time.Until(w.begun.Add(tt.dies)))
-				dead = true
+				dead.Store(true)
 				w.provider.kill("one")
 				w.stop("one")
 				time.Sleep(time.Hour)
 				if tt.again {
 					// It opens the execution for an order, and dies before it commits.
-					dead = false
-					opened := false
+					dead.Store(false)
+					var opened atomic.Bool
 					w.work("two", storetest.NewFaulty(w.store, func(c storetest.Call) storetest.Fault {
-						opened = opened || c.Op == "Open" || c.Op == "Deliver"
-						if c.Op == "Commit" {
-							dead = true
+						if c.Op == "Open" || c.Op == "Deliver" {
+							opened.Store(true)
 						}
-						if dead {
+						if c.Op == "Commit" {
+							dead.Store(true)
+						}
+						if dead.Load() {
 							return storetest.Fault{Before: storetest.ErrInjected}
 						}
 						return storetest.Fault{}
@@ -229,7 +232,7 @@ func TestCrashWhileSuspended(t *testing.T) {
 					time.Sleep(time.Minute)
 					w.provider.kill("two")
 					w.stop("two")
-					if !opened || !dead {
+					if !opened.Load() || !dead.Load() {
 						t.Error("worker two did not open it and die")
 					}
 					time.Sleep(time.Hour)
@@ -272,9 +275,9 @@ func TestCrashOfABranchWhileSuspended(t *testing.T) {
 		}}
 		w.provider.plan("X", plan{err: errors.New("flaky")})
 		w.provider.plan("Y", plan{takes: 30 * time.Minute})
-		dead := false
+		var dead atomic.Bool
 		w.work("one", storetest.NewFaulty(w.store, func(c storetest.Call) storetest.Fault {
-			if dead {
+			if dead.Load() {
 				return storetest.Fault{Before: storetest.ErrInjected}
 			}
 			return storetest.Fault{}
@@ -283,7 +286,7 @@ func TestCrashOfABranchWhileSuspended(t *testing.T) {
 		time.Sleep(time.Second)
 		w.order(w.client.Suspend)
 		time.Sleep(12 * time.Second) // a renewal brings it
-		dead = true
+		dead.Store(true)
 		w.provider.kill("one")
 		w.stop("one")
 		w.work("two", w.store)

@@ -30,7 +30,7 @@ type world struct {
 	service  *service
 	faults   func(storetest.Call) storetest.Fault // of worker one's messages
 
-	errands sync.WaitGroup // of those outside
+	errands errands // of those outside
 
 	mu      sync.Mutex
 	workers map[string]*worker
@@ -199,5 +199,33 @@ func logHistory(t *testing.T, c *saga.Client) {
 	}
 	for _, e := range h {
 		t.Logf("%3d %s %s %s %s %d %s %s", e.ID, e.Time.Format("04:05.000"), e.Type, e.Frame, e.Step, e.Attempt, e.Outcome, e.Error)
+	}
+}
+
+// errands are goroutines that may begin while others are awaited.
+type errands struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (e *errands) Go(f func()) {
+	e.add(1)
+	go func() {
+		defer e.add(-1)
+		f()
+	}()
+}
+
+func (e *errands) add(n int) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.n += n
+	return e.n
+}
+
+// Wait waits until there is none, in a bubble's time.
+func (e *errands) Wait() {
+	for e.add(0) > 0 {
+		time.Sleep(time.Second)
 	}
 }
