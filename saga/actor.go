@@ -56,6 +56,9 @@ type actor struct {
 	// when the call that extended it was sent.
 	valid   time.Time
 	renewed time.Time
+	// asked is when mail was asked for, on the store's clock: what comes before
+	// then has been heard.
+	asked time.Time
 	// term ends when the lease may: calls to the store are not worth more. It
 	// is made once for each renewal, and not for each call.
 	term    context.Context
@@ -104,7 +107,7 @@ func (a *actor) run(o *store.Opening) error {
 		a.read = o.Read
 		return a.settle()
 	}
-	a.read = o.Read - int64(len(o.Mail))
+	a.read, a.asked = o.Read-int64(len(o.Mail)), a.base
 	for a.m.unfold() {
 		if err := a.load(); err != nil {
 			return err
@@ -185,7 +188,17 @@ func (a *actor) suspect(openings int) {
 
 // advance lets the machine do what needs no handler.
 func (a *actor) advance() ([]job, time.Time, error) {
-	for !a.m.advance(a.now()) {
+	for {
+		now := a.now()
+		if a.m.late(now).After(a.asked) {
+			if err := a.renew(); err != nil {
+				return nil, time.Time{}, err
+			}
+			continue
+		}
+		if a.m.advance(now) {
+			break
+		}
 		if err := a.load(); err != nil {
 			return nil, time.Time{}, err
 		}
@@ -251,7 +264,7 @@ func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 		return store.Park, now.Add(a.c.cfg.Lease) // to see whether all has gone out
 	case wake.IsZero():
 		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
-	case wake.Sub(now) > holdFor:
+	case wake.Sub(now) > holdFor, !a.m.late(wake).IsZero(): // an answer opens it sooner
 		return store.Park, wake
 	case a.c.draining():
 		return store.Park, latest(wake, now)
@@ -312,6 +325,12 @@ func (a *actor) keep() error {
 	if time.Since(a.renewed) < a.c.cfg.Lease/3 {
 		return nil
 	}
+	return a.renew()
+}
+
+// renew renews the lease, and takes in the mail that has come.
+func (a *actor) renew() error {
+	asked := a.now()
 	ctx, cancel := context.WithDeadline(a.c.background, a.lapses())
 	defer cancel()
 	var r store.Renewal
@@ -325,6 +344,7 @@ func (a *actor) keep() error {
 		return fmt.Errorf("%w: renew: %w", errDropped, err)
 	}
 	a.held(sent, r.Now)
+	a.asked = asked
 	a.hear(r.Mailbox)
 	a.drop()
 	a.post()

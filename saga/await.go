@@ -40,6 +40,24 @@ func (m *machine) heartbeat(f *frame, s *State, now time.Time) {
 	m.touch(f)
 }
 
+// late is the latest time that is over by now, and by which somebody outside was to
+// answer. Whoever lets that time expire has asked for mail since: an answer that
+// came before it counts.
+func (m *machine) late(now time.Time) (t time.Time) {
+	if m.root.Suspended > 0 || m.root.Held {
+		return t
+	}
+	for _, f := range m.live() {
+		if !f.Waiting || f.At == 0 || m.stopping(f) && !m.awaited(f) {
+			continue
+		}
+		if at := fromMillis(f.At); !at.After(now) && at.After(t) {
+			t = at
+		}
+	}
+	return t
+}
+
 // expire ends the wait of a frame that has heard nothing in time.
 func (m *machine) expire(f *frame, s *State, now time.Time) {
 	if m.halting(f) {
