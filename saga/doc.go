@@ -106,7 +106,8 @@
 //	pipe.Handle("payments", pipeline.Consume(p.Handle), pipeline.From("payments"))
 //
 // [Coordinator.HandleMessage] takes the replies. In any other language a
-// participant is whatever keeps to the following.
+// participant is whatever keeps to the following. [Schemas] has the JSON Schemas
+// of these messages, and of those below.
 //
 // A command is a JSON object:
 //
@@ -187,14 +188,8 @@
 // started. Executions whose version no coordinator has are left alone, and a
 // warning says so.
 //
-// Services register their graphs in the store. A coordinator that comes with
-// another graph under a version that is registered does not start: see
-// [VersionError]. Two releases of one version may tune times, policies of retry and
-// limits side by side.
-//
 // [Client.CheckUpgrade] and waybill saga check-upgrade tell which open executions
-// would not fit another graph, which is json.Marshal of a [Saga.Definition]. Where
-// all fit, check-upgrade --register lets a service keep its version.
+// would not fit another graph, which is json.Marshal of a [Saga.Definition].
 //
 // # Time
 //

@@ -93,6 +93,9 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	if err := r.check(); err != nil {
 		return Permanent(err)
 	}
+	if r.Reply == commandUndo {
+		r.Result = nil // which nobody asks for
+	}
 	if limit := c.cfg.MaxState; len(r.Result) > limit {
 		// What was done cannot be taken into the state, and so is to be undone.
 		r.Outcome, r.Permanent, r.Error, r.Cause = Unknown, true, "", fmt.Sprintf("the result has %d bytes, at most %d are allowed", len(r.Result), limit)

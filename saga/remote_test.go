@@ -236,7 +236,8 @@ func TestRemoteNeedsAWay(t *testing.T) {
 }
 
 // A result that is larger than a state may be cannot be taken, so what was done is
-// undone. An error's text is cut, as it is of a step done here.
+// undone. An error's text is cut, as it is of a step done here. What an undo
+// results in is nobody's state, however large.
 func TestRepliesHaveALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &post{t: t}
@@ -247,7 +248,7 @@ func TestRepliesHaveALimit(t *testing.T) {
 			case "do Charge 2":
 				return &replied{outcome: "done", result: `{"ID": "` + strings.Repeat("x", 1000) + `"}`}
 			}
-			return &replied{outcome: "done"}
+			return &replied{outcome: "done", result: `"` + strings.Repeat("x", 2000) + `"`}
 		}
 		s := remoteSaga(as[bill])
 		co, stop := run(t, saga.CoordinatorConfig{

@@ -14,19 +14,17 @@ import (
 )
 
 // PutDefinition implements store.Definitions.
-func (s *Store) PutDefinition(ctx context.Context, name, version string, graph, old []byte) (bool, error) {
+func (s *Store) PutDefinition(ctx context.Context, name, version string, graph []byte) error {
 	if err := store.CheckDefinition(name, version); err != nil {
-		return false, err
+		return err
 	}
-	args := []any{name + "\x00" + version, graph}
-	if old != nil {
-		args = append(args, old)
-	}
-	a, err := s.ask(ctx, s.scripts.define, []string{s.keys.definitions()}, args...)
+	err := s.retry(ctx, func(ctx context.Context) error {
+		return s.client.HSet(ctx, s.keys.definitions(), name+"\x00"+version, graph).Err()
+	})
 	if err != nil {
-		return false, fmt.Errorf("put definition %q: %w", name, err)
+		return fmt.Errorf("redisstore: put definition %q: %w", name, err)
 	}
-	return a.int(0) == 1, nil
+	return nil
 }
 
 // Definition implements store.Definitions.
