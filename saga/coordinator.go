@@ -228,7 +228,8 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Run registers the definitions in the store and runs executions until the
+// Run registers the definitions in the store, which a [VersionError] may refuse,
+// and runs executions until the
 // context ends. Then it takes on nothing more, lets running handlers finish for
 // CoordinatorConfig.Drain, commits, and gives every lease back. Handlers that
 // take longer see their contexts end, and have as long again as a lease. Those
@@ -273,19 +274,6 @@ func (c *Coordinator) Run(ctx context.Context) error {
 // Ready returns a channel that is closed once [Coordinator.Run] has registered
 // the definitions and takes executions on.
 func (c *Coordinator) Ready() <-chan struct{} { return c.ready }
-
-func (c *Coordinator) register(ctx context.Context) error {
-	for key, d := range c.defs {
-		graph, err := d.MarshalJSON()
-		if err != nil {
-			return fmt.Errorf("register saga %q: %w", key.name, err)
-		}
-		if err := c.store.PutDefinition(ctx, key.name, key.version, graph); err != nil {
-			return fmt.Errorf("register saga %q: %w", key.name, err)
-		}
-	}
-	return nil
-}
 
 // finish waits for what is open.
 func (c *Coordinator) finish() error {

@@ -115,7 +115,7 @@ func TestReady(t *testing.T) {
 }
 
 func TestRunFails(t *testing.T) {
-	for op, want := range map[string]string{"PutDefinition": `register saga "trip"`, "Heartbeat": ""} {
+	for op, want := range map[string]string{"Definition": `register saga "trip"`, "PutDefinition": `register saga "trip"`, "Heartbeat": ""} {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := saga.New("trip", saga.Do("A", nothing))

@@ -435,7 +435,7 @@ func (m *meter) fault(c storetest.Call) storetest.Fault {
 			}
 			return m.mishap.fault(1, time.Since(m.since))
 		}
-	case "Get", "List", "Count", "History", "DefinitionVersions", "PutDefinition":
+	case "Get", "List", "Count", "History", "DefinitionVersions", "Definition", "PutDefinition":
 		return storetest.Fault{}
 	}
 	if c.Op == "Heartbeat" && m.idle[c.Op] == 1 {

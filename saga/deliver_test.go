@@ -31,7 +31,7 @@ func (y *tally) wrap(st storetest.Store) *storetest.Faulty {
 		y.mu.Lock()
 		defer y.mu.Unlock()
 		switch c.Op {
-		case "Due", "Heartbeat", "Leave", "PutDefinition", "Get":
+		case "Due", "Heartbeat", "Leave", "Definition", "PutDefinition", "Get":
 			return storetest.Fault{}
 		}
 		if y.calls == nil {

@@ -188,8 +188,14 @@
 // started. Executions whose version no coordinator has are left alone, and a
 // warning says so.
 //
+// Services register their graphs in the store. A coordinator that comes with
+// another graph under a version that is registered does not start: see
+// [VersionError]. Two releases of one version may tune times, policies of retry and
+// limits side by side.
+//
 // [Client.CheckUpgrade] and waybill saga check-upgrade tell which open executions
-// would not fit another graph, which is json.Marshal of a [Saga.Definition].
+// would not fit another graph, which is json.Marshal of a [Saga.Definition]. Where
+// all fit, check-upgrade --register lets a service keep its version.
 //
 // # Time
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -187,6 +188,86 @@ func TestMailBeforeDeadlines(t *testing.T) {
 		x, err := client.Wait(t.Context(), "1")
 		if err != nil || x.Cause == nil || x.Cause.Kind != saga.CauseCancelled || x.Cause.By != "ann" {
 			t.Errorf("%+v (%v), want it cancelled by ann", x, err)
+		}
+	})
+}
+
+// Mail for an execution whose handler runs for long comes with the renewal of the
+// lease, where nothing else is to be committed.
+func TestMailComesWithARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		client := outsider(t, st)
+		heard := make(chan time.Time, 1)
+		s := saga.New("trip", saga.Parallel("P",
+			saga.Branch("x", saga.Do("X", func(context.Context, *trip) error { time.Sleep(10 * time.Minute); return nil }).ReadOnly().Timeout(time.Hour)),
+			saga.Branch("y", saga.Receive[trip, int]("Y", "go", nil), saga.Do("Z", func(context.Context, *trip) error {
+				heard <- time.Now()
+				return nil
+			}).ReadOnly()),
+		).Merge(func(*trip, []trip) error { return nil }))
+		c := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Lease: 30 * time.Second})
+		if _, err := s.Start(t.Context(), c, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(61 * time.Second) // not when a renewal is due
+		signalled := time.Now()
+		if err := client.Signal(t.Context(), "1", "go", "s", 7); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Wait(t.Context(), c, "1"); err != nil {
+			t.Error(err)
+		}
+		if took := (<-heard).Sub(signalled); took > 10*time.Second {
+			t.Errorf("the signal was heard after %s, want a third of a lease at most", took)
+		}
+	})
+}
+
+// Mail that comes while a worker gives an execution back, because it has not its
+// definition, is not left lying until the next wake-up: there may be none.
+func TestMailDuringRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		client := outsider(t, st)
+		s := saga.New("trip", saga.Receive[trip, int]("A", "go", nil), saga.Do("B", nothing))
+		stranger := saga.New("trip", saga.Do("Other", nothing))
+		_, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}, Name: "its own"})
+		if _, err := s.Start(t.Context(), client, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		// The stranger opens it for a first mail, and the signal comes as it releases.
+		signalled := false
+		if err := client.Retry(t.Context(), "1", saga.Order{}); err != nil {
+			t.Fatal(err)
+		}
+		_, stopStranger := run(t, saga.CoordinatorConfig{
+			Sagas: []saga.Definer{stranger}, Logger: slog.New(slog.DiscardHandler),
+			Store: storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+				if c.Op == "Release" && !signalled {
+					signalled = true
+					if err := client.Signal(t.Context(), "1", "go", "s", 7); err != nil {
+						t.Error(err)
+					}
+				}
+				return storetest.Fault{}
+			}),
+		})
+		time.Sleep(time.Hour)
+		if err := stopStranger(); err != nil { // who may come first, as long as it is there
+			t.Error(err)
+		}
+		back := time.Now()
+		c := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
+		if _, err := s.Wait(t.Context(), c, "1"); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(back); !signalled || took > 2*time.Minute {
+			t.Errorf("it took %s with its own worker there, want two leases at most", took)
 		}
 	})
 }

@@ -39,9 +39,10 @@ func (s *Saga[T]) Within(d time.Duration) *Saga[T] {
 }
 
 // Version names the version of the definition. Executions stay on the version
-// that they began with, so change it with the way that they take. Defaults to a
-// hash of the graph; where Go code decides the way, which no hash can see,
-// there is no default.
+// that they began with, so change it with the way that they take: a coordinator
+// does not start with another graph under a version that is registered, unless only
+// times, policies of retry and limits differ. Defaults to a hash of the graph; where
+// Go code decides the way, which no hash can see, there is no default.
 func (s *Saga[T]) Version(v string) *Saga[T] {
 	plan := s.plan
 	plan.version = v

@@ -207,3 +207,35 @@ func TestClocksDiffer(t *testing.T) {
 		})
 	}
 }
+
+// Openings count only while none of them commits: an execution that gets on is
+// not blocked, however often its workers die.
+func TestOpeningsThatCommitDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var steps []*saga.Step[trip]
+		for i := range 12 {
+			steps = append(steps, saga.Do(fmt.Sprint("S", i), nothing).ReadOnly().Retry(saga.Retry{Attempts: 20}))
+		}
+		s := saga.New("trip", steps...)
+		// Of three openings in a row two commit nothing. The third takes the attempt of
+		// the first as lost, does the step, and loses the next one's answer.
+		var opening, commits atomic.Int64
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}, MaxOpenings: 3, Store: storetest.NewFaulty(st, func(c storetest.Call) storetest.Fault {
+			switch {
+			case c.Op == "Open":
+				opening.Add(1)
+				commits.Store(0)
+			case c.Op == "Commit" && (opening.Load()%3 != 0 || commits.Add(1) > 2):
+				return storetest.Fault{Before: storetest.ErrInjected}
+			}
+			return storetest.Fault{}
+		})})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); err != nil {
+			t.Error(err)
+		}
+		if n := opening.Load(); n < 30 {
+			t.Errorf("it was opened %d times, want three for each of twelve steps", n)
+		}
+	})
+}

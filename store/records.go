@@ -9,8 +9,10 @@ import (
 // Definitions keeps the graphs that services register, so that tools can draw
 // and check what they have no code for.
 type Definitions interface {
-	// PutDefinition stores a graph under its name and version, for good.
-	PutDefinition(ctx context.Context, name, version string, graph []byte) error
+	// PutDefinition stores a graph under its name and version, for good, in place
+	// of the old one; nil: of none. It reports whether it is there now: if not,
+	// something else is than the old one.
+	PutDefinition(ctx context.Context, name, version string, graph, old []byte) (bool, error)
 	// Definition returns a graph, or ErrNotFound.
 	Definition(ctx context.Context, name, version string) ([]byte, error)
 	// DefinitionVersions returns the versions of every name.

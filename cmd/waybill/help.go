@@ -72,7 +72,7 @@ var examples = map[string]string{
 	"saga resume":        "waybill saga resume trip-42",
 	"saga terminate":     "waybill saga terminate trip-42 --yes --reason 'a test run'",
 	"saga preview-undo":  "waybill saga preview-undo trip-42",
-	"saga check-upgrade": "waybill saga check-upgrade trip --graph trip.json\nwaybill saga check-upgrade trip --version 2 --from 1",
+	"saga check-upgrade": "waybill saga check-upgrade trip --graph trip.json\nwaybill saga check-upgrade trip --version 2 --from 1\nwaybill saga check-upgrade trip --graph trip.json --register",
 	"saga complete":      "waybill saga complete TOKEN --result '{\"by\": \"ann\"}'\nwaybill saga complete TOKEN --error Refused --cause 'too much'",
 	"saga signal":        "waybill saga signal trip-42 paid --payload '{\"cents\": 2000}'",
 	"schema":             "waybill schema\nwaybill schema command",

@@ -22,6 +22,8 @@ type upgradeReport struct {
 	Checked    int                 `json:"checked"`
 	Misfits    int                 `json:"misfits"`
 	Executions []saga.UpgradeCheck `json:"executions"` // that do not fit
+	// Registered says that the graph is registered now under its version.
+	Registered bool `json:"registered,omitempty"`
 }
 
 func (a *app) sagaUpgradeCommand() *cobra.Command {
@@ -38,17 +40,28 @@ The graph is a file with the JSON of a saga's Definition() (- is the standard
 input), or a version that a service has registered; the only one there is by
 default. Executions stay on the version that they began with. So keep the old
 definition among a coordinator's sagas for those that do not fit, or for all.
-Whether code and state fit as well, no graph can tell.`,
+Whether code and state fit as well, no graph can tell.
+
+A service whose graph has changed under the version that it had does not start.
+With --register it may keep the version: only the executions of that version are
+looked at, and if all of them fit, the graph takes the place of the registered one.
+Stop the old release before that. What it does meanwhile is not looked at, and when
+it starts again, it is refused.`,
 		Args: takes("NAME"),
 	}
 	file := cmd.Flags().String("graph", "", "the `file` with the graph's JSON")
 	version := cmd.Flags().String("version", "", "the registered `version` that is the graph")
 	from := cmd.Flags().String("from", "", "only executions of this `version`")
+	register := cmd.Flags().Bool("register", false, "if all fit, register the graph under its version")
 	limit := cmd.Flags().Int("limit", 100, "list at most `N` of those that do not fit")
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		switch {
 		case *file != "" && *version != "":
 			return usagef("--graph and --version: want one of them")
+		case *register && *file == "":
+			return usagef("--register: want the graph as --graph")
+		case *register && *from != "":
+			return usagef("--register looks at the executions of the graph's own version: remove --from")
 		case *limit < 1:
 			return usagef("--limit is %d; want 1 or more", *limit)
 		}
@@ -65,13 +78,16 @@ Whether code and state fit as well, no graph can tell.`,
 					return err
 				}
 			}
-			return a.checkUpgrade(cmd.Context(), c, graph, *from, *limit)
+			if *register {
+				*from = graph.Version()
+			}
+			return a.checkUpgrade(cmd.Context(), c, graph, *from, *limit, *register)
 		})
 	})
 	return cmd
 }
 
-func (a *app) checkUpgrade(ctx context.Context, c *saga.Client, graph *saga.Definition, from string, limit int) error {
+func (a *app) checkUpgrade(ctx context.Context, c *saga.Client, graph *saga.Definition, from string, limit int, register bool) error {
 	r := upgradeReport{Definition: graph.Name(), Version: graph.Version(), Executions: []saga.UpgradeCheck{}}
 	t := table{header: []string{"EXECUTION", "VERSION", "STATUS", "MISFIT"}}
 	for check, err := range c.CheckUpgrade(ctx, graph, from) {
@@ -87,6 +103,12 @@ func (a *app) checkUpgrade(ctx context.Context, c *saga.Client, graph *saga.Defi
 			t.add(typed(check.Execution), orDash(check.Version), string(check.Status), check.Misfit.String())
 		}
 	}
+	if register && r.Misfits == 0 {
+		if err := c.Register(ctx, graph); err != nil {
+			return err
+		}
+		r.Registered = true
+	}
 	if r.Misfits > limit {
 		a.note("not all are listed: there are %d that do not fit; --limit N lists more", r.Misfits)
 	}
@@ -95,6 +117,9 @@ func (a *app) checkUpgrade(ctx context.Context, c *saga.Client, graph *saga.Defi
 	}
 	if r.Misfits > 0 {
 		return fmt.Errorf("%d of %d open executions of %s would not fit version %s", r.Misfits, r.Checked, r.Definition, r.Version)
+	}
+	if r.Registered {
+		a.note("version %s of %s is registered with this graph", r.Version, r.Definition)
 	}
 	if r.Checked == 0 {
 		a.note("%s has no such open executions", r.Definition)

@@ -87,6 +87,36 @@ func TestSagaCheckUpgrade(t *testing.T) {
 		t.Errorf("as a table:\n%s", r.stdout)
 	}
 
+	// What fits takes the place of what is registered under its version.
+	c.fails(exitUsage, "--register: want the graph as --graph", "saga", "check-upgrade", "trip", "--register")
+	c.fails(exitUsage, "--register looks at the executions of the graph's own version: remove --from",
+		"saga", "check-upgrade", "trip", "--register", "--graph", "trip.json", "--from", "1")
+	for _, tt := range []struct {
+		graph *saga.Saga[fare]
+		code  int
+	}{
+		{build("1", saga.Do("Book", nothing).ReadOnly(), saga.Do("Pay", nothing).ReadOnly()), exitFailed},
+		{saga.New("trip", saga.Do("Book", nothing).ReadOnly(), saga.Wait[fare]("Wait", time.Hour), saga.Succeed[fare]("End")).Version("1"), exitOK},
+	} {
+		before, err := coordinator.Client().Definition(ctx, "trip", "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		graph, err := json.Marshal(tt.graph.Definition())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(graph)
+		r := c.run("saga", "check-upgrade", "trip", "--graph", "trip.json", "--register")
+		if report := decode[upgradeReport](t, r.stdout); r.code != tt.code || report.Registered != (tt.code == exitOK) || report.Checked != 3 {
+			t.Errorf("--register: %+v", r)
+		}
+		after, err := coordinator.Client().Definition(ctx, "trip", "1")
+		if err != nil || (len(after.States()) != len(before.States())) != (tt.code == exitOK) {
+			t.Errorf("registered are %d states, and were %d; %v", len(after.States()), len(before.States()), err)
+		}
+	}
+
 	c.fails(exitUsage, "--graph and --version: want one of them", "saga", "check-upgrade", "trip", "--graph", "trip.json", "--version", "1")
 	c.fails(exitUsage, "--limit is 0; want 1 or more", "saga", "check-upgrade", "trip", "--limit", "0")
 	c.fails(exitUsage, "NAME is missing", "saga", "check-upgrade")

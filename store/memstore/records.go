@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -13,17 +14,24 @@ import (
 type definition struct{ name, version string }
 
 // PutDefinition implements store.Definitions.
-func (s *Store) PutDefinition(ctx context.Context, name, version string, graph []byte) error {
+func (s *Store) PutDefinition(ctx context.Context, name, version string, graph, old []byte) (bool, error) {
 	if err := store.CheckDefinition(name, version); err != nil {
-		return err
+		return false, err
 	}
 	if err := s.begin(ctx, "put definition", name); err != nil {
-		return err
+		return false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.definitions[definition{name, version}] = append([]byte{}, graph...)
-	return nil
+	key := definition{name, version}
+	switch there, ok := s.definitions[key]; {
+	case ok && bytes.Equal(there, graph):
+		return true, nil
+	case ok != (old != nil) || !bytes.Equal(there, old):
+		return false, nil
+	}
+	s.definitions[key] = append([]byte{}, graph...)
+	return true, nil
 }
 
 // Definition implements store.Definitions.

@@ -136,7 +136,8 @@ func leave(t *testing.T, tg target) {
 		Resource: "account/7", Owner: "owner of r4", Group: groups["r4"], Request: "r4", NotAfter: tg.now().Add(century),
 	})
 	ok(err)
-	ok(st.PutDefinition(ctx, "fare", "1", []byte(`{"name":"fare"}`)))
+	_, err = st.PutDefinition(ctx, "fare", "1", []byte(`{"name":"fare"}`), nil)
+	ok(err)
 	_, err = st.Heartbeat(ctx, "worker", century)
 	ok(err)
 }

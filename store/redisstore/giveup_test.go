@@ -40,9 +40,9 @@ func aScriptAndReads(st *redisstore.Store) map[string]func(context.Context) erro
 			_, err := st.Claim(ctx, store.Claim{Key: "k", Token: "t", Lease: time.Minute})
 			return err
 		},
-		"a read":       func(ctx context.Context) error { _, err := st.Get(ctx, "a"); return err },
-		"a pipeline":   func(ctx context.Context) error { _, err := st.Count(ctx, "running"); return err },
-		"a definition": func(ctx context.Context) error { return st.PutDefinition(ctx, "fare", "1", []byte("{}")) },
+		"a read":     func(ctx context.Context) error { _, err := st.Get(ctx, "a"); return err },
+		"a pipeline": func(ctx context.Context) error { _, err := st.Count(ctx, "running"); return err },
+		"a write":    func(ctx context.Context) error { return st.Leave(ctx, "w") },
 	}
 }
 

@@ -273,7 +273,9 @@ func trace(t *testing.T, tg target) string {
 		return fmt.Sprintf("mail %q", got.Mail), err
 	})
 
-	step("PutDefinition", func() (any, error) { return nil, st.PutDefinition(ctx, "fare", "1", []byte("{}")) })
+	step("PutDefinition", func() (any, error) { return st.PutDefinition(ctx, "fare", "1", []byte("{}"), nil) })
+	step("PutDefinition of another", func() (any, error) { return st.PutDefinition(ctx, "fare", "1", []byte("[]"), nil) })
+	step("PutDefinition in its place", func() (any, error) { return st.PutDefinition(ctx, "fare", "1", []byte("[]"), []byte("{}")) })
 	step("Heartbeat", func() (any, error) { return st.Heartbeat(ctx, "w1", hour) })
 	step("Leave", func() (any, error) { return nil, st.Leave(ctx, "w1") })
 	claim := func(key, token string, attempt int) func() (any, error) {

@@ -14,17 +14,19 @@ import (
 )
 
 // PutDefinition implements store.Definitions.
-func (s *Store) PutDefinition(ctx context.Context, name, version string, graph []byte) error {
+func (s *Store) PutDefinition(ctx context.Context, name, version string, graph, old []byte) (bool, error) {
 	if err := store.CheckDefinition(name, version); err != nil {
-		return err
+		return false, err
 	}
-	err := s.retry(ctx, func(ctx context.Context) error {
-		return s.client.HSet(ctx, s.keys.definitions(), name+"\x00"+version, graph).Err()
-	})
+	args := []any{name + "\x00" + version, graph}
+	if old != nil {
+		args = append(args, old)
+	}
+	a, err := s.ask(ctx, s.scripts.define, []string{s.keys.definitions()}, args...)
 	if err != nil {
-		return fmt.Errorf("redisstore: put definition %q: %w", name, err)
+		return false, fmt.Errorf("put definition %q: %w", name, err)
 	}
-	return nil
+	return a.int(0) == 1, nil
 }
 
 // Definition implements store.Definitions.

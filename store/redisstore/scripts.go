@@ -32,7 +32,7 @@ type script struct {
 // scripts are all the scripts there are.
 type scripts struct {
 	start, open, commit, renew, release, post, due, purge *script
-	heartbeat, claim, complete, forget, adopt             *script
+	heartbeat, claim, complete, forget, adopt, define     *script
 	lock, unlock, inspect                                 *script
 }
 
@@ -53,7 +53,7 @@ func (s *scripts) byName() map[string]**script {
 		"start": &s.start, "open": &s.open, "commit": &s.commit, "renew": &s.renew,
 		"release": &s.release, "post": &s.post, "due": &s.due, "purge": &s.purge,
 		"heartbeat": &s.heartbeat, "claim": &s.claim, "complete": &s.complete,
-		"forget": &s.forget, "adopt": &s.adopt,
+		"forget": &s.forget, "adopt": &s.adopt, "define": &s.define,
 		"lock": &s.lock, "unlock": &s.unlock, "inspect": &s.inspect,
 	}
 }

@@ -305,6 +305,7 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 			Delete: []string{"f:0"},
 		})},
 		{"purge", func(ctx context.Context) (any, error) { return st.Purge(ctx, id, time.Hour) }},
+		{"define", func(ctx context.Context) (any, error) { return st.PutDefinition(ctx, "fare", "1", []byte("{}"), nil) }},
 		{"heartbeat", func(ctx context.Context) (any, error) { return st.Heartbeat(ctx, "w", time.Hour) }},
 		{"claim", func(ctx context.Context) (any, error) {
 			_, err := st.Claim(ctx, store.Claim{Key: id, Token: "t1", Lease: time.Hour, Attempt: 1, Remember: time.Hour})
@@ -362,7 +363,7 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 			// Of all calls where there are several; they need not all of their keys.
 			if want := map[string]int{
 				"adopt": 1, "start": 7, "post": 4 + 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
-				"purge": 4, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
+				"purge": 4, "define": 1, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1,
 				"lock": 5 + 4 + 3, "unlock": 5 + 6 + 5, "inspect": 3,
 			}; !maps.Equal(failed, want) {
 				t.Errorf("wrong keys were found by %v, want %v", failed, want)

@@ -231,6 +231,16 @@ func (e *env) list(index string) []string {
 	return ids
 }
 
+// put puts a definition, and checks whether it is there then.
+func (e *env) put(name, version, graph string, old []byte, want bool) {
+	e.Helper()
+	got, err := e.PutDefinition(e.Context(), name, version, []byte(graph), old)
+	e.ok(err)
+	if got != want {
+		e.Fatalf("%s %s as %q in place of %q: stored %t, want %t", name, version, graph, old, got, want)
+	}
+}
+
 // ok ends the case on an error.
 func (e *env) ok(err error) {
 	e.Helper()

@@ -214,8 +214,8 @@ func (f *Faulty) Partitions() int { return f.store.Partitions() }
 func (f *Faulty) Partition(id string) int { return f.store.Partition(id) }
 
 // PutDefinition implements store.Definitions.
-func (f *Faulty) PutDefinition(ctx context.Context, name, version string, graph []byte) error {
-	return f.done(ctx, "PutDefinition", name, func() error { return f.store.PutDefinition(ctx, name, version, graph) })
+func (f *Faulty) PutDefinition(ctx context.Context, name, version string, graph, old []byte) (bool, error) {
+	return do(ctx, f, "PutDefinition", name, func() (bool, error) { return f.store.PutDefinition(ctx, name, version, graph, old) })
 }
 
 // Definition implements store.Definitions.

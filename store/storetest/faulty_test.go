@@ -92,7 +92,10 @@ func TestFaults(t *testing.T) {
 			return err
 		}},
 		{storetest.Call{Op: "Count", ID: "i"}, func(s storetest.Store) error { _, err := s.Count(ctx, "i"); return err }},
-		{storetest.Call{Op: "PutDefinition", ID: "d"}, func(s storetest.Store) error { return s.PutDefinition(ctx, "d", "1", nil) }},
+		{storetest.Call{Op: "PutDefinition", ID: "d"}, func(s storetest.Store) error {
+			_, err := s.PutDefinition(ctx, "d", "1", nil, nil)
+			return err
+		}},
 		{storetest.Call{Op: "Definition", ID: "d"}, func(s storetest.Store) error { _, err := s.Definition(ctx, "d", "1"); return err }},
 		{storetest.Call{Op: "DefinitionVersions"}, func(s storetest.Store) error { _, err := s.DefinitionVersions(ctx); return err }},
 		{storetest.Call{Op: "Heartbeat", ID: "w"}, func(s storetest.Store) error { _, err := s.Heartbeat(ctx, "w", time.Second); return err }},
@@ -148,7 +151,7 @@ func TestDelayEndsWithTheContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin := time.Now()
-		if err := late.PutDefinition(ctx, "fare", "1", nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
+		if _, err := late.PutDefinition(ctx, "fare", "1", nil, nil); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
 			t.Errorf("got error %v after %v, want the deadline after a minute", err, time.Since(begin))
 		}
 		if _, err := st.Definition(t.Context(), "fare", "1"); !errors.Is(err, store.ErrNotFound) {

@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -9,13 +11,13 @@ import (
 var definitionRules = []rule{
 	{
 		name: "are kept by name and version",
-		says: "PutDefinition stores a graph under its name and version; Definition returns it, or ErrNotFound",
+		says: "PutDefinition stores a graph under its name and version, once; Definition returns it, or ErrNotFound",
 		check: func(e *env) {
 			_, err := e.Definition(e.Context(), "fare", "1")
 			e.is(err, store.ErrNotFound)
 			put := func(name, version, graph string) {
 				for range 2 {
-					e.ok(e.PutDefinition(e.Context(), name, version, []byte(graph)))
+					e.put(name, version, graph, nil, true)
 				}
 			}
 			put("fare", "1", "one")
@@ -37,11 +39,59 @@ var definitionRules = []rule{
 		},
 	},
 	{
+		name: "are replaced",
+		says: "PutDefinition stores a graph in place of the old one, and reports whether it is there now",
+		check: func(e *env) {
+			old := func(graph string) []byte { return []byte(graph) }
+			e.put("fare", "1", "two", old("one"), false) // there is none
+			e.put("fare", "1", "", nil, true)
+			e.put("fare", "1", "one", nil, false) // there is one, which is empty
+			e.put("fare", "1", "one", old(""), true)
+			e.put("fare", "1", "one", old("zero"), true) // it is there already
+			e.put("fare", "1", "two", nil, false)
+			e.put("fare", "1", "two", old("zero"), false)
+			graph, err := e.Definition(e.Context(), "fare", "1")
+			e.ok(err)
+			e.text("what was not replaced", graph, "one")
+			for range 2 { // its answer may have been lost
+				e.put("fare", "1", "two", old("one"), true)
+			}
+			e.put("fare", "2", "one", nil, true)
+			graph, err = e.Definition(e.Context(), "fare", "1")
+			e.ok(err)
+			e.text("what was replaced", graph, "two")
+		},
+	},
+	{
+		name: "that two put at once",
+		says: "of graphs that are put side by side in place of the same one, one is stored, and the others are told so",
+		check: func(e *env) {
+			stored := make([]bool, 8)
+			var wg sync.WaitGroup
+			for i := range stored {
+				wg.Go(func() {
+					var err error
+					if stored[i], err = e.PutDefinition(e.Context(), "fare", "1", []byte{byte('a' + i)}, nil); err != nil {
+						e.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			graph, err := e.Definition(e.Context(), "fare", "1")
+			e.ok(err)
+			for i, there := range stored {
+				e.same(fmt.Sprint("that ", i, " is told that it is there"), there, string(graph) == string(rune('a'+i)))
+			}
+		},
+	},
+	{
 		name: "are copied",
 		says: "callers may reuse the bytes that they passed, and change those that they got",
 		check: func(e *env) {
 			graph := []byte("one")
-			e.ok(e.PutDefinition(e.Context(), "fare", "1", graph))
+			stored, err := e.PutDefinition(e.Context(), "fare", "1", graph, nil)
+			e.ok(err)
+			e.same("that it is stored", stored, true)
 			graph[0] = 'X'
 			for range 2 {
 				got, err := e.Definition(e.Context(), "fare", "1")
