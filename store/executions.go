@@ -121,7 +121,7 @@ type StartRequest struct {
 	ID      string
 	Match   string // identifies definition and input: a start again must bring the same
 	Meta    []byte // what never changes; opaque
-	Status  string // opaque, and shown
+	Status  string // one line, else opaque, and shown
 	Index   string // the name of the index that lists the execution
 	Root    []byte // the root frame
 	History []byte // the first history entry

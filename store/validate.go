@@ -29,10 +29,12 @@ func (r *StartRequest) Validate() error {
 	switch {
 	case r.Match == "":
 		return invalid("start of %q has no match", r.ID)
-	case r.Commit == "":
-		return invalid("start of %q has no commit id", r.ID)
+	case r.Commit == "" || hasSpace(r.Commit):
+		return invalid("start of %q has commit id %q, want one without spaces", r.ID, r.Commit)
 	case r.Index == "":
 		return invalid("start of %q has no index", r.ID)
+	case strings.Contains(r.Status, "\n"):
+		return invalid("start of %q has status %q, want one line", r.ID, r.Status)
 	case r.Wake < 0:
 		return invalid("start of %q has wake-up %s, want it positive or 0", r.ID, r.Wake)
 	case r.Nonce != "":
@@ -97,10 +99,14 @@ func (c *Commit) Validate() error {
 	switch {
 	case c.CommitID == "" || c.CommitID == c.Previous:
 		return invalid("commit to %q has id %q after %q, want one of its own", c.ID, c.CommitID, c.Previous)
+	case hasSpace(c.CommitID):
+		return invalid("commit to %q has id %q, want one without spaces", c.ID, c.CommitID)
 	case c.Next < Continue || c.Next > End:
 		return invalid("commit to %q has Next %d", c.ID, c.Next)
 	case c.Releases() && c.Wake.IsZero():
 		return invalid("commit to %q parks or ends without a wake-up", c.ID)
+	case strings.Contains(c.Status, "\n"):
+		return invalid("commit to %q has status %q, want one line", c.ID, c.Status)
 	case (c.Index == "") != (c.OldIndex == ""):
 		return invalid("commit to %q moves from index %q to %q, want both", c.ID, c.OldIndex, c.Index)
 	}
@@ -119,6 +125,8 @@ func (c *Commit) Validate() error {
 	}
 	return nil
 }
+
+func hasSpace(id string) bool { return strings.ContainsAny(id, " \t\n\v\f\r") }
 
 // Releases reports whether the commit gives its lease back.
 func (c *Commit) Releases() bool {

@@ -22,8 +22,7 @@ type execution struct {
 	until   int64  // the lease's expiry, 0 while nobody holds it
 	wake    int64  // 0 while somebody holds it
 
-	openings int    // in a row since the commit opened
-	opened   string // the commit that openings counts from
+	openings int // in a row since the last commit
 
 	mailbox
 }
@@ -34,9 +33,6 @@ func (x *execution) holds(l store.Lease) bool {
 
 // open gives a lease out.
 func (x *execution) open(nonce string, until int64) {
-	if x.opened != x.commit {
-		x.opened, x.openings = x.commit, 0
-	}
 	x.openings++
 	x.epoch++
 	x.nonce, x.until, x.wake = nonce, until, 0
@@ -54,7 +50,7 @@ func (x *execution) opening(id string, now int64) *store.Opening {
 		Now:      millis(now),
 		Started:  millis(x.started),
 		Commit:   x.commit,
-		Openings: x.openings,
+		Openings: max(x.openings, 1), // it may have committed since
 		Status:   x.status,
 		Match:    x.match,
 		Index:    x.index,

@@ -54,7 +54,6 @@ func (s *Store) Start(ctx context.Context, r store.StartRequest) (store.StartRes
 		frames:  map[string][]byte{store.RootFrame: clone(r.Root)},
 		started: now,
 		commit:  r.Commit,
-		opened:  r.Commit,
 		wake:    now + ceil(r.Wake),
 	}
 	if early := p.early[r.ID]; early != nil {
@@ -161,7 +160,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 
 // apply writes what a commit changes in the execution itself.
 func (x *execution) apply(c *store.Commit) {
-	x.commit = c.CommitID
+	x.commit, x.openings = c.CommitID, 0
 	if c.Sole {
 		maps.DeleteFunc(x.frames, func(name string, _ []byte) bool { return name != store.RootFrame })
 	}
@@ -218,7 +217,7 @@ func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) err
 	if x == nil || !x.holds(l) {
 		return nil
 	}
-	if x.opened == x.commit {
+	if x.openings > 0 {
 		x.epoch--
 		x.openings--
 	}

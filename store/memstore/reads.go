@@ -86,10 +86,7 @@ func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
 		ID: id, Version: store.FormatVersion, Status: x.status, Ended: x.ended, Match: x.match,
 		Index: x.index, Meta: clone(x.meta), Root: clone(x.frames[store.RootFrame]), Outbox: clone(x.outbox),
 		Commit: x.commit, Epoch: x.epoch, LeaseUntil: millis(x.until), Wake: millis(x.wake),
-		Unread: x.posted - x.absorbed, Started: millis(x.started),
-	}
-	if x.opened == x.commit {
-		r.Openings = x.openings
+		Unread: x.posted - x.absorbed, Started: millis(x.started), Openings: x.openings,
 	}
 	return r, nil
 }

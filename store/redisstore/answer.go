@@ -37,8 +37,7 @@ func (a answer) int(i int) int64 {
 	case int64:
 		return v
 	case string:
-		n, _ := strconv.ParseInt(v, 10, 64)
-		return n
+		return number(v)
 	}
 	return 0
 }
@@ -59,6 +58,12 @@ func (a answer) list(i int) [][]byte {
 		out[j] = []byte(s)
 	}
 	return out
+}
+
+// number is a stored number; 0 stands for none.
+func number(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
 }
 
 // millis is the time of a stored number; 0 stands for none.

@@ -52,11 +52,12 @@
 //	prod:{p<n>}:ll         zset  the locks that are held, by since when
 //	prod:{p<n>}:lf         string  the last fence that the partition gave
 //
-// The fields of an execution's hash are v format version, k match, h meta,
-// s status, ix index, c last commit, e epoch, n the lease's nonce, l its expiry
-// (0 while nobody holds it), w wake-up (0 while somebody does), x openings
-// since commit xc, b when it was started, mn mails posted, mt mails absorbed,
-// o outbox, z set once it has ended, and one field a frame: f: is the root's.
+// The fields of an execution's hash are v the format version, when it was started,
+// and match; h meta; s status and index; c the last commit, and the openings since;
+// n epoch and, while somebody holds it, the lease's nonce; w the lease's expiry, or
+// the wake-up while nobody holds it; mn mails posted, mt mails absorbed; o outbox;
+// z set once it has ended; and one field a frame: f: is the root's. Some hold
+// several values, because a field more takes 50 bytes.
 //
 // Mail that comes before its execution lies in the same keys, and its hash has
 // mn, mt and y alone: y is until when each mail waits. These keys have a time to

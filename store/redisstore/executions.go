@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -85,7 +86,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 		sole = "1"
 	}
 	args := make([]any, 0, 15+2*len(c.Set)+len(c.Delete))
-	args = append(args, c.ID, c.Epoch, c.Nonce, c.Previous, c.CommitID, nexts[c.Next], wake,
+	args = append(args, c.ID, holder(c.Lease), c.Epoch, c.Previous, c.CommitID, nexts[c.Next], wake,
 		c.Absorbed, c.History, c.Outbox, c.Status, c.Index, c.OldIndex, sole, len(c.Set))
 	for field, value := range c.Set {
 		args = append(args, field, value)
@@ -108,6 +109,9 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) (store.CommitResult
 	return result, failure(a, "commit to", c.ID)
 }
 
+// holder is the field n under a lease.
+func holder(l store.Lease) string { return strconv.FormatInt(l.Epoch, 10) + ":" + l.Nonce }
+
 var nexts = [...]string{store.Continue: "C", store.Park: "P", store.End: "E"}
 
 // Renew implements store.Executions.
@@ -116,7 +120,7 @@ func (s *Store) Renew(ctx context.Context, l store.Lease, d time.Duration, read 
 		return store.Renewal{}, err
 	}
 	k := s.keys.execution(l.ID)
-	a, err := s.ask(ctx, s.scripts.renew, []string{k.record(), k.mail()}, l.Epoch, l.Nonce, ceilMillis(d), read)
+	a, err := s.ask(ctx, s.scripts.renew, []string{k.record(), k.mail()}, holder(l), ceilMillis(d), read)
 	if err != nil {
 		return store.Renewal{}, err
 	}
@@ -132,7 +136,7 @@ func (s *Store) Release(ctx context.Context, l store.Lease, d time.Duration) err
 		return err
 	}
 	k := s.keys.execution(l.ID)
-	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, l.Epoch, l.Nonce, ceilMillis(d))
+	_, err := s.ask(ctx, s.scripts.release, []string{k.record(), k.timers()}, l.ID, holder(l), ceilMillis(d))
 	return err
 }
 
@@ -142,10 +146,11 @@ func (s *Store) Purge(ctx context.Context, id string, d time.Duration) (bool, er
 		return false, err
 	}
 	k := s.keys.execution(id)
-	index, err := s.field(ctx, id, "ix")
+	standing, err := s.field(ctx, id, "s")
 	if err != nil {
 		return false, fmt.Errorf("redisstore: purge: %w", err)
 	}
+	_, index, _ := strings.Cut(standing, "\n")
 	a, err := s.ask(ctx, s.scripts.purge,
 		[]string{k.record(), k.history(), k.mail(), k.seen(), k.timers(), k.tombstones(), k.index(index)},
 		id, store.FormatVersion, ceilMillis(d), index)
@@ -193,21 +198,20 @@ func failure(a answer, verb, id string) error {
 
 // opening is the answer of a script that opened the execution under the nonce.
 func (a answer) opening(id, nonce string) *store.Opening {
-	return &store.Opening{
+	o := &store.Opening{
 		Lease:    store.Lease{ID: id, Epoch: a.int(2), Nonce: nonce},
 		Now:      a.time(1),
 		Commit:   a.str(3),
 		Openings: int(a.int(4)),
-		Status:   a.str(5),
-		Match:    a.str(6),
-		Index:    a.str(7),
-		Ended:    a.int(8) == 1,
-		Meta:     a.bytes(9),
-		Root:     a.bytes(10),
-		Outbox:   a.bytes(11),
-		Started:  a.time(12),
-		Mailbox:  a.mailbox(13),
+		Ended:    a.int(7) == 1,
+		Meta:     a.bytes(8),
+		Root:     a.bytes(9),
+		Outbox:   a.bytes(10),
+		Mailbox:  a.mailbox(11),
 	}
+	_, o.Started, o.Match = origin(a.str(5))
+	o.Status, o.Index, _ = strings.Cut(a.str(6), "\n")
+	return o
 }
 
 func (a answer) mailbox(i int) store.Mailbox {

@@ -205,7 +205,7 @@ func TestVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			record := findKey(t, tg, ":x:a")
-			if err := tg.client.HSet(ctx, record, "v", "2", "z", "1").Err(); err != nil {
+			if err := tg.client.HSet(ctx, record, "v", "2 1767323045678 m", "z", "1").Err(); err != nil {
 				t.Fatal(err)
 			}
 			before := describe(tg, dump(t, tg))
@@ -214,6 +214,7 @@ func TestVersions(t *testing.T) {
 					_, err := st.Open(ctx, store.OpenRequest{ID: "a", Nonce: "n", Lease: time.Hour})
 					return err
 				},
+				"Start": func() error { _, err := st.Start(ctx, start); return err },
 				"Post": func() error {
 					_, err := st.Post(ctx, store.PostRequest{ID: "a", MailID: "m", Limit: 1})
 					return err

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,7 +17,7 @@ import (
 )
 
 // recordFields are what Get reads.
-var recordFields = []string{"v", "s", "z", "k", "ix", "h", store.RootFrame, "o", "c", "e", "l", "w", "x", "xc", "mn", "mt", "b"}
+var recordFields = []string{"v", "s", "z", "h", store.RootFrame, "o", "c", "n", "w", "mn", "mt"}
 
 // Get implements store.Executions.
 func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
@@ -34,14 +35,28 @@ func (s *Store) Get(ctx context.Context, id string) (*store.Record, error) {
 		return nil, s.missing(ctx, k)
 	}
 	r := &store.Record{
-		ID: id, Version: int(a.int(0)), Status: a.str(1), Ended: a.str(2) != "", Match: a.str(3),
-		Index: a.str(4), Meta: a.bytes(5), Root: a.bytes(6), Outbox: a.bytes(7), Commit: a.str(8),
-		Epoch: a.int(9), LeaseUntil: a.time(10), Wake: a.time(11), Unread: a.int(14) - a.int(15), Started: a.time(16),
+		ID: id, Ended: a.str(2) != "", Meta: a.bytes(3), Root: a.bytes(4), Outbox: a.bytes(5),
+		Unread: a.int(9) - a.int(10),
 	}
-	if a.str(13) == r.Commit {
-		r.Openings = int(a.int(12))
+	r.Version, r.Started, r.Match = origin(a.str(0))
+	r.Status, r.Index, _ = strings.Cut(a.str(1), "\n")
+	epoch, nonce, _ := strings.Cut(a.str(7), ":")
+	r.Epoch = number(epoch)
+	if nonce == "" {
+		r.Wake = a.time(8)
+	} else {
+		r.LeaseUntil = a.time(8)
 	}
+	commit, openings, _ := strings.Cut(a.str(6), " ")
+	r.Commit, r.Openings = commit, int(number(openings))
 	return r, nil
+}
+
+// origin is what the field v holds.
+func origin(v string) (version int, started time.Time, match string) {
+	format, rest, _ := strings.Cut(v, " ")
+	at, match, _ := strings.Cut(rest, " ")
+	return int(number(format)), millis(number(at)), match
 }
 
 // missing tells whether an execution was purged or never was.

@@ -89,8 +89,14 @@ func TestHeaders(t *testing.T) {
 				}
 			}
 		}
-		for _, m := range include.FindAllStringSubmatch(comment, -1) {
-			if !strings.Contains(code, m[1]+"(") || parts[m[1]] == "" {
+		includes := include.FindAllStringSubmatch(comment, -1)
+		used := code
+		for _, m := range includes {
+			_, body := header(parts[m[1]])
+			used += strings.Replace(body, "local function "+m[1]+"(", "", 1)
+		}
+		for _, m := range includes {
+			if !strings.Contains(used, m[1]+"(") || parts[m[1]] == "" {
 				t.Errorf("%s.lua includes %s, which it does not use or which is not there", name, m[1])
 			}
 		}

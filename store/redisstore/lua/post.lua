@@ -5,6 +5,9 @@
 -- include now
 -- include gone
 -- include mail
+-- include version
+-- include lease
+-- include chain
 -- include opening
 -- include expect
 -- include early
@@ -20,7 +23,7 @@
 --         {'FULL'}  {'ENDED'}  {'GONE'}  {'MISSING'}
 local at = now()
 local opens = ARGV[7] ~= ''
-local x = opens and record(KEYS[1]) or redis.call('HMGET', KEYS[1], 'v', 'l', 'mn', 'mt', 'z')
+local x = opens and record(KEYS[1]) or redis.call('HMGET', KEYS[1], 'v', 'n', 'mn', 'mt', 'z', 'w')
 local posted, trimmed = tonumber(x[3] or 0), tonumber(x[4] or 0)
 if not x[1] then
   if gone(KEYS[5], ARGV[1], at) then
@@ -60,12 +63,12 @@ if not x[1] then
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', ttl + 60000))
   return {'OK'}
 end
-if x[1] ~= ARGV[2] then
-  return {'VERSION', x[1]}
+if version(x[1]) ~= ARGV[2] then
+  return {'VERSION', version(x[1])}
 end
-local held = tonumber(x[2])
+local epoch, held = lease(x[2])
 if redis.call('ZSCORE', KEYS[3], ARGV[3]) then
-  if opens and x[6] == ARGV[7] then
+  if opens and x[2] == epoch .. ':' .. ARGV[7] then
     -- The same delivery again: its answer was lost.
     return opening(x, at, mail(KEYS[2], posted, trimmed, trimmed))
   end
@@ -78,12 +81,12 @@ if posted - trimmed >= tonumber(ARGV[5]) then
   return {'FULL'}
 end
 posted = posted + 1
-local due = math.max(at, held)
+local due = held and math.max(at, tonumber(x[6])) or at
 local timer = redis.call('ZSCORE', KEYS[4], ARGV[1])
 redis.call('RPUSH', KEYS[2], ARGV[4])
 redis.call('ZADD', KEYS[3], posted, ARGV[3])
 redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[6]))
-if opens and held <= at then
+if opens and due == at then
   local expiry = string.format('%.0f', at + tonumber(ARGV[8]))
   redis.call('ZADD', KEYS[4], expiry, ARGV[1])
   take(KEYS[1], x, ARGV[7], expiry, 'mn', posted)

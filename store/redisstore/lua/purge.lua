@@ -1,6 +1,9 @@
 -- purge: delete an execution whose retention has run out, and leave a
 -- tombstone. Tombstones that have served go with it.
 -- include now
+-- include version
+-- include lease
+-- include standing
 -- include expect
 -- KEYS  1 execution (hash)  2 history (list)  3 mail (list)
 --       4 ids of mail seen (zset)  5 timers (zset)  6 tombstones (zset)
@@ -11,16 +14,17 @@
 --                   outbox, or in another index
 --         {'VERSION', version}      written in another format
 local at = now()
-local x = redis.call('HMGET', KEYS[1], 'v', 'z', 'w', 'o', 'ix')
+local x = redis.call('HMGET', KEYS[1], 'v', 'z', 'w', 'o', 's', 'n')
 if not x[1] then
   redis.call('ZREM', KEYS[5], ARGV[1])
   return {'OK'}
 end
-if x[1] ~= ARGV[2] then
-  return {'VERSION', x[1]}
+if version(x[1]) ~= ARGV[2] then
+  return {'VERSION', version(x[1])}
 end
-local wake = tonumber(x[3])
-if not x[2] or wake == 0 or wake > at or x[4] or x[5] ~= ARGV[4] then
+local _, held = lease(x[6])
+local _, index = standing(x[5])
+if not x[2] or held or tonumber(x[3]) > at or x[4] or index ~= ARGV[4] then
   return {'KEPT'}
 end
 for i = 5, 7 do

@@ -2,6 +2,9 @@
 -- include now
 -- include gone
 -- include mail
+-- include version
+-- include standing
+-- include chain
 -- include expect
 -- include early
 -- KEYS  1 execution (hash)  2 history (list)  3 timers (zset)
@@ -15,38 +18,43 @@
 --          1 where the nonce holds it, mails absorbed, mails}
 --         and mails where it is open
 --         {'CONFLICT'}  the id is taken by another definition or input
+--         {'VERSION', version}      written in another format
 --         {'GONE'}      the id's execution was purged, its tombstone stands
 local at = now()
-local x = redis.call('HMGET', KEYS[1], 'k', 's', 'e', 'n', 'c', 'mn', 'mt', 'y')
-local posted, trimmed = tonumber(x[6] or 0), tonumber(x[7] or 0)
+local x = redis.call('HMGET', KEYS[1], 'v', 's', 'n', 'c', 'mn', 'mt', 'y')
+local posted, trimmed = tonumber(x[5] or 0), tonumber(x[6] or 0)
 if x[1] then
-  if x[1] ~= ARGV[3] then
+  if version(x[1]) ~= ARGV[2] then
+    return {'VERSION', version(x[1])}
+  end
+  if string.match(x[1], '^%S+ %S+ (.*)$') ~= ARGV[3] then
     return {'CONFLICT'}
   end
-  if ARGV[11] ~= '' and x[4] == ARGV[11] and x[3] == '1' then
-    return {'EXISTS', at, x[2], 1, 1, mail(KEYS[6], posted, trimmed, trimmed)}
+  local status = standing(x[2])
+  if ARGV[11] ~= '' and x[3] == '1:' .. ARGV[11] then
+    return {'EXISTS', at, status, 1, 1, mail(KEYS[6], posted, trimmed, trimmed)}
   end
-  return {'EXISTS', at, x[2], x[5] == ARGV[9] and 1 or 0, 0}
+  return {'EXISTS', at, status, chain(x[4]) == ARGV[9] and 1 or 0, 0}
 end
 if gone(KEYS[4], ARGV[1], at) then
   return {'GONE'}
 end
-local epoch, held, wake = '0', '0', string.format('%.0f', at + tonumber(ARGV[10]))
-local due = wake
+local epoch, delay, commit = '0', ARGV[10], ARGV[9]
 if ARGV[11] ~= '' then
-  held = string.format('%.0f', at + tonumber(ARGV[12]))
-  epoch, wake, due = '1', '0', held
+  epoch, delay, commit = '1', ARGV[12], commit .. ' 1'
 end
+local wake = string.format('%.0f', at + tonumber(delay))
+local due = wake
 -- The history is written first, and so need not be looked at.
 expect(KEYS[3], 'zset')
 expect(KEYS[5], 'zset')
 local mails = {}
-if x[8] then
+if x[7] then
   -- Mail was here before. What is left of it is the execution's.
   expect(KEYS[2], 'list')
   expect(KEYS[6], 'list')
   expect(KEYS[7], 'zset')
-  local over, left = early(x[8], at)
+  local over, left = early(x[7], at)
   if #left == 0 then
     redis.call('DEL', KEYS[1], KEYS[6], KEYS[7])
     trimmed = 0
@@ -72,7 +80,7 @@ end
 redis.call('ZADD', KEYS[3], due, ARGV[1])
 redis.call('ZADD', KEYS[5], at, ARGV[1])
 redis.call('HSET', KEYS[1],
-  'v', ARGV[2], 'k', ARGV[3], 'h', ARGV[4], 's', ARGV[5], 'ix', ARGV[6],
-  'f:', ARGV[7], 'c', ARGV[9], 'e', epoch, 'n', ARGV[11], 'l', held, 'w', wake,
-  'x', epoch, 'xc', ARGV[9], 'b', string.format('%.0f', at))
+  'v', string.format('%s %.0f ', ARGV[2], at) .. ARGV[3], 'h', ARGV[4],
+  's', ARGV[5] .. '\n' .. ARGV[6], 'f:', ARGV[7], 'c', commit,
+  'n', epoch .. ':' .. ARGV[11], 'w', wake)
 return {'CREATED', at, trimmed, mails}
