@@ -89,7 +89,7 @@ func (a *actor) attempt(j job) *attempt {
 	}}
 	if j.undo {
 		r := f.Undo[len(f.Undo)-1]
-		t.info.Visit, t.info.Outcome = max(r.Visit, 1), r.outcome()
+		t.info.Visit, t.info.Outcome, t.info.Edits = max(r.Visit, 1), r.outcome(), r.edits()
 		t.info.Cause = a.m.why(f)
 	}
 	t.info.Key, t.info.ActionKey = idempotencyKey(t.info), actionKey(t.info)
@@ -288,6 +288,9 @@ type place struct {
 
 // state returns the state that an undo record names.
 func (a *actor) state(f *frame, r undoRecord) ([]byte, error) {
+	if r.Edited != nil {
+		return r.Edited.Input, nil
+	}
 	switch r.Entry {
 	case stateInFrame:
 		return f.State, nil

@@ -34,9 +34,12 @@ type StepInfo struct {
 	Token string
 	// Caught is the failure that led to this step by [Step.Catch].
 	Caught *Cause
+	// Edits counts how often an operator has given this compensation another
+	// input: see [Client.RetryWith].
+	Edits int
 	// Key is the idempotency key: the same in all attempts of this action, or
 	// of this compensation, and in nothing else. Pass it on to whatever has
-	// the effect.
+	// the effect. A compensation whose input was edited has a new one.
 	Key string
 	// ActionKey is the Key that the action has or had: Key itself in an action,
 	// and in a compensation that of what it undoes.
@@ -72,8 +75,9 @@ func withStep(ctx context.Context, info StepInfo) context.Context {
 }
 
 // idempotencyKey names one visit of one step: execution, run, frame, step,
-// visit, action or undo. The run is 1: it counts what continues as new. The form
-// is part of the format.
+// visit, action or undo, and of an undo with an edited input the number of that,
+// from 2 on. The run is 1: it counts what continues as new. The form is part of
+// the format.
 func idempotencyKey(i StepInfo) string {
 	execution := i.Execution
 	if strings.ContainsAny(execution, "/%") {
@@ -82,6 +86,9 @@ func idempotencyKey(i StepInfo) string {
 	direction := "do"
 	if i.Undo {
 		direction = "undo"
+		if i.Edits > 0 {
+			direction += "/" + strconv.Itoa(i.Edits+1)
+		}
 	}
 	return execution + "/1/" + i.Frame + "/" + i.Step + "/" + strconv.Itoa(i.Visit) + "/" + direction
 }

@@ -141,6 +141,22 @@ var scenarios = []scenario{
 		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)", "undo B (done)", "undo A (done)"},
 	},
 	{
+		name: "has the input of a compensation edited", saga: abcd, end: saga.Compensated,
+		plan: func(p *provider) {
+			p.plan("D", plan{err: errNo}, plan{err: errNo})
+			p.plan("undo B", plan{err: errNo}, plan{err: errLost})
+		},
+		ends:  []saga.Status{saga.Completed},
+		drive: (*world).editWhenBlocked,
+		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)", "undo B (done)", "undo B (done)", "undo A (done)"},
+	},
+	{
+		name: "has the input of a step edited", saga: pivoted, end: saga.Completed,
+		plan:  func(p *provider) { p.plan("Z", plan{err: errNo}); p.edited = "Z" },
+		drive: (*world).editWhenBlocked,
+		lines: []string{"do A", "do P", "do Z", "do Z"},
+	},
+	{
 		name: "is cancelled in the middle of a step", saga: abcd, end: saga.Compensated,
 		plan:  func(p *provider) { p.plan("B", plan{takes: 5 * time.Second}) },
 		drive: func(w *world) { w.cancelAfter(2 * time.Second) },

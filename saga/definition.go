@@ -102,6 +102,7 @@ type State struct {
 
 // funcs is the code of a state, over the JSON of states.
 type funcs struct {
+	decode    func(state []byte) ([]byte, error) // as its type writes it
 	action    func(ctx context.Context, state []byte) ([]byte, error)
 	undo      func(ctx context.Context, state []byte, outcome Outcome) error
 	request   func(state []byte) (json.RawMessage, error)

@@ -180,6 +180,17 @@
 // The action and its undo both go through it. redisstore.Barrier is the same for
 // effects in a Redis. What is elsewhere has to tell repeats by the key.
 //
+// # Blocked executions
+//
+// A compensation that keeps failing blocks its execution, and so does a step after
+// the point of no return: those before it wait, and nothing is forgotten. An
+// operator lets it try again ([Client.Retry]), gives it another input
+// ([Client.RetryWith]), or takes it for done ([Client.Skip]); each is in the
+// history. With another input there is another idempotency key, so that nobody
+// takes it for a repeat: that of a compensation ends in /undo/2 and so on, and a
+// step is visited once more. If an attempt under the old key may have had its
+// effect, whoever edits confirms to have seen to it.
+//
 // # Versions
 //
 // A definition has a version: see [Saga.Version]. Executions stay on the one that

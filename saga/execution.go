@@ -54,6 +54,12 @@ type Execution struct {
 	// Branches are the branches and items that are under way below Step, or that
 	// wait for the others, each before those below it.
 	Branches []Position `json:"branches,omitempty"`
+	// Unsure says that Step is blocked, and that an attempt of it has an unknown
+	// outcome: whoever edits its input has to confirm that. See
+	// [Client.RetryWith].
+	Unsure bool `json:"unsure,omitempty"`
+	// UndoInput is the input that an operator gave the compensation of Step.
+	UndoInput json.RawMessage `json:"undo_input,omitempty"`
 }
 
 // A Position is where one branch of a Parallel or item of a ForEach stands.
@@ -67,6 +73,22 @@ type Position struct {
 	Child   string          `json:"child,omitempty"`  // the execution that Step waits for
 	Failed  *Cause          `json:"failed,omitempty"` // where that is tolerated
 	State   json.RawMessage `json:"state"`
+	// Unsure and UndoInput are as in [Execution].
+	Unsure    bool            `json:"unsure,omitempty"`
+	UndoInput json.RawMessage `json:"undo_input,omitempty"`
+}
+
+// position tells where a frame of an execution stands.
+func (f *frame) position(execution string) Position {
+	p := Position{
+		Frame: f.path, Step: f.Step, Attempt: f.Attempt, Undoing: f.Undoing, Blocked: f.Blocked, Waiting: f.Waiting,
+		Child: f.child(execution), Failed: f.Failed, State: f.State,
+	}
+	if f.Undoing && len(f.Undo) > 0 && f.Undo[len(f.Undo)-1].Edited != nil {
+		p.UndoInput = f.Undo[len(f.Undo)-1].Edited.Input
+	}
+	p.Unsure = f.Blocked && (!f.Undoing || len(f.Undo) > 0) && f.unsure()
+	return p
 }
 
 // Err returns nil for a running or completed execution, else a *FailedError.
@@ -88,32 +110,32 @@ func (c *Client) Get(ctx context.Context, id string) (*Execution, error) {
 	return x, err
 }
 
-// read returns an execution, and how many history entries it has.
-func (c *Client) read(ctx context.Context, id string) (*Execution, int, error) {
+// read returns an execution and its root frame.
+func (c *Client) read(ctx context.Context, id string) (*Execution, *frame, error) {
 	r, err := c.store.Get(ctx, id)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	if r.Version != store.FormatVersion {
 		err := &store.FormatError{
 			What: "the format of execution " + strconv.Quote(id), Got: strconv.Itoa(r.Version), Want: strconv.Itoa(store.FormatVersion),
 		}
-		return unreadable(r, err), 0, err
+		return unreadable(r, err), nil, err
 	}
 	var m meta
 	if err := decodeJSON(c.cfg.Codec, r.Meta, &m); err != nil {
 		err := &ReadError{ID: id, What: "meta data", Err: err}
-		return unreadable(r, err), 0, err
+		return unreadable(r, err), nil, err
 	}
 	var f frame
 	if err := decodeJSON(c.cfg.Codec, r.Root, &f); err != nil {
 		err := &ReadError{ID: id, What: "frame", Err: err}
-		return unreadable(r, err), 0, err
+		return unreadable(r, err), nil, err
 	}
 	x := executionOf(id, Status(r.Status), m, f)
 	x.copy(r)
 	x.Branches, err = c.branches(ctx, id, &f, nil)
-	return x, f.Entries, err
+	return x, &f, err
 }
 
 // unreadable is what the plain fields of a record tell.
@@ -150,10 +172,7 @@ func (c *Client) branches(ctx context.Context, id string, f *frame, list []Posit
 		if err := decodeJSON(c.cfg.Codec, stored, kid); err != nil {
 			return list, &ReadError{ID: id, What: "frame " + kid.path, Err: err}
 		}
-		list = append(list, Position{
-			Frame: kid.path, Step: kid.Step, Attempt: kid.Attempt, Undoing: kid.Undoing, Blocked: kid.Blocked, Waiting: kid.Waiting,
-			Child: kid.child(id), Failed: kid.Failed, State: kid.State,
-		})
+		list = append(list, kid.position(id))
 		if list, err = c.branches(ctx, id, kid, list); err != nil {
 			return list, err
 		}
@@ -180,6 +199,8 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
 		Suspended: fromMillis(f.Suspended), Part: m.Part, Child: f.child(id), Held: f.Held,
 	}
+	at := f.position(id)
+	x.Unsure, x.UndoInput = at.Unsure, at.UndoInput
 	if m.Parent != nil {
 		x.Parent = m.Parent.Execution
 	}
@@ -189,12 +210,12 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 // History returns what happened to an execution, with the states that it went
 // through.
 func (c *Client) History(ctx context.Context, id string) ([]Event, error) {
-	x, n, err := c.read(ctx, id)
+	x, root, err := c.read(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	// What has come since belongs to a later state.
-	entries, err := c.store.History(ctx, id, 0, n)
+	entries, err := c.store.History(ctx, id, 0, root.Entries)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func TestFormatOfFrames(t *testing.T) {
 			{Step: "Register", Visit: 2, Order: 4, Entry: 3, Nth: 1, Attempt: 2},
 			{Step: "Both", Order: 7, Fork: &fork{Step: "Both", Size: 2, Begun: 2, Undoing: true}},
 			{Step: "Charge", Unknown: true, NotUntil: 1700000090000},
+			{Step: "Credit", Unsure: true, Edited: &edited{N: 1, After: 10, Input: json.RawMessage(`{"fare":1}`)}},
 		},
 		Parked: 4, Entries: 5, Orders: 9, Pivoted: true, Overdue: true,
 		Trouble: &Cause{Kind: CauseFailed, Step: "Charge", Undo: true, Error: "no answer", By: "ann", Note: "see 42"},
@@ -61,7 +62,7 @@ func TestFormatOfFrames(t *testing.T) {
 		`"f":{"s":"Both","v":2,"n":12,"b":11,"e":"BQQ=","f":1,"u":true},`+
 		`"c":{"kind":"failed","step":"Look","frame":"Both:1","name":"NoSeats","error":"sold out"},"j":{"kind":"failed","step":"Look"},`+
 		`"d":{"fare":2000},"g":true,"z":[{"s":"Look","h":-1},{"s":"Register","v":2,"q":4,"h":3,"i":1,"a":2},`+
-		`{"s":"Both","q":7,"f":{"s":"Both","n":2,"b":2,"u":true}},{"s":"Charge","u":true,"t":1700000090000}],`+
+		`{"s":"Both","q":7,"f":{"s":"Both","n":2,"b":2,"u":true}},{"s":"Charge","u":true,"t":1700000090000},{"s":"Credit","w":true,"e":{"n":1,"a":10,"d":{"fare":1}}}],`+
 		`"e":4,"h":5,"Q":9,"p":true,"v":true,`+
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"}}`)
 }
@@ -151,6 +152,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"MapIterationStarted", "MapIterationSucceeded", "MapIterationFailed", "ErrorCaught",
 		"TaskSubmitted", "SignalReceived",
 		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
+		"TaskInputEdited", "CompensationInputEdited",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)
@@ -175,6 +177,7 @@ func TestFormatOfHistory(t *testing.T) {
 		{Type: CompensationEntered, Step: "Credit", Outcome: Done},
 		{Type: CompensationTried, Step: "Credit", Attempt: 2},
 		{Type: ErrorCaught, Frame: "Both:1", Step: "Credit", Next: "Look", Error: "sold out"},
+		{Type: CompensationEdited, Step: "Credit", Outcome: Unknown, By: "ann", State: json.RawMessage(`{"fare":7}`)},
 	}, map[string][]json.RawMessage{"": {json.RawMessage(`{"fare":1}`)}, "Both:1": {json.RawMessage(`7`), json.RawMessage(`8`)}})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +185,7 @@ func TestFormatOfHistory(t *testing.T) {
 	wantData := `{"t":1700000000000,"e":[{"c":5,"s":"Charge","a":2,"o":"not done","x":"declined","k":"goroutine 1"},` +
 		`{"c":7,"s":"Charge","g":true},{"c":10,"s":"Charge","b":"ann","n":"asked for"},` +
 		`{"c":102,"s":"Charge","a":3,"g":true},{"c":101,"s":"Credit"},{"c":103,"s":"Credit","o":"unknown"},` +
-		`{"c":13,"s":"Credit","o":"done"},{"c":14,"s":"Credit","a":2},{"c":45,"f":"Both:1","s":"Credit","w":"Look","x":"sold out"}],` +
+		`{"c":13,"s":"Credit","o":"done"},{"c":14,"s":"Credit","a":2},{"c":45,"f":"Both:1","s":"Credit","w":"Look","x":"sold out"},{"c":56,"s":"Credit","o":"unknown","b":"ann","i":{"fare":7}}],` +
 		`"d":{"fare":1},"f":{"Both:1":[7,8]}}`
 	if string(data) != wantData {
 		t.Errorf("an entry is written as\n%s, want\n%s", data, wantData)
@@ -205,7 +208,8 @@ func TestFormatOfHistory(t *testing.T) {
 		{ID: 10, Time: at, Type: CompensationEntered, Step: "Credit", Outcome: Done},
 		{ID: 11, Time: at, Type: CompensationTried, Step: "Credit", Attempt: 2},
 		{ID: 12, Time: at, Type: ErrorCaught, Frame: "Both:1", Step: "Credit", Next: "Look", Error: "sold out"},
-		{ID: 13, Time: at.Add(time.Millisecond), Type: "Unknown(99)", Step: "Charge"}, // of a later release
+		{ID: 13, Time: at, Type: CompensationEdited, Step: "Credit", Outcome: Unknown, By: "ann", State: json.RawMessage(`{"fare":7}`)},
+		{ID: 14, Time: at.Add(time.Millisecond), Type: "Unknown(99)", Step: "Charge"}, // of a later release
 	}
 	if !reflect.DeepEqual(events, wantEvents) {
 		t.Errorf("read as\n%+v, want\n%+v", events, wantEvents)
@@ -215,6 +219,9 @@ func TestFormatOfHistory(t *testing.T) {
 func TestFormatOfMessages(t *testing.T) {
 	golden(t, mail{Kind: mailCancel, By: "ann", Note: "asked for"}, `{"k":"cancel","b":"ann","n":"asked for"}`)
 	golden(t, mail{Kind: mailRetry}, `{"k":"retry"}`)
+	golden(t, mail{Kind: mailEdit, By: "ann", Edit: &inputEdit{
+		Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 10, Input: json.RawMessage(`{"fare":1}`), Confirmed: true,
+	}}, `{"k":"edit","b":"ann","i":{"f":"Both:1","s":"Charge","u":true,"a":10,"d":{"fare":1},"c":true}}`)
 	golden(t, letter{ID: "ride-1.end", To: "fares", Body: json.RawMessage(`{"waybill":1}`)},
 		`{"id":"ride-1.end","to":"fares","body":{"waybill":1}}`)
 	golden(t, letter{ID: "k/2", To: "payments", Body: json.RawMessage(`{"waybill":1}`), Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 2},
@@ -260,6 +267,7 @@ func TestFormatOfKeys(t *testing.T) {
 	}{
 		{StepInfo{Execution: "ride-1", Visit: 1}, "ride-1/1//Charge/1/do"},
 		{StepInfo{Execution: "ride-1", Visit: 1, Undo: true}, "ride-1/1//Charge/1/undo"},
+		{StepInfo{Execution: "ride-1", Visit: 1, Undo: true, Edits: 1}, "ride-1/1//Charge/1/undo/2"},
 		{StepInfo{Execution: "ride-1", Visit: 3}, "ride-1/1//Charge/3/do"},
 		{StepInfo{Execution: "ride-1", Visit: 1, Frame: "Both@2:1,Items:12"}, "ride-1/1/Both@2:1,Items:12/Charge/1/do"},
 		{StepInfo{Execution: "a/b", Visit: 1}, "a%2Fb/1//Charge/1/do"},

@@ -179,8 +179,12 @@ type undoRecord struct {
 	NotUntil int64 `json:"t,omitempty"`
 	// Attempt is the last attempt of the compensation, where it was given up in
 	// favour of a later action's.
-	Attempt int   `json:"a,omitempty"`
-	Fork    *fork `json:"f,omitempty"`
+	Attempt int `json:"a,omitempty"`
+	// Unsure says that an attempt of the compensation, under its present key,
+	// ended unknown. Edited is the input that an operator gave it.
+	Unsure bool    `json:"w,omitempty"`
+	Edited *edited `json:"e,omitempty"`
+	Fork   *fork   `json:"f,omitempty"`
 }
 
 // A state is kept once. The present one is in the frame. When a commit replaces

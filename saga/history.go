@@ -19,10 +19,12 @@ const (
 	TaskTimedOut           EventType = "TaskTimedOut"
 	TaskStateExited        EventType = "TaskStateExited"
 	ExecutionSucceeded     EventType = "ExecutionSucceeded"
-	ExecutionFailed        EventType = "ExecutionFailed"   // undoing begins: a step failed
-	ExecutionAborted       EventType = "ExecutionAborted"  // undoing begins: cancelled
-	ExecutionTimedOut      EventType = "ExecutionTimedOut" // undoing begins: out of time
-	ExecutionRedriven      EventType = "ExecutionRedriven" // an operator's retry
+	ExecutionFailed        EventType = "ExecutionFailed"         // undoing begins: a step failed
+	ExecutionAborted       EventType = "ExecutionAborted"        // undoing begins: cancelled
+	ExecutionTimedOut      EventType = "ExecutionTimedOut"       // undoing begins: out of time
+	ExecutionRedriven      EventType = "ExecutionRedriven"       // an operator's retry
+	TaskEdited             EventType = "TaskInputEdited"         // an operator's retry,
+	CompensationEdited     EventType = "CompensationInputEdited" // with another input
 	CompensationEntered    EventType = "CompensationStateEntered"
 	CompensationTried      EventType = "CompensationScheduled"
 	CompensationDone       EventType = "CompensationSucceeded"
@@ -94,7 +96,7 @@ var codes = []EventType{
 	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
-	ExecutionReverted,
+	ExecutionReverted, TaskEdited, CompensationEdited,
 }
 
 var eventCodes = func() map[EventType]int {
@@ -121,7 +123,8 @@ type Event struct {
 	By      string  `json:"by,omitempty"`
 	Note    string  `json:"note,omitempty"`
 	// State is the state: with ExecutionStarted the execution's input, with
-	// TaskStateExited and its like the state of the frame after the step.
+	// TaskStateExited and its like the state of the frame after the step, and with
+	// TaskInputEdited and CompensationInputEdited the new input.
 	State json.RawMessage `json:"state,omitempty"`
 
 	changed bool // the state, with TaskStateExited
@@ -130,7 +133,7 @@ type Event struct {
 // exits reports whether the event has the state after a step.
 func (e *Event) exits() bool {
 	switch e.Type {
-	case TaskSubmitted, TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
+	case TaskSubmitted, TaskEdited, TaskStateExited, PassStateExited, ParallelStateExited, MapStateExited:
 		return true
 	}
 	return false
@@ -167,6 +170,8 @@ type storedEvent struct {
 	By      string  `json:"b,omitempty"`
 	Note    string  `json:"n,omitempty"`
 	Changed bool    `json:"g,omitempty"`
+	// Input is that of a compensation, as an operator has edited it.
+	Input json.RawMessage `json:"i,omitempty"`
 }
 
 // A pair of events that mostly come together is stored as one, under a code of
@@ -209,6 +214,9 @@ func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string]
 		stored := storedEvent{
 			Code: eventCodes[ev.Type], Frame: ev.Frame, Step: ev.Step, Next: ev.Next, Attempt: ev.Attempt, Outcome: ev.Outcome,
 			Error: ev.Error, Stack: ev.Stack, By: ev.By, Note: ev.Note, Changed: ev.changed,
+		}
+		if ev.Type == CompensationEdited {
+			stored.Input = ev.State
 		}
 		if i+1 < len(events) {
 			for _, p := range pairs {
@@ -297,7 +305,7 @@ func decodeEntries(codec Codec, entries [][]byte, input json.RawMessage, present
 func (s storedEvent) events() []Event {
 	ev := Event{
 		Frame: s.Frame, Step: s.Step, Next: s.Next, Attempt: s.Attempt, Outcome: s.Outcome, Error: s.Error, Stack: s.Stack,
-		By: s.By, Note: s.Note, changed: s.Changed,
+		By: s.By, Note: s.Note, State: s.Input, changed: s.Changed,
 	}
 	for _, p := range pairs {
 		if p.code != s.Code {

@@ -15,6 +15,7 @@ import (
 const (
 	mailCancel    = "cancel"
 	mailRetry     = "retry"
+	mailEdit      = "edit"
 	mailSkip      = "skip"
 	mailTerminate = "terminate"
 	mailSuspend   = "suspend"
@@ -39,6 +40,8 @@ type mail struct {
 	Signal *signal     `json:"s,omitempty"`
 	// Reply is a participant's.
 	Reply *replyMessage `json:"r,omitempty"`
+	// Edit is another input for what is blocked.
+	Edit *inputEdit `json:"i,omitempty"`
 	// Child is a child's report.
 	Child *childReport `json:"c,omitempty"`
 }
@@ -71,6 +74,11 @@ func (a *actor) absorb(body []byte) *letterError {
 		a.m.cancel(m.By, m.Note, now)
 	case mailRetry:
 		a.m.retry(m.By, m.Note, now)
+	case mailEdit:
+		if m.Edit == nil {
+			return &letterError{err: errors.New("mail of the kind \"edit\" without an edit")}
+		}
+		a.m.edit(m.Edit, m.By, m.Note, now)
 	case mailSkip:
 		a.m.skip(m.By, m.Note, now)
 	case mailTerminate:

@@ -100,7 +100,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 	for _, cmd := range a.m.commands {
 		cmd.Execution, cmd.Definition, cmd.Commit, cmd.ReplyTo = a.lease.ID, a.meta.Definition, c.CommitID, a.c.cfg.ReplyTo
 		undo := cmd.Command == commandUndo
-		info := StepInfo{Execution: a.lease.ID, Frame: cmd.Frame, Step: cmd.Step, Visit: cmd.Visit, Undo: undo}
+		info := StepInfo{Execution: a.lease.ID, Frame: cmd.Frame, Step: cmd.Step, Visit: cmd.Visit, Undo: undo, Edits: cmd.edits}
 		if cmd.Key = idempotencyKey(info); undo {
 			cmd.Undoes = actionKey(info)
 		}

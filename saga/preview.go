@@ -206,13 +206,16 @@ func (p *preview) describe(ctx context.Context, f *frame) ([]Undo, error) {
 	u := Undo{
 		Execution: p.id, Frame: f.path, Step: r.Step, Visit: max(r.Visit, 1), Outcome: r.outcome(), NotBefore: fromMillis(r.NotUntil),
 	}
-	u.Key = idempotencyKey(StepInfo{Execution: p.id, Frame: f.path, Step: r.Step, Visit: u.Visit, Undo: true})
+	u.Key = idempotencyKey(StepInfo{Execution: p.id, Frame: f.path, Step: r.Step, Visit: u.Visit, Undo: true, Edits: r.edits()})
 	var err error
 	u.State, err = p.state(ctx, f, r)
 	return []Undo{u}, err
 }
 
 func (p *preview) state(ctx context.Context, f *frame, r undoRecord) (json.RawMessage, error) {
+	if r.Edited != nil {
+		return r.Edited.Input, nil
+	}
 	switch r.Entry {
 	case stateInFrame:
 		return f.State, nil

@@ -30,6 +30,7 @@ type provider struct {
 	owners   map[string]string
 	dead     map[string]bool             // workers
 	kin      map[string]*saga.Definition // by id: children to be audited, if they are there
+	edited   string                      // a step that operators come to again with another input
 	problems []string
 }
 
@@ -166,7 +167,7 @@ func (p *provider) inspect(c call) {
 			continue
 		}
 		switch {
-		case earlier.undo == c.undo && earlier.key != c.key:
+		case earlier.undo == c.undo && visitKey(earlier.key) != visitKey(c.key) && c.step != p.edited:
 			p.problem("%v has key %q in attempt %d and %q in attempt %d", c, earlier.key, earlier.attempt, c.key, c.attempt)
 		case earlier.undo == c.undo && earlier.attempt >= c.attempt:
 			p.problem("%v: attempt %d comes after attempt %d", c, c.attempt, earlier.attempt)
@@ -174,6 +175,14 @@ func (p *provider) inspect(c call) {
 			p.problem("%v comes after its undo", c)
 		}
 	}
+}
+
+// visitKey is the key without what an edit of the input adds.
+func visitKey(key string) string {
+	if base, _, ok := cutLast(key, "/"); ok && strings.HasSuffix(base, "/undo") {
+		return base
+	}
+	return key
 }
 
 // recorded holds a call to the record.
@@ -239,9 +248,13 @@ func (p *provider) lines() []string {
 func (p *provider) left() (keys []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	undos := make(map[string]bool)
+	for key := range p.effects {
+		undos[visitKey(key)] = true
+	}
 	for key, n := range p.effects {
 		c := p.calls[n]
-		if _, undone := p.effects[strings.TrimSuffix(key, "do")+"undo"]; !c.undo && !undone && c.step != "D" && c.step != "P" && c.step != "Z" {
+		if undone := undos[strings.TrimSuffix(key, "do")+"undo"]; !c.undo && !undone && c.step != "D" && c.step != "P" && c.step != "Z" {
 			keys = append(keys, key)
 		}
 	}

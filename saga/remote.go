@@ -22,6 +22,7 @@ func Remote[T, Req, Resp any](name, endpoint string, request func(state *T) (Req
 	s := &Step[T]{state: State{
 		Name: name, Type: TypeTask, Remote: endpoint, Timeout: DefaultTimeout, UndoTimeout: DefaultTimeout, Retry: Retry{}.complete(),
 	}}
+	s.state.decode = canonical[T]
 	s.fault(endpoint == "", "it names no endpoint to send its commands to")
 	s.fault(request == nil, "it has no function that makes the request")
 	s.state.absorb = absorber(complete)
@@ -70,7 +71,8 @@ type command struct {
 	ReplyTo    string          `json:"replyTo"`
 	Commit     string          `json:"commit"`
 
-	to string
+	to    string
+	edits int // of an undo's input
 }
 
 const (
@@ -129,6 +131,7 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 	if f.Undoing {
 		r := f.Undo[len(f.Undo)-1]
 		c.Command, c.Outcome, c.Visit, d = commandUndo, r.outcome(), max(r.Visit, 1), s.UndoTimeout
+		c.edits = r.edits()
 	} else if s.Within > 0 {
 		d = max(min(d, fromMillis(f.Entered).Add(s.Within).Sub(now)), time.Millisecond)
 	}
@@ -158,6 +161,10 @@ func (m *machine) hearReply(r *replyMessage, now time.Time) {
 		visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
 	}
 	if r.Visit != visit {
+		return
+	}
+	if f.Undoing && f.superseded(r.Attempt) {
+		m.discard(f, fmt.Errorf("the reply %q to attempt %d of the undo of %s, whose input was edited since", r.Outcome, r.Attempt, f.Step))
 		return
 	}
 	s := m.step(f)

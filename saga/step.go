@@ -78,6 +78,7 @@ func Do[T any](name string, action Action[T]) *Step[T] {
 	s := &Step[T]{state: State{
 		Name: name, Type: TypeTask, Timeout: DefaultTimeout, UndoTimeout: DefaultTimeout, Retry: Retry{}.complete(),
 	}}
+	s.state.decode = canonical[T]
 	if action != nil {
 		s.state.action = func(ctx context.Context, data []byte) ([]byte, error) {
 			v, err := decodeInto[T](data)

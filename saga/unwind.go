@@ -251,6 +251,9 @@ func (m *machine) undoAnswer(f *frame, r result, now time.Time) {
 		return
 	}
 	m.record(f, failure(CompensationFailed, f.Step, f.Attempt, r))
+	if r.outcome == Unknown {
+		f.Undo[len(f.Undo)-1].Unsure = true
+	}
 	if !m.mayUndo(f) {
 		m.quit(f) // the order is another one by now
 		return

@@ -143,6 +143,18 @@ func (w *world) retryWhenBlocked() {
 	}
 }
 
+func (w *world) editWhenBlocked() {
+	for x := w.wait(); x.Status == saga.Blocked; x = w.wait() {
+		for range 2 { // the second may come too late
+			err := w.client.RetryWith(w.Context(), "1", saga.Edit{Input: mended, ConfirmUnknown: true}, saga.Order{By: "ann"})
+			if err != nil && !errors.Is(err, saga.ErrNotBlocked) && !errors.Is(err, store.ErrEnded) {
+				w.Error(err)
+			}
+		}
+		time.Sleep(time.Minute)
+	}
+}
+
 func (w *world) cancelAfter(d time.Duration) {
 	time.Sleep(d)
 	if err := w.client.Cancel(w.Context(), "1", saga.Order{By: "ann"}); err != nil && !errors.Is(err, store.ErrEnded) {

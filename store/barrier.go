@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,7 +25,9 @@ const MinBarrierRetention = 15 * 24 * time.Hour
 // method Call of saga.StepInfo returns that of a handler.
 type Call struct {
 	// Key is the idempotency key, which ends in /do for an action and in /undo
-	// for its undo, and is the same before that. Required.
+	// for its undo, and is the same before that. A number from 2 on may follow
+	// after /undo, where an operator gave the undo another input: it is the same
+	// undo to a barrier, so one that has had its effect has no second. Required.
 	Key string
 
 	// Part tells one from another where a handler has several effects, each
@@ -51,7 +54,7 @@ const (
 func (c Call) ID() (id string, undo bool, err error) {
 	base, isDo := strings.CutSuffix(c.Key, doSuffix)
 	if !isDo {
-		if base, undo = strings.CutSuffix(c.Key, undoSuffix); !undo {
+		if base, undo = cutUndo(c.Key); !undo {
 			return "", false, invalid("the key %.80q of a barrier's call ends neither in %s, for an action, nor in %s, for its undo", c.Key, doSuffix, undoSuffix)
 		}
 	}
@@ -73,6 +76,16 @@ func (c Call) ID() (id string, undo bool, err error) {
 		id = id[:maxBarrierID-1-len(hash)] + "~" + hash
 	}
 	return id, undo, nil
+}
+
+// cutUndo cuts off what an undo's key ends in.
+func cutUndo(key string) (base string, undo bool) {
+	if i := strings.LastIndexByte(key, '/'); i >= 0 {
+		if n, err := strconv.Atoi(key[i+1:]); err == nil && n > 1 && key[i+1:] == strconv.Itoa(n) {
+			key = key[:i]
+		}
+	}
+	return strings.CutSuffix(key, undoSuffix)
 }
 
 func validPart(part string) bool {

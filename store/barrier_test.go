@@ -25,12 +25,20 @@ func TestCallID(t *testing.T) {
 		{call: store.Call{Key: "ride-1/1//Charge/1/undo", Done: true}, id: "ride-1/1//Charge/1", undo: true},
 		{call: store.Call{Key: "ride-1/1/Book@2:0/Hotel/3/do", Part: "ledger"}, id: "ride-1/1/Book@2:0/Hotel/3#ledger"},
 		{call: store.Call{Key: "a/do/undo"}, id: "a/do", undo: true},
+		{call: store.Call{Key: "ride-1/1//Charge/1/undo/2", Done: true}, id: "ride-1/1//Charge/1", undo: true},
+		{call: store.Call{Key: "ride-1/1//Charge/1/undo/13"}, id: "ride-1/1//Charge/1", undo: true},
+		{call: store.Call{Key: "a/undo/2/undo"}, id: "a/undo/2", undo: true},
 		// The rest is what databases would take for another, or not at all.
 		{call: store.Call{Key: "Fahrt ä~#%\x00\xff /do"}, id: "Fahrt%20%C3%A4%7E%23%25%00%FF%20"},
 		{call: store.Call{Key: long + "/do"}, id: strings.Repeat("x", 190) + "~" + "0d4e2ca9e9cbced7a7a5380eb29e1a3783b9b6d0db72de36a1051038e1c1fbc7"},
 		{call: store.Call{Key: ""}, err: "ends neither in /do"},
 		{call: store.Call{Key: "ride-1/1//Charge/1"}, err: "ends neither in /do"},
+		{call: store.Call{Key: "a/undo/1"}, err: "ends neither in /do"},
+		{call: store.Call{Key: "a/undo/02"}, err: "ends neither in /do"},
+		{call: store.Call{Key: "a/undo/-2"}, err: "ends neither in /do"},
+		{call: store.Call{Key: "a/do/2"}, err: "ends neither in /do"},
 		{call: store.Call{Key: "/do"}, err: "names nothing"},
+		{call: store.Call{Key: "/undo/2"}, err: "names nothing"},
 		{call: store.Call{Key: "a/do", Done: true}, err: "is an action"},
 		{call: store.Call{Key: "a/do", Part: "a b"}, err: `the part "a b"`},
 		{call: store.Call{Key: "a/do", Part: long}, err: "more than 64"},
@@ -60,12 +68,12 @@ func TestCallIDProperties(t *testing.T) {
 	)
 	call := rapid.Custom(func(t *rapid.T) store.Call {
 		return store.Call{
-			Key:  base.Draw(t, "base") + rapid.SampledFrom([]string{"/do", "/undo"}).Draw(t, "direction"),
+			Key:  base.Draw(t, "base") + rapid.SampledFrom([]string{"/do", "/undo", "/undo/2"}).Draw(t, "direction"),
 			Part: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "part"),
 		}
 	})
 	what := func(c store.Call) string {
-		return strings.TrimSuffix(strings.TrimSuffix(c.Key, "/do"), "/undo") + "\x00\x00" + c.Part
+		return strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(c.Key, "/2"), "/do"), "/undo") + "\x00\x00" + c.Part
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := call.Draw(t, "a"), call.Draw(t, "b")
@@ -77,7 +85,7 @@ func TestCallIDProperties(t *testing.T) {
 		if !valid.MatchString(idA) {
 			t.Errorf("%q has the id %q", a.Key, idA)
 		}
-		if undoA != strings.HasSuffix(a.Key, "/undo") {
+		if undoA != !strings.HasSuffix(a.Key, "/do") {
 			t.Errorf("%q is an undo: %t", a.Key, undoA)
 		}
 		if (idA == idB) != (what(a) == what(b)) {

@@ -65,7 +65,7 @@ var examples = map[string]string{
 	"saga cancel":        "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
 	"saga history":       "waybill saga history trip-42",
 	"saga ls":            "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
-	"saga retry":         "waybill saga retry trip-42 --reason 'refunds work again'",
+	"saga retry":         "waybill saga retry trip-42 --reason 'refunds work again'\nwaybill saga retry trip-42 --input @mended.json --reason 'another account'",
 	"saga show":          "waybill saga show trip-42",
 	"saga skip":          "waybill saga skip trip-42 --yes --reason 'refunded by hand'",
 	"saga suspend":       "waybill saga suspend trip-42 --reason 'the bank is down'",

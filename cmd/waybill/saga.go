@@ -23,7 +23,7 @@ import (
 func (a *app) sagaCommand() *cobra.Command {
 	commands := []*cobra.Command{
 		a.sagaListCommand(), a.sagaShowCommand(), a.sagaHistoryCommand(), a.sagaPreviewCommand(),
-		a.sagaCompleteCommand(), a.sagaSignalCommand(), a.sagaUpgradeCommand(),
+		a.sagaCompleteCommand(), a.sagaSignalCommand(), a.sagaRetryCommand(), a.sagaUpgradeCommand(),
 	}
 	return group("saga", "Look at sagas, and give them orders",
 		`Look at the executions of sagas that are kept in Redis, give them orders, and tell
@@ -255,6 +255,12 @@ func executionTable(x *saga.Execution) table {
 	if x.Trouble != nil {
 		t.add("blocked by", x.Trouble.String())
 	}
+	if x.Unsure {
+		t.add("unsure", "an attempt has an unknown outcome; with another input confirm that you have seen to it")
+	}
+	if x.UndoInput != nil {
+		t.add("undo input", compact(x.UndoInput)+" (edited)")
+	}
 	t.add("input", compact(x.Input))
 	t.add("state", compact(x.State))
 	return t
@@ -271,10 +277,15 @@ func branchText(b saga.Position) string {
 		return b.Frame + " failed: " + b.Failed.String()
 	case b.Step == "":
 		return b.Frame + " has ended"
-	case b.Blocked && b.Undoing:
-		return text + " blocked, undoing"
 	case b.Blocked:
-		return text + " blocked"
+		text += " blocked"
+		if b.Undoing {
+			text += ", undoing"
+		}
+		if b.Unsure {
+			text += ", unsure"
+		}
+		return text
 	case b.Child != "":
 		return text + " waits for " + typed(b.Child)
 	case b.Undoing:

@@ -110,7 +110,7 @@ func heeded(ctx context.Context, c *saga.Client, id string) (bool, error) {
 		switch e.Type {
 		case saga.CancelRefused, saga.RetryRefused, saga.OrderRefused:
 			return true, fmt.Errorf("execution %q refused: %s", id, e.Error)
-		case saga.ExecutionAborted, saga.ExecutionRedriven, saga.ExecutionSuspended, saga.ExecutionResumed,
+		case saga.ExecutionAborted, saga.ExecutionRedriven, saga.CompensationEdited, saga.TaskEdited, saga.ExecutionSuspended, saga.ExecutionResumed,
 			saga.ExecutionTerminated, saga.TaskSkipped, saga.CompensationSkipped:
 			return true, nil
 		}
@@ -133,12 +133,6 @@ var orderVerbs = []orderVerb{
 done is compensated in reverse order. An execution past its point of no return
 refuses. That cannot be taken back: without --yes nothing is done, and the
 execution is shown.`,
-	},
-	{
-		name: "retry", short: "Let a blocked execution try again", give: (*saga.Client).Retry,
-		long: `Let a blocked execution try again where it is blocked, with a fresh budget of
-attempts, and one that waits between attempts try at once. It undoes nothing, so
-it takes no --yes.`,
 	},
 	{
 		name: "skip", short: "Take what is blocked for done", yes: true, give: (*saga.Client).Skip,
