@@ -107,7 +107,7 @@
 //
 // [Coordinator.HandleMessage] takes the replies. In any other language a
 // participant is whatever keeps to the following. [Schemas] has the JSON Schemas
-// of these messages, and of those below.
+// of these messages, and of those below; examples/python has one in Python.
 //
 // A command is a JSON object:
 //
