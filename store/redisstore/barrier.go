@@ -162,7 +162,7 @@ func (b *Barrier) Run(ctx context.Context, call store.Call, script string, keys 
 	var a answer
 	mayHaveRun := false
 	err = b.retry(ctx, func(ctx context.Context) error {
-		v, err := b.eval(ctx, sc, allKeys, allArgs)
+		v, err := b.eval(ctx, nil, sc, allKeys, allArgs)
 		mayHaveRun = mayHaveRun || err != nil && !neverRan(err)
 		a, _ = v.([]any)
 		return err

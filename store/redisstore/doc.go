@@ -85,6 +85,14 @@
 // The scripts are the .lua files beside this one, each under a header that
 // tells its keys, arguments and answers. They check before they write.
 //
+// # Calls of the same moment
+//
+// With a [redis.Client], a call that begins while four others are under way waits
+// until one of these is back, and goes out with all that wait by then, in one
+// write. At 50 calls at once that takes a fifth off what Redis and the client take
+// of the processor; up to four at once, nothing changes. Calls with more than
+// 16 KiB of arguments go by themselves. So do all calls to a cluster.
+//
 // # What locks cost
 //
 // Taking a lock is one script, and giving it back another, which also grants it

@@ -31,30 +31,37 @@ func throughProxy(t *testing.T, tg target) (target, *proxy) {
 // came before, and with Due, whose executions come later.
 func TestStoreWithLostAnswers(t *testing.T) {
 	for _, server := range servers(t) {
-		t.Run(server.name, func(t *testing.T) {
-			var lost atomic.Int64
-			storetest.Run(t, storetest.Harness{New: func(t *testing.T) storetest.Subject {
-				tg, p := throughProxy(t, server.new(t))
-				st := tg.open(t)
-				post, due := []byte(st.SHA("post")), []byte(st.SHA("due"))
-				n := 0
-				p.setFate(func(request []byte) fate {
-					if !bytes.Contains(request, []byte("evalsha")) || bytes.Contains(request, post) || bytes.Contains(request, due) {
-						return pass
-					}
-					if n++; n%5 == 0 {
-						lost.Add(1)
-						return unsaid
-					}
-					return pass
-				})
-				return storetest.Subject{Store: st, Advance: tg.advance, Still: tg.still}
-			}})
-			if lost.Load() < 100 {
-				t.Errorf("%d answers were lost, want hundreds", lost.Load())
-			}
-		})
+		testWithLostAnswers(t, server.name, server, func(*redisstore.Store) {})
+		// All calls that are made at once share what there is.
+		testWithLostAnswers(t, server.name+" on one line", server, (*redisstore.Store).HoldLines)
 	}
+}
+
+func testWithLostAnswers(t *testing.T, name string, server server, prepare func(*redisstore.Store)) {
+	t.Run(name, func(t *testing.T) {
+		var lost atomic.Int64
+		storetest.Run(t, storetest.Harness{New: func(t *testing.T) storetest.Subject {
+			tg, p := throughProxy(t, server.new(t))
+			st := tg.open(t)
+			prepare(st)
+			post, due := []byte(st.SHA("post")), []byte(st.SHA("due"))
+			n := 0
+			p.setFate(func(request []byte) fate {
+				if !bytes.Contains(request, []byte("evalsha")) || bytes.Contains(request, post) || bytes.Contains(request, due) {
+					return pass
+				}
+				if n++; n%5 == 0 {
+					lost.Add(1)
+					return unsaid
+				}
+				return pass
+			})
+			return storetest.Subject{Store: st, Advance: tg.advance, Still: tg.still}
+		}})
+		if lost.Load() < 100 {
+			t.Errorf("%d answers were lost, want hundreds", lost.Load())
+		}
+	})
 }
 
 // TestLostAnswers: what Post, Deliver and Due answer when their first answer was

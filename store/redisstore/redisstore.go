@@ -44,7 +44,8 @@ type Config struct {
 	// context allows. Scripts are tried by the store alone, whatever MaxRetries
 	// the client has; its retries of reads end with GiveUp, too. A call that is
 	// under way then ends at once with ContextTimeoutEnabled, else after the
-	// client's ReadTimeout. Defaults to 15 s.
+	// client's ReadTimeout; one that carries others of the same moment (see the
+	// package documentation) ends with the last of them. Defaults to 15 s.
 	GiveUp time.Duration
 
 	// AcceptUnknownEviction starts on a server that does not show its
@@ -103,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		caller:  caller{client: cfg.Client, giveUp: cmp.Or(cfg.GiveUp, defaultGiveUp)},
+		caller:  caller{client: cfg.Client, giveUp: cmp.Or(cfg.GiveUp, defaultGiveUp), group: newGroup(cfg.Client)},
 		keys:    keys{namespace: cfg.Namespace, partitions: DefaultPartitions},
 		scripts: sc,
 	}

@@ -27,6 +27,9 @@ type script struct {
 	text  string
 	sha   string
 	calls atomic.Int64
+	// shares says that it runs for each step or message and answers briefly: its
+	// calls may go out with others.
+	shares bool
 }
 
 // scripts are all the scripts there are.
@@ -44,6 +47,9 @@ func loadScripts() (*scripts, error) {
 			return nil, err
 		}
 		*dst = loaded
+	}
+	for _, sc := range []*script{s.start, s.open, s.commit, s.renew, s.post, s.claim, s.complete} {
+		sc.shares = true
 	}
 	return s, nil
 }
@@ -88,6 +94,7 @@ func newScript(name, text string) *script {
 type caller struct {
 	client redis.UniversalClient
 	giveUp time.Duration
+	group  *group // nil: each call goes by itself
 }
 
 // defaultGiveUp is for how long a caller tries unless told otherwise.
@@ -97,8 +104,13 @@ const defaultGiveUp = 15 * time.Second
 // finds what it wrote before and answers alike.
 func (s *caller) run(ctx context.Context, sc *script, keys []string, args ...any) ([]any, error) {
 	var reply []any
+	group := s.group
+	if !sc.shares {
+		group = nil
+	}
 	err := s.retry(ctx, func(ctx context.Context) error {
-		v, err := s.eval(ctx, sc, keys, args)
+		v, err := s.eval(ctx, group, sc, keys, args)
+		group = nil // what failed others is not to do so again
 		if err != nil {
 			return err
 		}
@@ -114,24 +126,48 @@ func (s *caller) run(ctx context.Context, sc *script, keys []string, args ...any
 	return reply, nil
 }
 
-func (s *caller) eval(ctx context.Context, sc *script, keys []string, args []any) (any, error) {
+func (s *caller) eval(ctx context.Context, group *group, sc *script, keys []string, args []any) (any, error) {
+	cmd := command(ctx, "evalsha", sc.sha, keys, args)
 	sc.calls.Add(1)
-	v, err := s.send(ctx, "evalsha", sc.sha, keys, args)
-	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		v, err = s.send(ctx, "eval", sc.text, keys, args)
+	var err error
+	if group != nil && size(args) <= maxShared {
+		var sent bool
+		if sent, err = group.process(ctx, cmd); !sent {
+			sc.calls.Add(-1)
+		}
+	} else {
+		err = s.client.Process(ctx, cmd)
 	}
-	return v, err
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		cmd = command(ctx, "eval", sc.text, keys, args)
+		err = s.client.Process(ctx, cmd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Val(), nil
 }
 
-func (s *caller) send(ctx context.Context, name, sc string, keys []string, args []any) (any, error) {
+func command(ctx context.Context, name, sc string, keys []string, args []any) sentOnce {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, name, sc, len(keys))
 	for _, key := range keys {
 		all = append(all, key)
 	}
-	cmd := sentOnce{redis.NewCmd(ctx, append(all, args...)...)}
-	_ = s.client.Process(ctx, cmd) // the command has the error
-	return cmd.Result()
+	return sentOnce{redis.NewCmd(ctx, append(all, args...)...)}
+}
+
+// size is how many bytes arguments have, but for numbers.
+func size(args []any) (n int) {
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			n += len(arg)
+		case []byte:
+			n += len(arg)
+		}
+	}
+	return n
 }
 
 // sentOnce is a command that the client does not repeat by itself, however the
