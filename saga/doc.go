@@ -134,6 +134,8 @@
 //   - What is done is done under the key, and every attempt is answered with it.
 //     What is not done, or unknown, is so for its attempt: a repeat of that is
 //     answered alike, and a higher attempt does the work anew.
+//   - Where the same attempt was begun before, by a process that died with it, what
+//     is not done is unknown: the other may have done it.
 //   - One process at a time is at a key. An attempt below the highest that was
 //     seen is refused: its reply is unknown.
 //   - The undo comes first to the key of its action. If that is done, it undoes

@@ -75,6 +75,37 @@ func TestParticipantCrashes(t *testing.T) {
 	}
 }
 
+// A process that dies after its handler had the effect leaves nobody who knows of
+// it. What the next run of the same attempt says for itself, that nothing was done,
+// does not make the attempt not done: its saga would leave the effect as it is.
+func TestParticipantDiesAndTheNextRunRefuses(t *testing.T) {
+	for kind, command := range map[string]func(int, ...func(map[string]any)) *message.Message{"do": do, "undo": undo} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := memstore.New(memstore.Config{})
+				call := int64(slices.Index(participantCalls[kind], "Complete") + 1)
+				if kind == "undo" {
+					call++ // of the undo's own key
+				}
+				first, second := newDesk(t, storetest.NewFaulty(st, storetest.CrashAt(call, false))), newDesk(t, st)
+				second.refund = func(context.Context) error { return saga.Permanent(errors.New("no")) }
+				second.charge = func(ctx context.Context) (chargeResult, error) { return chargeResult{}, second.refund(ctx) }
+				msg := command(1)
+				if err := first.Handle(msg); err == nil || len(first.did()) != 1 {
+					t.Fatalf("%s: %v after %q", kind, err, first.did())
+				}
+				if err := redeliver(second, msg); err != nil {
+					t.Fatal(err)
+				}
+				second.handle(command(2))
+				if got, want := second.told(), []string{kind + " 1: unknown for good: no", kind + " 2: not done for good: no"}; !slices.Equal(got, want) {
+					t.Errorf("replied %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
 // redeliver gives a message to a process until it is acknowledged.
 func redeliver(d *desk, msg *message.Message) error {
 	var err error

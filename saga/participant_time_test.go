@@ -76,10 +76,10 @@ func TestParticipantIsInterrupted(t *testing.T) {
 				t.Errorf("replied %q", got)
 			}
 			// What is known all the same is said, though the process stops.
-			if err := handle(command(1), saga.NoEffect); err != nil {
+			if err := handle(command(2), saga.NoEffect); err != nil {
 				t.Error(err)
 			}
-			if got := d.told(); len(got) != 1 || !strings.Contains(got[0], " 1: not done") {
+			if got := d.told(); len(got) != 1 || !strings.Contains(got[0], " 2: not done") {
 				t.Errorf("replied %q", got)
 			}
 		}

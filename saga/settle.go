@@ -55,6 +55,10 @@ func (p *Participant) settle(ctx context.Context, c *command, s *service) (*answ
 		default:
 			a, err = p.undo(ctx, c, s, begun)
 		}
+		if err == nil && begun && a.Outcome == NotDone {
+			// Of this run. Nobody knows what came of the one before.
+			a.Outcome = Unknown
+		}
 		// What is not done holds for this attempt alone.
 		return a, err == nil && a.Outcome == Done, err
 	})
