@@ -12,11 +12,11 @@ import (
 // TestMain runs the tests or, where the environment says so, a worker process
 // for them.
 func TestMain(m *testing.M) {
-	args := strings.Split(os.Getenv(workerEnv), ",")
-	if len(args) != 3 {
+	worker := os.Getenv(workerEnv)
+	if worker == "" {
 		goleak.VerifyTestMain(m)
 	}
-	if err := work(args[0], args[1], args[2]); err != nil {
+	if err := work(strings.Split(worker, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -17,6 +17,9 @@ type Call struct {
 	Undo      bool
 	Outcome   string // of the action, told to an undo
 	Key       string // of idempotency
+	// Redelivered says that it is asked for by a message, which comes again, as
+	// the same attempt, when its receiver dies.
+	Redelivered bool
 }
 
 // Name is the step and what is done with it, such as "undo Book:0/Hotel".
@@ -103,7 +106,7 @@ func (l *Ledger) inspect(c Call, kills int) {
 		case earlier.Undo != c.Undo:
 		case earlier.Key != c.Key:
 			problem("has key %q, attempt %d had %q", c.Key, earlier.Attempt, earlier.Key)
-		case earlier.Attempt >= c.Attempt:
+		case earlier.Attempt > c.Attempt, earlier.Attempt == c.Attempt && !c.Redelivered:
 			problem("comes after attempt %d", earlier.Attempt)
 		case earlier.answered && earlier.kills == kills:
 			explained = false
@@ -125,7 +128,8 @@ func (l *Ledger) was(c Call) bool {
 // Problems lists the calls that should not have come, or not as they did:
 //
 //   - a key names one action or one compensation, and that has no other;
-//   - of two attempts under one key, the later has the higher number;
+//   - of two attempts under one key, the later has the higher number, or the same
+//     if it is redelivered;
 //   - no action comes after its undo;
 //   - an undo comes when the one before it is over.
 func (l *Ledger) Problems() []string {

@@ -14,6 +14,7 @@ func TestLedger(t *testing.T) {
 	undo := func(step string, attempt int) Call {
 		return Call{Execution: "x", Step: step, Visit: 1, Attempt: attempt, Undo: true, Key: step + " undo"}
 	}
+	again := func(c Call) Call { c.Redelivered = true; return c }
 	with := func(c Call, change func(*Call)) Call {
 		change(&c)
 		return c
@@ -28,7 +29,10 @@ func TestLedger(t *testing.T) {
 		{"another execution", []Call{undo("A", 1), with(do("A", 1), func(c *Call) { c.Execution, c.Key = "y", "y" })}, ""},
 		{"another visit", []Call{undo("A", 1), with(do("A", 1), func(c *Call) { c.Visit, c.Key = 2, "2" })}, ""},
 		{"another frame", []Call{undo("A", 1), with(do("A", 1), func(c *Call) { c.Frame, c.Key = "M:1", "M:1" })}, ""},
+		{"redelivered", []Call{again(do("A", 1)), again(do("A", 1)), again(do("A", 2))}, ""},
 
+		{"redelivered after a later attempt", []Call{again(do("A", 2)), again(do("A", 1))}, "attempt 1: comes after attempt 2"},
+		{"redelivered after its undo", []Call{again(do("A", 1)), undo("A", 1), again(do("A", 1))}, "do A, attempt 1: comes after the undo"},
 		{"the same attempt twice", []Call{do("A", 1), do("A", 1)}, "x, do A, attempt 1: comes after attempt 1"},
 		{"an earlier attempt", []Call{do("A", 1), do("A", 3), do("A", 2)}, "attempt 2: comes after attempt 3"},
 		{"an earlier attempt of an undo", []Call{undo("A", 2), undo("A", 1)}, "undo A, attempt 1: comes after attempt 2"},
