@@ -59,7 +59,8 @@ func (m *machine) lost(now time.Time) {
 		running := latest(at.Add(s.handling()+m.lease), now.Add(s.handling()))
 		if !f.Undoing {
 			// One that fails may stop others, which then are not heard.
-			f.Unknown, f.StillRunning = true, max(f.StillRunning, toMillis(running))
+			f.doubt(false)
+			f.StillRunning = max(f.StillRunning, toMillis(running))
 		}
 		results[f] = result{err: errWorkerLost, outcome: Unknown, running: running}
 		lost = append(lost, job{f, f.Undoing})
@@ -109,7 +110,7 @@ func (m *machine) done(f *frame, r result, now time.Time) {
 	if s.Callback && f.Token != "" { // it was handed over, and nothing more
 		m.record(f, Event{Type: TaskSubmitted, Step: s.Name, Attempt: f.Attempt, changed: changed})
 		if m.stopping(f) {
-			f.Unknown = true
+			f.doubt(true)
 			m.quit(f)
 			return
 		}
@@ -134,7 +135,7 @@ func (m *machine) done(f *frame, r result, now time.Time) {
 		m.push(f, undoRecord{NotUntil: f.StillRunning})
 	}
 	if m.stopping(f) {
-		f.Unknown, f.StillRunning = false, 0
+		f.certain()
 		m.quit(f)
 		return
 	}
@@ -156,7 +157,7 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 	t := TaskFailed
 	if r.outcome == Unknown {
 		t = TaskTimedOut
-		f.Unknown = true
+		f.doubt(r.outside) // nobody has said so
 		f.StillRunning = max(f.StillRunning, toMillis(r.running))
 	}
 	m.record(f, failure(t, s.Name, f.Attempt, r))

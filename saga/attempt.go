@@ -288,8 +288,8 @@ type place struct {
 
 // state returns the state that an undo record names.
 func (a *actor) state(f *frame, r undoRecord) ([]byte, error) {
-	if r.Edited != nil {
-		return r.Edited.Input, nil
+	if input := r.input(); input != nil {
+		return input, nil
 	}
 	switch r.Entry {
 	case stateInFrame:

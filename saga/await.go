@@ -168,7 +168,9 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	now = m.clock(now)
 	f, err := m.callee(t)
 	if err != nil {
-		m.discard(m.root, err)
+		if !m.completeLate(t, c) {
+			m.discard(m.root, err)
+		}
 		return
 	}
 	s := m.step(f)
@@ -178,6 +180,7 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	}
 	if c.Error != "" {
 		end()
+		m.hearNot(f, 0)
 		m.take(f, result{err: Named(c.Error, errors.New(c.Cause)), outcome: NotDone, outside: true}, now)
 		return
 	}

@@ -140,7 +140,7 @@ func (c *Client) Fail(ctx context.Context, token, errorName, text string) error 
 
 // Heartbeat tells that whoever has the token is at work: see [Step.Heartbeat].
 func (c *Client) Heartbeat(ctx context.Context, token string) error {
-	t, _, err := c.waited(ctx, token)
+	t, _, err := c.waited(ctx, token, false)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (c *Client) Heartbeat(ctx context.Context, token string) error {
 }
 
 func (c *Client) finish(ctx context.Context, token string, end completion) error {
-	t, misfits, err := c.waited(ctx, token)
+	t, misfits, err := c.waited(ctx, token, true)
 	if err != nil {
 		return err
 	}
@@ -160,9 +160,10 @@ func (c *Client) finish(ctx context.Context, token string, end completion) error
 	return c.tell(ctx, t.Execution, id, mail{Kind: mailComplete, Token: &t, End: &end})
 }
 
-// waited checks that somebody waits for a token, and tells how many results came
-// with it that did not fit. The execution decides, when it reads the mail.
-func (c *Client) waited(ctx context.Context, token string) (t taskToken, misfits int, err error) {
+// waited checks that somebody waits for a token or, with late, that what was done
+// with it is yet to be undone, and tells how many results came with it that did not
+// fit. The execution decides, when it reads the mail.
+func (c *Client) waited(ctx context.Context, token string, late bool) (t taskToken, misfits int, err error) {
 	if t, err = parseToken(token); err != nil {
 		return t, 0, err
 	}
@@ -177,6 +178,10 @@ func (c *Client) waited(ctx context.Context, token string) (t taskToken, misfits
 	var f frame
 	if err := decodeJSON(c.cfg.Codec, stored, &f); err != nil {
 		return t, 0, &ReadError{ID: t.Execution, What: "frame", Err: err}
+	}
+	begun := f.Undoing && f.Step == t.Step && !fromMillis(f.At).After(time.Now())
+	if late && !begun && f.owes(t) && f.toUndo(t.Step, t.Visit) != nil {
+		return t, 0, nil
 	}
 	if f.Step != t.Step || f.visit(t.Step) != t.Visit || subtle.ConstantTimeCompare([]byte(f.Token), []byte(t.Secret)) != 1 {
 		return t, 0, ErrToken

@@ -316,7 +316,8 @@ func (m *machine) revert(by, why string, now time.Time) {
 	}
 	f := m.root
 	f.Held, f.Step = false, f.Undo[len(f.Undo)-1].Step
-	f.Attempt, f.Unknown, f.StillRunning = 0, false, 0 // of the last step, which is done
+	f.Attempt = 0
+	f.certain() // of the last step, which is done
 	m.record(f, Event{Type: ExecutionReverted, By: by, Note: why})
 	m.open(f, &scope{Cause: &Cause{Kind: CauseReverted, By: by, Note: why}}, m.clock(now))
 }

@@ -128,6 +128,9 @@
 // The outcome is done, not done or unknown. What is not done has an error, which
 // is its name, and a cause; it is permanent where no retry would help.
 //
+// A reply that comes when its step has been given up counts until the step's undo
+// begins: what is done is undone as done, and what no attempt has done is not.
+//
 // Commands and replies come at least once and in any order, so a participant
 // keeps a record of each key, for longer than a message may take:
 //

@@ -186,7 +186,9 @@ func (m *machine) edit(e *inputEdit, by, note string, now time.Time) {
 	event.Type, event.changed = TaskEdited, m.setState(f, input)
 	m.record(f, event)
 	// A pivot whose first visit may be done stays one: nothing is undone then.
-	f.Unknown, f.StillRunning = f.Unknown && m.step(f).Pivot, 0
+	pivoting := f.Unknown && m.step(f).Pivot
+	f.certain()
+	f.Unknown, f.Doubt = pivoting, pivoting
 	f.Token, f.Misfits = "", 0
 	m.revisit(f, true)
 	m.dispatch(f, now)

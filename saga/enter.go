@@ -20,7 +20,8 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 		f.Tries, f.TriesOn = 0, nil
 	}
 	f.Step, f.Entered, f.At, f.Pending = s.Name, toMillis(now), 0, false
-	f.Attempt, f.Lost, f.Unknown, f.StillRunning, f.Undoing = 0, 0, false, 0, false
+	f.Attempt, f.Lost, f.Undoing = 0, 0, false
+	f.certain()
 	f.Waiting, f.Token, f.Misfits, f.Until = false, "", 0, 0
 	if again || f.graph.loops[s.Name] {
 		m.revisit(f, again)

@@ -42,7 +42,7 @@ func TestFormatOfFrames(t *testing.T) {
 		`{"s":"Charge","a":1,"d":{"fare":2000},"h":1}`)
 	golden(t, frame{
 		Step: "Charge", Entered: 1700000000000, Pending: true, Attempt: 3, Tries: 2, TriesOn: []int{0, 1}, Lost: 1, At: 1700000000500, Order: 9,
-		Unknown: true, StillRunning: 1700000090000, Visits: map[string]int{"Charge": 2}, Undoing: true, Blocked: true,
+		Unknown: true, Unheard: []int{1, 2}, Doubt: true, StillRunning: 1700000090000, Visits: map[string]int{"Charge": 2}, Undoing: true, Blocked: true,
 		Scope:  &scope{Keep: 1, Then: "Look", Again: 1700000000600, Cause: &Cause{Kind: CauseFailed, Step: "Credit", Error: "closed account"}},
 		Fork:   &fork{Step: "Both", Visit: 2, Size: 12, Begun: 11, Ended: bits{5, 4}, Failures: 1, Undoing: true},
 		Caught: &Cause{Kind: CauseFailed, Step: "Look", Frame: "Both:1", Name: "NoSeats", Error: "sold out"},
@@ -53,16 +53,18 @@ func TestFormatOfFrames(t *testing.T) {
 			{Step: "Register", Visit: 2, Order: 4, Entry: 3, Nth: 1, Attempt: 2},
 			{Step: "Both", Order: 7, Fork: &fork{Step: "Both", Size: 2, Begun: 2, Undoing: true}},
 			{Step: "Charge", Unknown: true, NotUntil: 1700000090000},
+			{Step: "Sign", Unknown: true, Unheard: []int{3}, Doubt: true, Token: "secret"},
+			{Step: "Sign", After: json.RawMessage(`{"fare":2}`)},
 			{Step: "Credit", Unsure: true, Edited: &edited{N: 1, After: 10, Input: json.RawMessage(`{"fare":1}`)}},
 		},
 		Parked: 4, Entries: 5, Orders: 9, Pivoted: true, Overdue: true,
 		Trouble: &Cause{Kind: CauseFailed, Step: "Charge", Undo: true, Error: "no answer", By: "ann", Note: "see 42"},
-	}, `{"s":"Charge","t":1700000000000,"y":true,"a":3,"n":2,"i":[0,1],"l":1,"b":1700000000500,"q":9,"u":true,"r":1700000090000,`+
+	}, `{"s":"Charge","t":1700000000000,"y":true,"a":3,"n":2,"i":[0,1],"l":1,"b":1700000000500,"q":9,"u":true,"N":[1,2],"R":true,"r":1700000090000,`+
 		`"V":{"Charge":2},"x":true,"k":true,"o":{"k":1,"n":"Look","a":1700000000600,"c":{"kind":"failed","step":"Credit","error":"closed account"}},`+
 		`"f":{"s":"Both","v":2,"n":12,"b":11,"e":"BQQ=","f":1,"u":true},`+
 		`"c":{"kind":"failed","step":"Look","frame":"Both:1","name":"NoSeats","error":"sold out"},"j":{"kind":"failed","step":"Look"},`+
 		`"d":{"fare":2000},"g":true,"z":[{"s":"Look","h":-1},{"s":"Register","v":2,"q":4,"h":3,"i":1,"a":2},`+
-		`{"s":"Both","q":7,"f":{"s":"Both","n":2,"b":2,"u":true}},{"s":"Charge","u":true,"t":1700000090000},{"s":"Credit","w":true,"e":{"n":1,"a":10,"d":{"fare":1}}}],`+
+		`{"s":"Both","q":7,"f":{"s":"Both","n":2,"b":2,"u":true}},{"s":"Charge","u":true,"t":1700000090000},{"s":"Sign","u":true,"n":[3],"r":true,"k":"secret"},{"s":"Sign","d":{"fare":2}},{"s":"Credit","w":true,"e":{"n":1,"a":10,"d":{"fare":1}}}],`+
 		`"e":4,"h":5,"Q":9,"p":true,"v":true,`+
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"}}`)
 }
@@ -152,7 +154,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"MapIterationStarted", "MapIterationSucceeded", "MapIterationFailed", "ErrorCaught",
 		"TaskSubmitted", "SignalReceived",
 		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
-		"TaskInputEdited", "CompensationInputEdited",
+		"TaskInputEdited", "CompensationInputEdited", "TaskHeardLate",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)

@@ -52,7 +52,11 @@ type frame struct {
 	// Unknown is set once an attempt of the action ended unknown: its effect
 	// may exist whatever later attempts say. StillRunning is until when a
 	// handler that did not answer may be at work.
+	// Unheard are attempts of those whose answer may still come, and Doubt says
+	// that there are others.
 	Unknown      bool  `json:"u,omitempty"`
+	Unheard      []int `json:"N,omitempty"`
+	Doubt        bool  `json:"R,omitempty"`
 	StillRunning int64 `json:"r,omitempty"`
 	// Waiting says that somebody outside is to complete the step: by Token, or
 	// with a signal. At is when that must have been heard of, and Until when the
@@ -184,7 +188,14 @@ type undoRecord struct {
 	// ended unknown. Edited is the input that an operator gave it.
 	Unsure bool    `json:"w,omitempty"`
 	Edited *edited `json:"e,omitempty"`
-	Fork   *fork   `json:"f,omitempty"`
+	// Unheard and Doubt are as in the frame, and Token is that of a task which
+	// somebody may still complete. After is the state after an action that was
+	// done, and heard of late: it was never the frame's.
+	Unheard []int           `json:"n,omitempty"`
+	Doubt   bool            `json:"r,omitempty"`
+	Token   string          `json:"k,omitempty"`
+	After   json.RawMessage `json:"d,omitempty"`
+	Fork    *fork           `json:"f,omitempty"`
 }
 
 // A state is kept once. The present one is in the frame. When a commit replaces
@@ -194,6 +205,14 @@ const (
 	stateInFrame = 0 // entry 0 begins the history and replaces nothing
 	stateInMeta  = -1
 )
+
+// input is what the compensation sees, where the record has it.
+func (r undoRecord) input() json.RawMessage {
+	if r.Edited != nil {
+		return r.Edited.Input
+	}
+	return r.After
+}
 
 func (r undoRecord) outcome() Outcome {
 	if r.Unknown {

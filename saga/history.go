@@ -11,20 +11,22 @@ import (
 type EventType string
 
 const (
-	ExecutionStarted       EventType = "ExecutionStarted"
-	TaskStateEntered       EventType = "TaskStateEntered"
-	TaskScheduled          EventType = "TaskScheduled"
-	TaskSucceeded          EventType = "TaskSucceeded"
-	TaskFailed             EventType = "TaskFailed"
-	TaskTimedOut           EventType = "TaskTimedOut"
-	TaskStateExited        EventType = "TaskStateExited"
-	ExecutionSucceeded     EventType = "ExecutionSucceeded"
-	ExecutionFailed        EventType = "ExecutionFailed"         // undoing begins: a step failed
-	ExecutionAborted       EventType = "ExecutionAborted"        // undoing begins: cancelled
-	ExecutionTimedOut      EventType = "ExecutionTimedOut"       // undoing begins: out of time
-	ExecutionRedriven      EventType = "ExecutionRedriven"       // an operator's retry
-	TaskEdited             EventType = "TaskInputEdited"         // an operator's retry,
-	CompensationEdited     EventType = "CompensationInputEdited" // with another input
+	ExecutionStarted   EventType = "ExecutionStarted"
+	TaskStateEntered   EventType = "TaskStateEntered"
+	TaskScheduled      EventType = "TaskScheduled"
+	TaskSucceeded      EventType = "TaskSucceeded"
+	TaskFailed         EventType = "TaskFailed"
+	TaskTimedOut       EventType = "TaskTimedOut"
+	TaskStateExited    EventType = "TaskStateExited"
+	ExecutionSucceeded EventType = "ExecutionSucceeded"
+	ExecutionFailed    EventType = "ExecutionFailed"         // undoing begins: a step failed
+	ExecutionAborted   EventType = "ExecutionAborted"        // undoing begins: cancelled
+	ExecutionTimedOut  EventType = "ExecutionTimedOut"       // undoing begins: out of time
+	ExecutionRedriven  EventType = "ExecutionRedriven"       // an operator's retry
+	TaskEdited         EventType = "TaskInputEdited"         // an operator's retry,
+	CompensationEdited EventType = "CompensationInputEdited" // with another input
+	// TaskHeardLate: what came of an action that was taken for unknown.
+	TaskHeardLate          EventType = "TaskHeardLate"
 	CompensationEntered    EventType = "CompensationStateEntered"
 	CompensationTried      EventType = "CompensationScheduled"
 	CompensationDone       EventType = "CompensationSucceeded"
@@ -96,7 +98,7 @@ var codes = []EventType{
 	MapIterationStarted, MapIterationSucceeded, MapIterationFailed, ErrorCaught,
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
-	ExecutionReverted, TaskEdited, CompensationEdited,
+	ExecutionReverted, TaskEdited, CompensationEdited, TaskHeardLate,
 }
 
 var eventCodes = func() map[EventType]int {

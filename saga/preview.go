@@ -213,8 +213,8 @@ func (p *preview) describe(ctx context.Context, f *frame) ([]Undo, error) {
 }
 
 func (p *preview) state(ctx context.Context, f *frame, r undoRecord) (json.RawMessage, error) {
-	if r.Edited != nil {
-		return r.Edited.Input, nil
+	if input := r.input(); input != nil {
+		return input, nil
 	}
 	switch r.Entry {
 	case stateInFrame:

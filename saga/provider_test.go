@@ -334,6 +334,10 @@ func auditHistory(def *saga.Definition, status saga.Status, events []saga.Event)
 			}
 		case saga.TaskTimedOut, saga.TaskSubmitted: // to somebody who may have done it
 			known[at(e)] = saga.Unknown
+		case saga.TaskHeardLate:
+			if known[at(e)] = e.Outcome; e.Outcome == saga.NotDone {
+				delete(known, at(e))
+			}
 		case saga.CompensationEntered:
 			undoing = true
 			if pivoted {

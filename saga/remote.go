@@ -152,15 +152,11 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 func (m *machine) hearReply(r *replyMessage, now time.Time) {
 	now = m.clock(now)
 	f := m.frameAt(r.Frame)
-	if f == nil || f.Step != r.Step || f.Undoing != (r.Reply == commandUndo) || !m.step(f).remote(f.Undoing) || m.step(f).calls() ||
-		f.Attempt == 0 || r.Attempt > f.Attempt {
+	if f == nil {
 		return
 	}
-	visit := f.visit(f.Step)
-	if f.Undoing {
-		visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
-	}
-	if r.Visit != visit {
+	if !m.answers(f, r) {
+		m.hearLateReply(f, r)
 		return
 	}
 	if f.Undoing && f.superseded(r.Attempt) {
@@ -185,8 +181,11 @@ func (m *machine) hearReply(r *replyMessage, now time.Time) {
 		m.take(f, result{outcome: Done, state: state}, now)
 		return
 	}
-	if !f.Waiting || r.Attempt != f.Attempt {
-		return // another attempt is under way, or to come
+	if !f.Waiting || r.Attempt != f.Attempt { // another attempt is under way, or to come
+		if r.Outcome == NotDone && !f.Undoing {
+			m.hearNot(f, r.Attempt)
+		}
+		return
 	}
 	f.Waiting = false
 	err := error(errors.New(r.Cause))
@@ -197,6 +196,19 @@ func (m *machine) hearReply(r *replyMessage, now time.Time) {
 		err = Permanent(err)
 	}
 	m.take(f, result{err: err, outcome: r.Outcome}, now)
+}
+
+// answers reports whether a reply is to what the frame is at.
+func (m *machine) answers(f *frame, r *replyMessage) bool {
+	if f.Step != r.Step || f.Undoing != (r.Reply == commandUndo) || f.Attempt == 0 || r.Attempt > f.Attempt ||
+		!m.step(f).remote(f.Undoing) || m.step(f).calls() {
+		return false
+	}
+	visit := f.visit(f.Step)
+	if f.Undoing {
+		visit = max(f.Undo[len(f.Undo)-1].Visit, 1)
+	}
+	return r.Visit == visit
 }
 
 // frameAt is the loaded frame of a path.

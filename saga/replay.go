@@ -71,6 +71,8 @@ func (r *replay) follow(e Event) *Misfit {
 	case TaskSucceeded:
 		t.open, t.unsure = false, false
 		t.owed[debt{e.Step, Done}]++
+	case TaskHeardLate:
+		r.heardLate(t, e)
 	case CompensationEntered:
 		t.undoing = e.Outcome
 	case CompensationDone, CompensationSkipped:
@@ -131,6 +133,21 @@ func (r *replay) giveUp(t *track) {
 		t.owed[debt{t.at.Name, Unknown}]++
 	}
 	t.open, t.unsure = false, false
+}
+
+// heardLate takes back that the outcome of a step was unknown.
+func (r *replay) heardLate(t *track, e Event) {
+	if t.at != nil && t.at.Name == e.Step && t.unsure {
+		if e.Outcome == NotDone {
+			t.unsure = false
+			return
+		}
+		r.giveUp(t)
+	}
+	t.owed[debt{e.Step, Unknown}]--
+	if e.Outcome == Done {
+		t.owed[debt{e.Step, Done}]++
+	}
 }
 
 // may tells why a step cannot be entered now; empty: it can.

@@ -103,10 +103,18 @@ func (m *machine) quit(f *frame) {
 	case f.Undoing:
 		f.Undo[len(f.Undo)-1].Attempt = f.Attempt
 	case (f.Unknown || f.Waiting) && s.compensable() && !m.root.Pivoted:
-		m.push(f, undoRecord{Unknown: true, NotUntil: f.StillRunning})
+		if f.Waiting && s.Callback {
+			f.doubt(true) // whoever has the token may complete it
+		}
+		r := undoRecord{Unknown: true, NotUntil: f.StillRunning, Unheard: f.Unheard, Doubt: f.Doubt && len(f.Unheard) > 0}
+		if s.Callback {
+			r.Token = f.Token
+		}
+		m.push(f, r)
 	}
+	f.certain()
 	m.unblock(f)
-	f.Undoing, f.Pending, f.Unknown, f.StillRunning, f.Attempt, f.At = false, false, false, 0, 0, 0
+	f.Undoing, f.Pending, f.Attempt, f.At = false, false, 0, 0
 	f.Waiting, f.Calls, f.Token, f.Misfits, f.Until, f.Stop = false, false, "", 0, 0, nil
 	if f.Scope == nil {
 		f.Step = ""
