@@ -196,7 +196,7 @@ func TestFarWorkersAreKilled(t *testing.T) {
 	if err := <-operated; err != nil {
 		t.Error(err)
 	}
-	f := &farCheck{killProvider: p, T: t, sagas: sagas, db: redis.NewClient(&redis.Options{Addr: address}), prefix: namespace + ":"}
+	f := &farCheck{killProvider: p, T: t, sagas: sagas, store: st, db: redis.NewClient(&redis.Options{Addr: address}), prefix: namespace + ":"}
 	defer f.db.Close()
 	f.settled(ctx, stack)
 	end()

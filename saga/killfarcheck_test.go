@@ -14,6 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/redisstore"
 	"github.com/waybill-dev/waybill/waybilltest"
 )
 
@@ -22,10 +24,11 @@ type farCheck struct {
 	*killProvider
 	*testing.T
 	sagas  map[string]*saga.Saga[order]
+	store  *redisstore.Store
 	db     *redis.Client
 	prefix string // of keys
 
-	executions map[string]map[string]string // their records, by id
+	executions map[string]*store.Record // by id
 }
 
 // keys are all keys of the namespace, in their order.
@@ -73,21 +76,20 @@ func (f *farCheck) settled(ctx context.Context, stack *waybilltest.Stack) {
 }
 
 // unsettled tells what has yet to happen in the store.
-func (f *farCheck) unsettled(ctx context.Context) string {
-	f.executions = make(map[string]map[string]string)
-	why := ""
+func (f *farCheck) unsettled(ctx context.Context) (why string) {
+	f.executions = make(map[string]*store.Record)
 	for _, key := range f.keys(ctx) {
 		id, ok := strings.CutPrefix(f.short(key), "x:")
 		if !ok {
 			continue
 		}
-		record, err := f.db.HGetAll(ctx, key).Result()
+		r, err := f.store.Get(ctx, id)
 		if err != nil {
 			return err.Error()
 		}
-		f.executions[id] = record
-		if record["z"] == "" || record["o"] != "" || record["n"] != "" {
-			why = fmt.Sprintf("%s is left as %v", id, record)
+		f.executions[id] = r
+		if !r.Ended || len(r.Outbox) > 0 || !r.LeaseUntil.IsZero() {
+			why = fmt.Sprintf("%s is left as %+v", id, r)
 		}
 	}
 	return why
@@ -245,14 +247,9 @@ func (f *farCheck) checkHistory(id string) {
 func (f *farCheck) left() {
 	ctx := f.Context()
 	now := time.Now().UnixMilli()
-	for id, record := range f.executions {
-		if record["mn"] != record["mt"] || record["l"] != "0" && record["l"] != "" {
-			f.Errorf("%s has %s mails and has read %s, and its lease lasts until %q", id, record["mn"], record["mt"], record["l"])
-		}
-		for field := range record {
-			if strings.HasPrefix(field, "f:") && field != "f:" {
-				f.Errorf("%s has the frame %q still", id, field)
-			}
+	for id, r := range f.executions {
+		if r.Unread != 0 {
+			f.Errorf("%s has %d mails unread", id, r.Unread)
 		}
 	}
 	count := make(map[string]int)
@@ -260,7 +257,17 @@ func (f *farCheck) left() {
 		kind, name, _ := strings.Cut(f.short(key), ":")
 		count[kind]++
 		switch kind {
-		case "settings", "workers", "definitions", "x":
+		case "settings", "workers", "definitions":
+		case "x":
+			fields, err := f.db.HKeys(ctx, key).Result()
+			if err != nil {
+				f.Error(err)
+			}
+			for _, field := range fields {
+				if strings.HasPrefix(field, store.RootFrame) && field != store.RootFrame {
+					f.Errorf("%s has the frame %q still", key, field)
+				}
+			}
 		case "h", "d", "i":
 			if kind != "i" && f.executions[name] == nil {
 				f.Errorf("%s is of no execution", key)
