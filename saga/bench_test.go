@@ -185,7 +185,7 @@ func BenchmarkForEach(b *testing.B) {
 	def := saga.New("each", saga.ForEach("Each",
 		func(n *int) []int { return make([]int, *n) }, nil, saga.Do("One", act).ReadOnly()).Concurrency(100))
 	client := benchClient(b, benchAddr(b))
-	for _, items := range []int{100, 1000} {
+	for _, items := range []int{100, 1000, 10_000} {
 		b.Run(strconv.Itoa(items), func(b *testing.B) {
 			b.ReportAllocs()
 			bench := openBench(b, client)

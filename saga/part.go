@@ -14,12 +14,15 @@ const (
 	maxParts    = 1000
 	// partItems and partBytes are how many items a part has, and how much JSON,
 	// unless there would be too many parts.
-	partItems = 100
+	partItems = 200
 	partBytes = 64 << 10
-	// partsAtOnce are under way at once where the items are not bounded, and
-	// are how many share a bound.
+	// partsAtOnce are under way at once where the items are not bounded. Where
+	// they are, two to partsShare parts share the bound: one goes on while the
+	// last items of another end; but no more than leave each itemsShare, as items
+	// that end together share a commit.
 	partsAtOnce = 100
 	partsShare  = 10
+	itemsShare  = 50
 )
 
 // partOf makes the definition of a part of a Map, and the graph that the Map
@@ -97,8 +100,8 @@ func (s *State) shares() (parts, items int) {
 	if s.Concurrency == 0 {
 		return partsAtOnce, 0
 	}
-	items = max(s.Concurrency/partsShare, 1)
-	return s.Concurrency / items, items
+	parts = min(max(s.Concurrency/itemsShare, min(s.Concurrency/5, 2), 1), partsShare)
+	return parts, s.Concurrency / parts
 }
 
 // A partResult is what came of one item of a part.

@@ -64,7 +64,7 @@ func TestShares(t *testing.T) {
 			}
 			continue
 		}
-		if parts < 1 || items < 1 || parts*items > n || parts*items < n-n/5 {
+		if parts < 1 || items < 1 || parts*items > n || parts*items < n-n/10 || n >= 10 && parts < 2 {
 			t.Errorf("a bound of %d is shared as %d parts of %d", n, parts, items)
 		}
 	}
