@@ -42,6 +42,8 @@ type actor struct {
 
 	unsent []letter // of the outbox as last committed
 	stale  bool     // an earlier opening may have sent them
+	// asks are when the store is to be asked next for a lock, by request.
+	asks map[string]time.Time
 
 	running map[*frame]*attempt // handlers at work
 	answers chan *attempt       // whose handlers have returned
@@ -160,6 +162,9 @@ func (a *actor) goOn() error {
 				continue // the commit brought mail, or its letter is out
 			}
 		}
+		if a.ask() {
+			continue
+		}
 		if len(jobs) > 0 {
 			// The commit's answer may have been long under way.
 			if err := a.keep(); err != nil {
@@ -204,6 +209,9 @@ func (a *actor) advance() ([]job, time.Time, error) {
 		}
 	}
 	jobs, wake := a.m.todo(a.now())
+	if at := a.nextAsk(); !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+		wake = at
+	}
 	if a.command(jobs) {
 		return a.advance()
 	}
@@ -249,7 +257,7 @@ func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 	now := a.now()
 	switch {
 	case a.m.root.Held: // until its parent says that it may end, or must be undone
-		if len(a.m.orders) > 0 {
+		if len(a.m.orders)+len(a.m.unlocks) > 0 {
 			return store.Continue, time.Time{}
 		}
 		if len(a.unsent) > 0 {
@@ -260,7 +268,7 @@ func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 		return store.End, now.Add(a.c.cfg.Retention)
 	case len(jobs) > 0 || !a.m.idle():
 		return store.Continue, time.Time{}
-	case len(a.unsent)+len(a.m.commands)+len(a.m.orders) > 0 && (wake.IsZero() || wake.Sub(now) > a.c.cfg.Lease):
+	case len(a.unsent)+len(a.m.commands)+len(a.m.orders)+len(a.m.unlocks) > 0 && (wake.IsZero() || wake.Sub(now) > a.c.cfg.Lease):
 		return store.Park, now.Add(a.c.cfg.Lease) // to see whether all has gone out
 	case wake.IsZero():
 		return store.Park, now.Add(safetyNet + rand.N(time.Hour))
@@ -280,7 +288,8 @@ func latest(a, b time.Time) time.Time {
 }
 
 // hear takes mail in. While an attempt of the root's own is running it waits,
-// because what it asks for may hang on the answer.
+// because what it asks for may hang on the answer; but what is about locks does
+// not, and the step that comes next may hang on it.
 func (a *actor) hear(box store.Mailbox) {
 	first := box.Read - int64(len(box.Mail)) + 1
 	for i, body := range box.Mail {
@@ -288,12 +297,12 @@ func (a *actor) hear(box store.Mailbox) {
 			a.waiting = append(a.waiting, body)
 		}
 	}
-	if a.m.root.running {
-		return
-	}
-	a.puzzled = nil
 	for len(a.waiting) > 0 {
 		body := a.waiting[0]
+		if a.m.root.running && !a.urgent(body) {
+			return
+		}
+		a.puzzled = nil
 		if why := a.absorb(body); why != nil && why.wait {
 			return
 		} else if why != nil && !a.setAside(body, why) {
@@ -378,7 +387,7 @@ func (a *actor) persist(ctx context.Context, f func() error) error {
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	entry, parked, still := a.m.root.Entries, a.m.root.Parked, a.m.root.Still
-	unsent, commands, orders := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands, a.m.orders
+	unsent, commands, orders, unlocks := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands, a.m.orders, a.m.unlocks
 	c, err := a.transition(next, wake)
 	if err != nil {
 		return false, err
@@ -389,7 +398,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 	}
 	if !r.Applied {
 		a.m.root.Entries, a.m.root.Parked, a.m.root.Still = entry, parked, still
-		a.unsent, a.m.commands, a.m.orders = unsent, commands, orders
+		a.unsent, a.m.commands, a.m.orders, a.m.unlocks = unsent, commands, orders, unlocks
 		a.hear(r.Mailbox)
 		return false, nil
 	}

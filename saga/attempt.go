@@ -85,7 +85,7 @@ func (a *actor) attempt(j job) *attempt {
 	}
 	t := &attempt{f: f, timeout: timeout, call: call, info: StepInfo{
 		Execution: a.lease.ID, Definition: a.meta.Definition, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step),
-		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught,
+		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught, Locks: a.m.fences(),
 	}}
 	if j.undo {
 		r := f.Undo[len(f.Undo)-1]

@@ -93,6 +93,9 @@ type parentRef struct {
 	Frame     string `json:"f,omitempty"`
 	Step      string `json:"s"`
 	Visit     int    `json:"v,omitempty"`
+	// Root is the execution that begins the family, if that is another: with
+	// which all of it shares its locks.
+	Root string `json:"o,omitempty"`
 }
 
 // longestChild bounds the readable form of a child's id, in bytes.

@@ -32,6 +32,11 @@ type StepInfo struct {
 	// Token is the task token of a [Callback]: whoever has it may complete the
 	// task. It is the same in all attempts. Keep it out of logs.
 	Token string
+	// Locks has the fences of the locks that the execution holds, by name and
+	// key, such as "account/4711": see [Step.Lock]. Pass them on to what the
+	// locks protect, which can refuse a fence below the highest it has seen: its
+	// holder has lost the lock.
+	Locks map[string]int64
 	// Caught is the failure that led to this step by [Step.Catch].
 	Caught *Cause
 	// Edits counts how often an operator has given this compensation another

@@ -22,6 +22,7 @@ type Store interface {
 	store.Executions
 	store.Definitions
 	store.Members
+	store.Locks
 }
 
 // CoordinatorConfig says how a coordinator works.

@@ -329,7 +329,7 @@ var mishaps = []mishap{
 // TestEveryCallToTheStore plays each scenario once without a failure, and then
 // with each mishap at each call that its worker makes to the store.
 func TestEveryCallToTheStore(t *testing.T) {
-	for _, sc := range slices.Concat(scenarios, farScenarios) {
+	for _, sc := range slices.Concat(scenarios, farScenarios, lockScenarios) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			calls := sc.play(t, mishap{}, 0)
@@ -392,6 +392,7 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 		time.Sleep(3 * time.Minute) // for what comes late
 		w.provider.audit(t, w.def, "1")
 		audited(t, w.store, w.client, "")
+		unlocked(t, w.store)
 		if left := w.provider.left(); x.Status == saga.Compensated && len(left) > 0 {
 			t.Errorf("the saga was compensated, and these are done still: %v", left)
 		}

@@ -15,6 +15,7 @@ type Definition struct {
 	version string
 	own     string // the version that its author gave, if any
 	timeout time.Duration
+	locks   []LockDef // taken before the first step
 	root    *Graph
 	byName  map[string]*State      // of all graphs
 	parts   map[string]*Definition // of Maps, for the executions that do parts of them
@@ -71,6 +72,7 @@ type State struct {
 	ReadOnly     bool          `json:"read_only,omitempty"`
 	Irreversible bool          `json:"irreversible,omitempty"`
 	Pivot        bool          `json:"pivot,omitempty"`
+	Locks        []LockDef     `json:"locks,omitempty"` // taken before it begins
 
 	// Choices are a Choice's, in order; Next is where it goes if none holds.
 	Choices []Choice `json:"choices,omitempty"`
@@ -145,6 +147,7 @@ type graphOf struct {
 	Name    string        `json:"name"`
 	Version string        `json:"version"`
 	Timeout time.Duration `json:"timeout,omitempty"`
+	Locks   []LockDef     `json:"locks,omitempty"`
 	Graph
 }
 
@@ -170,7 +173,7 @@ func (d *Definition) States() []State {
 
 // MarshalJSON gives the graph, as services register it in the store.
 func (d *Definition) MarshalJSON() ([]byte, error) {
-	return json.Marshal(graphOf{Format: graphFormat, Name: d.name, Version: d.version, Timeout: d.timeout, Graph: *d.root})
+	return json.Marshal(graphOf{Format: graphFormat, Name: d.name, Version: d.version, Timeout: d.timeout, Locks: d.locks, Graph: *d.root})
 }
 
 // seal computes what follows from the states.
@@ -189,7 +192,7 @@ func (d *Definition) seal() error {
 
 // hash makes a version of the graph's shape.
 func (d *Definition) hash() error {
-	shape, err := json.Marshal(graphOf{Format: graphFormat, Name: d.name, Graph: *shapeOf(d.root)})
+	shape, err := json.Marshal(graphOf{Format: graphFormat, Name: d.name, Locks: shapeOfLocks(d.locks), Graph: *shapeOf(d.root)})
 	if err != nil {
 		return err
 	}
@@ -206,6 +209,7 @@ func shapeOf(g *Graph) *Graph {
 		c.Timeout, c.Within, c.UndoTimeout, c.Wait, c.Heartbeat = 0, 0, 0, 0, 0
 		c.Retry, c.RetryOn = nil, nil
 		c.Concurrency, c.Tolerate = 0, 0
+		c.Locks = shapeOfLocks(s.Locks)
 		if c.UndoRetry != nil {
 			c.UndoRetry = &Retry{}
 		}
@@ -219,6 +223,14 @@ func shapeOf(g *Graph) *Graph {
 		shape.States[i] = &c
 	}
 	return shape
+}
+
+func shapeOfLocks(locks []LockDef) []LockDef {
+	var shapes []LockDef
+	for _, l := range locks {
+		shapes = append(shapes, LockDef{Name: l.Name})
+	}
+	return shapes
 }
 
 // remote reports whether a participant does a step of the graph.

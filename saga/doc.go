@@ -118,7 +118,9 @@
 //
 // The command is do, or undo. An undo has the key of the action as undoes, and
 // the outcome of that: done, or unknown. frame is there in branches; notAfter is
-// in milliseconds since 1970. The reply goes to the endpoint replyTo, and repeats
+// in milliseconds since 1970. An execution that holds locks has them in locks, an
+// object of their fences, such as {"account/4711": 1700000000000000}: see
+// Isolation. The reply goes to the endpoint replyTo, and repeats
 // what tells the command:
 //
 //	{"waybill": 1, "reply": "do", "key": "...", "execution": "ride-1",
@@ -167,6 +169,37 @@
 // message, for a year if need be. A [Receive] waits for a signal, which
 // [Client.Signal] sends to an execution; one that comes before the start waits for
 // it, by default for an hour.
+//
+// # Isolation
+//
+// Others see what a saga has done before it is certain. Where that does harm, a
+// step, or the saga as a whole, takes a semantic lock: on a name, and a key that
+// is told from the state.
+//
+//	account := saga.Lock("account", func(f *Fare) string { return f.Customer }).Wait(5 * time.Minute)
+//	...
+//	saga.Do("UpdateCustomerAccount", credit).Undo(debit).Lock(account)
+//
+// A lock keeps out those who ask for it, and nobody else. Who asks first has it
+// first; who has waited for too long gives the place up and fails with
+// [ErrorLock], which Retry and Catch can name. A step that takes several locks
+// asks for one after the other, in an order that is the same for all. Executions
+// that wait for each other because their steps take locks in different orders are
+// parted by their deadlines.
+//
+// An execution keeps its locks until it has ended, in whatever way: while it is
+// undone, suspended, or [Blocked]. It shares them with its children and with its
+// parent. A lock has no lease: it is not lost to a pause, and a crash leaves it
+// with its execution, which goes on elsewhere. What no lock can prevent is that a
+// call to what it protects comes very late, when the execution has ended. So each
+// grant has a fence, a number that is higher than those of all grants of the lock
+// before, and [StepInfo].Locks has them: what is locked can keep the highest that
+// it has seen, and refuse those below.
+//
+// [Client.Lock], [Client.Locks] and [Execution].Locks tell who holds a lock and
+// who waits for it, and [Client.BreakLock] takes one away. A lock costs four calls
+// to the store, five if it is the first step's; a further one two, if the same step
+// takes it, or else three.
 //
 // # A database of one's own
 //

@@ -191,6 +191,10 @@ func (m *machine) edit(e *inputEdit, by, note string, now time.Time) {
 	f.Unknown, f.Doubt = pivoting, pivoting
 	f.Token, f.Misfits = "", 0
 	m.revisit(f, true)
+	if len(m.step(f).Locks) > 0 { // whose keys may be others now
+		f.Locks, f.Pending, f.At, f.Until = untold, true, toMillis(now), 0
+		return
+	}
 	m.dispatch(f, now)
 }
 

@@ -32,6 +32,23 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 		m.fault(f, fmt.Errorf("%d steps followed one another without a task or a wait", maxHops), now)
 		return
 	}
+	if f.First || len(s.Locks) > 0 {
+		f.Locks = untold
+	}
+	m.commence(f, s, now)
+}
+
+// commence begins a step that was come to, or lets it wait for its locks.
+func (m *machine) commence(f *frame, s *State, now time.Time) {
+	if f.locking() {
+		waited := f.Pending
+		if !m.secure(f, now) {
+			return
+		}
+		if waited { // its own time begins now
+			f.Pending, f.At, f.Entered = false, 0, toMillis(now)
+		}
+	}
 	switch s.Type {
 	case TypeTask:
 		if s.Signal != "" {
@@ -75,7 +92,7 @@ func (m *machine) revisit(f *frame, again bool) {
 
 // leave goes on from a step, or ends the frame.
 func (m *machine) leave(f *frame, next string, now time.Time) {
-	f.Caught = nil
+	f.Caught, f.Locks = nil, nil
 	if next != "" {
 		m.enter(f, m.def.byName[next], now)
 		return

@@ -28,8 +28,8 @@ type Execution struct {
 	Input      json.RawMessage `json:"input"`
 	State      json.RawMessage `json:"state"`
 	UnreadMail int64           `json:"unread_mail,omitempty"`
-	// PendingNotice says that the notice of its end is yet to be sent: see
-	// [NotifyTo].
+	// PendingNotice says that the notice of its end is yet to be sent, or its
+	// locks to be released: see [NotifyTo].
 	PendingNotice bool `json:"pending_notice,omitempty"`
 	// Unreadable is why the record cannot be read. Then only ID, Status,
 	// Started, NextWake, HeldUntil and UnreadMail are known, and in a list
@@ -51,6 +51,8 @@ type Execution struct {
 	// Held says that the execution, a child, has completed, and is undone if its
 	// parent is.
 	Held bool `json:"held,omitempty"`
+	// Locks are the locks that it holds or waits for.
+	Locks []LockHeld `json:"locks,omitempty"`
 	// Branches are the branches and items that are under way below Step, or that
 	// wait for the others, each before those below it.
 	Branches []Position `json:"branches,omitempty"`
@@ -134,6 +136,9 @@ func (c *Client) read(ctx context.Context, id string) (*Execution, *frame, error
 	}
 	x := executionOf(id, Status(r.Status), m, f)
 	x.copy(r)
+	if x.Locks, err = c.locks(ctx, f.Locked); err != nil {
+		return x, &f, err
+	}
 	x.Branches, err = c.branches(ctx, id, &f, nil)
 	return x, &f, err
 }

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,14 @@ type childStart struct {
 	Part       string          `json:"m,omitempty"`
 	Input      json.RawMessage `json:"i"`
 	Parent     parentRef       `json:"p"`
+}
+
+// group names the family of the execution, by the one that begins it.
+func (a *actor) group() string {
+	if a.meta.Parent == nil {
+		return a.lease.ID
+	}
+	return cmp.Or(a.meta.Parent.Root, a.meta.Parent.Execution)
 }
 
 // orders adds what the machine has to say to children and parent to the outbox.
@@ -52,6 +61,9 @@ func (a *actor) letter(o childOrder) (letter, error) {
 	place.Execution = a.lease.ID
 	id := childID(place, o.s.part != nil)
 	if o.kind == orderStart {
+		if root := a.group(); root != a.lease.ID {
+			place.Root = root
+		}
 		start := childStart{Input: o.input, Parent: place}
 		if o.s.part != nil {
 			start.Definition, start.Version, start.Part = a.meta.Definition, a.meta.Version, o.s.part.Name

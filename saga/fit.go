@@ -22,7 +22,7 @@ type fitting struct {
 func (t *fitting) check() (*Misfit, error) {
 	t.records, t.at = make(map[string]map[debt]int), make(map[string]bool)
 	t.root.graph = t.def.root
-	for _, check := range []func() *Misfit{t.pivot, t.signals} {
+	for _, check := range []func() *Misfit{t.pivot, t.signals, t.locks} {
 		if misfit := check(); misfit != nil {
 			return misfit, nil
 		}
@@ -57,6 +57,34 @@ func (t *fitting) signals() *Misfit {
 	return nil
 }
 
+// locks checks that the saga's own locks are those that it began with.
+func (t *fitting) locks() *Misfit {
+	if name := added(t.old.locks, t.def.locks); name != "" {
+		return &Misfit{Problem: fmt.Sprintf("the graph takes the lock %s before its first step, and the execution has begun without it", name)}
+	}
+	return nil
+}
+
+// added is the name of a lock that is not among those there were; empty: all are.
+func added(were, are []LockDef) string {
+	for _, l := range are {
+		if !slices.ContainsFunc(were, func(old LockDef) bool { return old.Name == l.Name }) {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// unlocked is the name of a lock that a step takes in the graph, and did not take
+// in what the execution runs on.
+func (t *fitting) unlocked(step string) string {
+	old, s := t.old.byName[step], t.def.byName[step]
+	if old == nil || s == nil {
+		return ""
+	}
+	return added(old.Locks, s.Locks)
+}
+
 func (d *Definition) receives(signal string) bool {
 	for _, s := range d.byName {
 		if s.Signal == signal {
@@ -89,7 +117,7 @@ func (t *fitting) debts() *Misfit {
 
 // frame checks a frame, and those below it.
 func (t *fitting) frame(f *frame) (*Misfit, error) {
-	for _, check := range []func(*frame) *Misfit{t.undoes, t.stands, t.works, t.visits} {
+	for _, check := range []func(*frame) *Misfit{t.undoes, t.stands, t.holds, t.works, t.visits} {
 		if misfit := check(f); misfit != nil {
 			misfit.Frame = f.path
 			return misfit, nil
@@ -184,8 +212,11 @@ func (t *fitting) undoes(f *frame) *Misfit {
 		s, why := t.here(f, r.Step)
 		switch {
 		case why != "":
-		case r.Fork != nil:
+		case r.Fork != nil && r.Fork.fits(s) != "":
 			why = r.Fork.fits(s)
+		case t.unlocked(r.Step) != "":
+			why = fmt.Sprintf("it was done without the lock %s, which it takes in the graph", t.unlocked(r.Step))
+		case r.Fork != nil:
 		case !s.compensable():
 			why = "the graph does not undo it"
 		case t.old.byName[r.Step].callee() != s.callee():
@@ -234,7 +265,7 @@ func (t *fitting) stands(f *frame) *Misfit {
 	}
 	if f.Step != "" {
 		_, why := t.here(f, f.Step)
-		if why == "" && f.Pending {
+		if why == "" && f.Pending && !f.locking() {
 			why = track.may(t.def, f.Step)
 		}
 		if why != "" {
@@ -244,6 +275,21 @@ func (t *fitting) stands(f *frame) *Misfit {
 	if sc := f.Scope; sc != nil && sc.Then != "" && sc.Again == 0 && track.at != nil && !track.at.leadsTo(sc.Then) {
 		return &Misfit{Step: track.at.Name,
 			Problem: fmt.Sprintf("the execution is on its way to %s, which catches its error; in the graph %s", sc.Then, track.at.catches())}
+	}
+	return nil
+}
+
+// holds checks that a step that has told its locks takes no others in the graph.
+func (t *fitting) holds(f *frame) *Misfit {
+	step := f.Step
+	if f.Fork != nil {
+		step = f.Fork.Step
+	}
+	if f.Pending && (!f.locking() || f.Locks[0].Resource == "") { // it is yet to tell them
+		return nil
+	}
+	if name := t.unlocked(step); name != "" {
+		return &Misfit{Step: step, Problem: fmt.Sprintf("it was begun without the lock %s, which it takes in the graph", name)}
 	}
 	return nil
 }
@@ -336,7 +382,7 @@ func (t *fitting) ahead(f *frame) map[string]bool {
 	switch s := states[f.Step]; {
 	case f.Scope != nil:
 		from = []string{f.Scope.Then}
-	case s != nil && !f.Pending:
+	case s != nil && (!f.Pending || f.locking()):
 		from = s.ways()
 	}
 	all := make(map[string]bool)

@@ -86,7 +86,7 @@ func (w *wood) upgrade() {
 
 // edit draws a change of the definition; nil is one that is not valid.
 func (w *wood) edit() *Definition {
-	d := &Definition{name: w.def.name, own: w.def.own, decode: w.def.decode, root: cloneGraph(w.def.root)}
+	d := &Definition{name: w.def.name, own: w.def.own, decode: w.def.decode, locks: w.def.locks, root: cloneGraph(w.def.root)}
 	var graphs []*Graph
 	var collect func(g *Graph)
 	collect = func(g *Graph) {
@@ -121,7 +121,7 @@ func (w *wood) edit() *Definition {
 		n.Next, s.Next = s.Next, n.Name
 		g.States = slices.Insert(g.States, i+1, &n)
 	}
-	switch edit := rapid.SampledFrom([]string{"remove", "insert", "undo", "swap", "loop", "type", "catch", "branch"}).Draw(w.T, "edit"); {
+	switch edit := rapid.SampledFrom([]string{"remove", "insert", "undo", "swap", "loop", "type", "catch", "branch", "lock", "whole"}).Draw(w.T, "edit"); {
 	case edit == "remove":
 		relink(s.Name, s.Next)
 		g.States = slices.Delete(g.States, i, i+1)
@@ -152,6 +152,16 @@ func (w *wood) edit() *Definition {
 			s.Catch = nil
 		} else {
 			s.Catch = []Catcher{{Errors: []string{ErrorAny}, Next: g.States[len(g.States)-1].Name}}
+		}
+	case edit == "lock" && (s.Type == TypeTask || len(s.graphs()) > 0):
+		s.Locks = nil
+		if rapid.Bool().Draw(w.T, "one more") {
+			s.Locks = []LockDef{(&drawer{T: w.T}).lock().lock}
+		}
+	case edit == "whole":
+		d.locks = nil
+		if rapid.Bool().Draw(w.T, "one more") {
+			d.locks = []LockDef{(&drawer{T: w.T}).lock().lock}
 		}
 	case edit == "branch" && s.Type == TypeParallel:
 		if len(s.Branches) > 1 && rapid.Bool().Draw(w.T, "one less") {

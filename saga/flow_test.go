@@ -40,6 +40,14 @@ func trail(events []Event) string {
 			w += "=>" + e.Next
 		case ExecutionSucceeded, ExecutionCompensated, ExecutionAborted, ExecutionBlocked, ExecutionFailed, ExecutionTimedOut, ExecutionRedriven, CancelRefused, RetryRefused:
 			w = strings.TrimPrefix(string(e.Type), "Execution")
+		case LockRequested:
+			w += "(" + e.Lock
+		case LockAcquired:
+			w = e.Lock + ")"
+		case LockTimedOut:
+			w += "(!" + e.Lock
+		case LockBroken:
+			w = e.Lock + "!"
 		default:
 			if t, ok := strings.CutSuffix(string(e.Type), "StateEntered"); !ok || t == "Task" {
 				continue

@@ -69,6 +69,55 @@ func TestFormatOfFrames(t *testing.T) {
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"}}`)
 }
 
+func TestFormatOfLocks(t *testing.T) {
+	golden(t, frame{
+		Step: "Credit", Entered: 1700000000000, Pending: true, At: 1700000060000, Until: 1700000060000, State: json.RawMessage(`1`),
+		Locks: []lockNeed{{Resource: "account/7", Wait: 60000}, {Resource: "till/1", Wait: 1000}}, Entries: 2, First: true,
+		Locked: []heldLock{
+			{Resource: "account/7", Request: "r1", Since: 1700000000000},
+			{Resource: "till/1", Request: "r2", Fence: 1700000000000000, Since: 1700000000001, Broken: true},
+		},
+	}, `{"s":"Credit","t":1700000000000,"y":true,"b":1700000060000,"U":1700000060000,`+
+		`"I":[{"r":"account/7","w":60000},{"r":"till/1","w":1000}],"d":1,"h":2,"F":true,`+
+		`"L":[{"r":"account/7","q":"r1","t":1700000000000},{"r":"till/1","q":"r2","f":1700000000000000,"t":1700000000001,"x":true}]}`)
+	golden(t, frame{Step: "Credit", Pending: true, Locks: untold}, `{"s":"Credit","y":true,"I":[{"r":""}]}`)
+	golden(t, parentRef{Execution: "ride-1/Sub", Step: "Sub", Visit: 1, Root: "ride-1"}, `{"x":"ride-1/Sub","s":"Sub","v":1,"o":"ride-1"}`)
+	golden(t, mail{Kind: mailLock, Lock: &lockMail{Resource: "account/7", Request: "r1", Fence: 1700000000000000}},
+		`{"k":"lock","l":{"r":"account/7","q":"r1","f":1700000000000000}}`)
+	golden(t, mail{Kind: mailLock, By: "ann", Note: "it hangs", Lock: &lockMail{Resource: "account/7", Request: "r1", Broken: true}},
+		`{"k":"lock","b":"ann","n":"it hangs","l":{"r":"account/7","q":"r1","x":true}}`)
+	golden(t, letter{Kind: letterUnlock, ID: "r1", To: "account/7"}, `{"k":"unlock","id":"r1","to":"account/7"}`)
+	golden(t, command{
+		Waybill: 1, Command: "do", Key: "k", Execution: "ride-1", Definition: "fare", Step: "Charge", Visit: 1, Attempt: 1,
+		Input: json.RawMessage(`1`), NotAfter: 1700000000000, ReplyTo: "replies", Commit: "c.3", Locks: map[string]int64{"account/7": 1700000000000000},
+	}, `{"waybill":1,"command":"do","key":"k","execution":"ride-1","definition":"fare","step":"Charge","visit":1,"attempt":1,`+
+		`"input":1,"notAfter":1700000000000,"replyTo":"replies","commit":"c.3","locks":{"account/7":1700000000000000}}`)
+	data, err := encodeEntry(nil, time.UnixMilli(1700000000000), []Event{
+		{Type: LockRequested, Frame: "Both:1", Step: "Credit", Lock: "account/7"},
+		{Type: LockAcquired, Lock: "account/7", Fence: 1700000000000000},
+		{Type: LockTimedOut, Step: "Credit", Lock: "account/7", Error: "not to be had"},
+		{Type: LockBroken, Lock: "account/7", Fence: 1700000000000000, By: "ann", Note: "it hangs"},
+	}, nil)
+	want := `{"t":1700000000000,"e":[{"c":58,"f":"Both:1","s":"Credit","l":"account/7"},{"c":59,"l":"account/7","z":1700000000000000},` +
+		`{"c":60,"s":"Credit","x":"not to be had","l":"account/7"},{"c":61,"l":"account/7","z":1700000000000000,"b":"ann","n":"it hangs"}]}`
+	if err != nil || string(data) != want {
+		t.Errorf("an entry is written as\n%s, %v, want\n%s", data, err, want)
+	}
+	c, err := NewClient(ClientConfig{Store: noStore{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, s := range map[string]*Saga[int]{
+		`{"s":"A","y":true,"d":1,"h":1}`:          New("fare", compensable("A").Lock(on("7"))),
+		`{"s":"A","y":true,"d":1,"h":1,"F":true}`: New("fare", compensable("A")).Lock(on("7")),
+	} {
+		r, _, err := c.startRequest(s.def, "ride-1", []byte(`1`), startOptions{})
+		if err != nil || string(r.Root) != want {
+			t.Errorf("it begins with %s, %v, want %s", r.Root, err, want)
+		}
+	}
+}
+
 func TestFormatOfMeta(t *testing.T) {
 	golden(t, meta{Definition: "fare", Version: "0123456789ab", Input: json.RawMessage(`{"fare":2000}`)},
 		`{"d":"fare","v":"0123456789ab","i":{"fare":2000}}`)
@@ -116,6 +165,8 @@ func TestBeginningIsAsDecoded(t *testing.T) {
 		"a deadline": New("fare", Do("A", act).ReadOnly()).Within(time.Hour),
 		"a wait":     New("fare", Wait[map[string]int]("A", time.Second)),
 		"a callback": New("fare", Callback("A", act, take).ReadOnly()),
+		"a lock":     New("fare", Do("A", act).ReadOnly().Lock(Lock("acc", func(*map[string]int) string { return "7" }))),
+		"its lock":   New("fare", Do("A", act).ReadOnly()).Lock(Lock("acc", func(*map[string]int) string { return "7" })),
 	} {
 		if err := s.Validate(); err != nil {
 			t.Fatal(name, err)
@@ -155,6 +206,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"TaskSubmitted", "SignalReceived",
 		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
 		"TaskInputEdited", "CompensationInputEdited", "TaskHeardLate",
+		"LockRequested", "LockAcquired", "LockTimedOut", "LockBroken",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)

@@ -70,6 +70,9 @@ type frame struct {
 	// told to undo itself.
 	Calls bool   `json:"B,omitempty"`
 	Stop  *Cause `json:"D,omitempty"`
+	// Locks are those that the step waits for before it begins; it is Pending
+	// until then.
+	Locks []lockNeed `json:"I,omitempty"`
 	// Visits counts how often steps were entered that may be entered again.
 	Visits map[string]int `json:"V,omitempty"`
 
@@ -101,6 +104,10 @@ type frame struct {
 	Entries int  `json:"h,omitempty"`
 	Orders  int  `json:"Q,omitempty"`
 	Pivoted bool `json:"p,omitempty"`
+	// First says that the saga's own locks are yet to be taken, and Locked are all
+	// locks that are held or asked for.
+	First  bool       `json:"F,omitempty"`
+	Locked []heldLock `json:"L,omitempty"`
 	// Signals are those that no step has taken yet.
 	Signals []signal `json:"S,omitempty"`
 	Overdue bool     `json:"v,omitempty"` // the alert was given
@@ -320,7 +327,7 @@ func (f *frame) check(def *Definition) error {
 	}
 	n := len(f.Undo)
 	switch {
-	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending || f.Waiting):
+	case f.Step == "" && (f.Blocked || f.Undoing || f.Pending || f.Waiting || f.locking()):
 		return errors.New("the frame has ended with work left")
 	case f.Held && (f.Step != "" || n == 0):
 		return errors.New("the frame is held, and not at its end")

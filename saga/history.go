@@ -69,6 +69,10 @@ const (
 	ExecutionResumed       EventType = "ExecutionResumed"
 	OrderRefused           EventType = "OrderRefused"
 	ExecutionReverted      EventType = "ExecutionReverted" // a child's undoing begins: its parent is undone
+	LockRequested          EventType = "LockRequested"
+	LockAcquired           EventType = "LockAcquired"
+	LockTimedOut           EventType = "LockTimedOut"
+	LockBroken             EventType = "LockBroken" // an operator gave it to the next
 )
 
 // Events of the types of states.
@@ -99,6 +103,7 @@ var codes = []EventType{
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
 	ExecutionReverted, TaskEdited, CompensationEdited, TaskHeardLate,
+	LockRequested, LockAcquired, LockTimedOut, LockBroken,
 }
 
 var eventCodes = func() map[EventType]int {
@@ -122,6 +127,8 @@ type Event struct {
 	Outcome Outcome `json:"outcome,omitempty"`
 	Error   string  `json:"error,omitempty"`
 	Stack   string  `json:"stack,omitempty"`
+	Lock    string  `json:"lock,omitempty"` // its name and key
+	Fence   int64   `json:"fence,omitempty"`
 	By      string  `json:"by,omitempty"`
 	Note    string  `json:"note,omitempty"`
 	// State is the state: with ExecutionStarted the execution's input, with
@@ -169,6 +176,8 @@ type storedEvent struct {
 	Outcome Outcome `json:"o,omitempty"`
 	Error   string  `json:"x,omitempty"`
 	Stack   string  `json:"k,omitempty"`
+	Lock    string  `json:"l,omitempty"`
+	Fence   int64   `json:"z,omitempty"`
 	By      string  `json:"b,omitempty"`
 	Note    string  `json:"n,omitempty"`
 	Changed bool    `json:"g,omitempty"`
@@ -195,7 +204,8 @@ var pairs = []pair{
 func (p pair) fits(first, second *Event) bool {
 	return first.Type == p.first && second.Type == p.second && first.Step == second.Step && first.Frame == second.Frame &&
 		second.Attempt == p.attempt && !first.changed && (!second.changed || second.exits()) &&
-		second.Next == "" && second.Outcome == "" && second.Error == "" && second.Stack == "" && second.By == "" && second.Note == ""
+		second.Next == "" && second.Outcome == "" && second.Error == "" && second.Stack == "" &&
+		second.Lock == "" && second.Fence == 0 && second.By == "" && second.Note == ""
 }
 
 func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string][]json.RawMessage) ([]byte, error) {
@@ -215,7 +225,7 @@ func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string]
 		ev := &events[i]
 		stored := storedEvent{
 			Code: eventCodes[ev.Type], Frame: ev.Frame, Step: ev.Step, Next: ev.Next, Attempt: ev.Attempt, Outcome: ev.Outcome,
-			Error: ev.Error, Stack: ev.Stack, By: ev.By, Note: ev.Note, Changed: ev.changed,
+			Error: ev.Error, Stack: ev.Stack, Lock: ev.Lock, Fence: ev.Fence, By: ev.By, Note: ev.Note, Changed: ev.changed,
 		}
 		if ev.Type == CompensationEdited {
 			stored.Input = ev.State
@@ -307,7 +317,7 @@ func decodeEntries(codec Codec, entries [][]byte, input json.RawMessage, present
 func (s storedEvent) events() []Event {
 	ev := Event{
 		Frame: s.Frame, Step: s.Step, Next: s.Next, Attempt: s.Attempt, Outcome: s.Outcome, Error: s.Error, Stack: s.Stack,
-		By: s.By, Note: s.Note, State: s.Input, changed: s.Changed,
+		Lock: s.Lock, Fence: s.Fence, By: s.By, Note: s.Note, State: s.Input, changed: s.Changed,
 	}
 	for _, p := range pairs {
 		if p.code != s.Code {

@@ -73,7 +73,7 @@ func TestPairsLoseNothing(t *testing.T) {
 						continue
 					}
 					events[n].changed = true
-				case "Attempt":
+				case "Attempt", "Fence":
 					field.SetInt(7)
 				default:
 					field.SetString("other")

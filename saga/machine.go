@@ -32,6 +32,7 @@ type machine struct {
 	replaced map[string][]json.RawMessage // states, by path, if they are to be kept
 	commands []*command
 	orders   []childOrder
+	unlocks  []heldLock        // to be released
 	puts     map[string][]byte // fields other than frames
 	drops    map[string]bool   // fields
 	purge    bool              // drop all fields of frames but the root's
@@ -47,12 +48,12 @@ func newMachine(def *Definition, root *frame) *machine {
 // begin makes the frame of a new execution, whose first step is dispatched to
 // its first opening. Times of zero stand for the execution's start, which the
 // store knows. Code of the definition does not run in the process that starts:
-// a first step that is no task is entered by the first opening.
+// a first step that is no task, or takes locks, is entered by the first opening.
 func begin(def *Definition, input []byte) *machine {
-	m := newMachine(def, &frame{State: input, Entries: 1})
+	m := newMachine(def, &frame{State: input, Entries: 1, First: len(def.locks) > 0})
 	m.record(m.root, Event{Type: ExecutionStarted})
 	first := def.root.start()
-	if first.Type == TypeTask && first.Signal == "" { // a wait's time begins with the opening
+	if first.Type == TypeTask && first.Signal == "" && len(first.Locks) == 0 && !m.root.First { // a wait's time begins with the opening
 		m.enter(m.root, first, time.Time{})
 	} else {
 		m.root.Step, m.root.Pending = first.Name, true
@@ -78,10 +79,13 @@ func (m *machine) committed() {
 	clear(m.events) // their memory is for those to come
 	m.events = m.events[:0]
 	clear(m.replaced)
-	m.commands, m.orders, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, false, false, 0
+	m.commands, m.orders, m.unlocks, m.puts, m.drops, m.purge, m.dirty, m.hops = nil, nil, nil, nil, nil, false, false, 0
 	m.each(func(f *frame) bool { f.dirty = false; return true })
 	for _, f := range m.shelf {
 		f.dirty = false
+	}
+	for i := range m.root.Locked {
+		m.root.Locked[i].fresh = false
 	}
 }
 
@@ -233,7 +237,15 @@ func (m *machine) advance(now time.Time) bool {
 	if m.root.Settling && len(m.wants) == 0 {
 		m.dismiss()
 	}
-	return len(m.wants) == 0
+	if len(m.wants) > 0 {
+		return false
+	}
+	if m.status().Ended() && !m.root.Held {
+		m.free()
+	} else {
+		m.forsake()
+	}
+	return true
 }
 
 // turn does one thing, and reports whether it did.
@@ -252,6 +264,10 @@ func (m *machine) turn(now time.Time) bool {
 		switch s := m.step(f); {
 		case f.Scope != nil:
 			if m.unwind(f, now) {
+				return true
+			}
+		case f.locking() && !f.Blocked:
+			if m.lockTurn(f, s, now) {
 				return true
 			}
 		case f.Blocked || f.running || fromMillis(f.At).After(now):

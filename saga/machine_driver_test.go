@@ -28,6 +28,7 @@ type bench struct {
 	sent      []*command // since the test last looked
 	parked    bool
 	wake      time.Time
+	locks     *benchLocks
 }
 
 const (
@@ -57,6 +58,7 @@ func (b *bench) resume() {
 	}
 	b.m.lost(b.now)
 	b.parked = false
+	b.locks.opened()
 }
 
 // load gives the machine what it asks for.
@@ -90,11 +92,14 @@ func (b *bench) settle() {
 		b.settle()
 		return
 	}
-	park := len(b.jobs) == 0 && b.m.idle()
+	park := len(b.jobs) == 0 && b.m.idle() && !b.asks()
 	if b.m.dirty || park {
 		b.commit(park)
 	}
 	b.parked = park
+	if b.ask() {
+		b.settle()
+	}
 }
 
 // send gives participants what is theirs, as actor.command does.
@@ -129,7 +134,9 @@ func (b *bench) commit(park bool) {
 		delete(b.committed, name)
 	}
 	b.trace = append(b.trace, b.m.events...)
+	b.locks.write(b.m.unlocks)
 	b.m.committed()
+	b.locks.send()
 }
 
 // open opens a parked execution, after the given time.
@@ -201,14 +208,21 @@ func (b *bench) play(t *testing.T, ops string) {
 			b.m.answer(f, b.result(f, name), b.now)
 		case op == "crash":
 			b.crash()
-		case op == "cancel" || op == "retry":
+		case op == "cancel" || op == "retry" || op == "terminate" || op == "suspend" || op == "resume":
 			if b.parked {
 				b.open(0)
 			}
-			if op == "cancel" {
+			switch op {
+			case "cancel":
 				b.m.cancel("ann", "", b.now)
-			} else {
+			case "retry":
 				b.m.retry("ann", "", b.now)
+			case "terminate":
+				b.m.terminate("ann", "")
+			case "suspend":
+				b.m.suspend("ann", "", b.now)
+			case "resume":
+				b.m.goOn("ann", "", b.now)
 			}
 		case op == "wake":
 			if !b.parked || b.wake.IsZero() {
@@ -225,6 +239,13 @@ func (b *bench) play(t *testing.T, ops string) {
 			} else {
 				b.now = b.now.Add(d)
 			}
+		case strings.HasPrefix(op, "take:"):
+			b.locks.take(op[len("take:"):])
+		case strings.HasPrefix(op, "free:"), strings.HasPrefix(op, "break:"):
+			if b.parked {
+				b.open(0)
+			}
+			b.heed(op)
 		default:
 			if len(b.jobs) == 0 {
 				t.Fatalf("%s: nothing is to be run after %s", op, brief(b.trace))

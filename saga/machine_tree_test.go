@@ -1,18 +1,23 @@
 package saga
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // TestTreeProperties drives machines of random graphs, with branches, items,
-// choices and catchers, through random results, cancels and crashes, and holds
-// what they did to the rules of compensation. Handlers of several branches are
-// at work at once, and answer in any order.
+// locks, choices and catchers, through random results, cancels and crashes, and
+// holds what they did to the rules of compensation and of locks. Handlers of
+// several branches are at work at once, and answer in any order; others take the
+// locks, and give them back.
 func TestTreeProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWood(t, drawTree(t))
@@ -27,6 +32,9 @@ func TestTreeProperties(t *testing.T) {
 func drawTree(t *rapid.T) *Definition {
 	d := &drawer{T: t}
 	s := New("s", d.steps(3)...).Version("1")
+	if d.oneIn(4, "whole") {
+		s = s.Lock(d.lock())
+	}
 	if err := s.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +62,32 @@ func (d *drawer) steps(depth int) []*Step[int] {
 	return steps
 }
 
+func (d *drawer) oneIn(n int, what string) bool { return rapid.IntRange(1, n).Draw(d.T, what) == n }
+
+// treeLocks are the names of locks, and their keys.
+var treeLocks = []string{"a", "b"}
+
+func (d *drawer) lock() *Resource[int] {
+	name := rapid.SampledFrom(treeLocks).Draw(d.T, "lock")
+	return Lock(name, func(*int) string { return name }).Wait(rapid.SampledFrom([]time.Duration{time.Second, time.Minute}).Draw(d.T, "patience"))
+}
+
+// one draws a step, which may take locks.
 func (d *drawer) one(depth int) *Step[int] {
+	s := d.unlocked(depth)
+	if t := s.state.Type; (t == TypeTask || t == TypeParallel || t == TypeMap) && d.oneIn(4, "locked") {
+		s.Lock(d.lock())
+		if d.oneIn(3, "two") {
+			s.Lock(d.lock())
+		}
+		if d.oneIn(3, "patient") {
+			s.Retry(twice, ErrorLock)
+		}
+	}
+	return s
+}
+
+func (d *drawer) unlocked(depth int) *Step[int] {
 	d.n++
 	name := fmt.Sprintf("S%d", d.n)
 	kinds := []string{"task", "task", "task", "remote", "read-only", "pass", "wait"}
@@ -107,6 +140,7 @@ type wood struct {
 	order []string       // keys of actions, as they were first begun
 	known map[string]Outcome
 	gone  []string // keys of actions that were undone
+	taken int      // locks, by others
 	// upgrades says that the graph may be replaced on the way.
 	upgrades      bool
 	edits, fitted int
@@ -115,6 +149,7 @@ type wood struct {
 
 func newWood(t *rapid.T, def *Definition) *wood {
 	w := &wood{T: t, bench: newBench(def), began: make(map[string]int), known: make(map[string]Outcome)}
+	w.withLocks("me", newLockStore(func() time.Time { return w.now }), nil)
 	w.settled()
 	return w
 }
@@ -149,6 +184,7 @@ func (w *wood) settled() {
 			w.Fatalf("attempt %d of %s begins after attempt %d", j.f.Attempt, dir, w.began[dir])
 		}
 		w.began[dir] = j.f.Attempt
+		w.locked(j.f)
 		j.f.running = !j.f.Waiting
 		if !j.undo {
 			if slices.Contains(w.gone, key) {
@@ -172,6 +208,56 @@ func (w *wood) settled() {
 		if misfit := w.fits(w.def); misfit != nil {
 			w.Fatalf("it does not fit its own graph: %s: %s", misfit, trail(w.trace))
 		}
+	}
+}
+
+// locked checks that an attempt runs under the locks of its step and of the saga,
+// with their fences.
+func (w *wood) locked(f *frame) {
+	for _, l := range slices.Concat(w.def.locks, w.m.step(f).Locks) {
+		need, err := l.need(f.State)
+		if err != nil {
+			w.Fatal(err)
+		}
+		state, err := w.locks.store.InspectLock(context.Background(), need.Resource, 0)
+		if err != nil {
+			w.Fatal(err)
+		}
+		if got := w.m.fences()[need.Resource]; state.Holder.Owner != "me" || state.Holder.Fence != got {
+			w.Fatalf("attempt %d of %s runs under fence %d of lock %s, which is held by %+v", f.Attempt, f.Step, got, need.Resource, state.Holder)
+		}
+	}
+}
+
+// others lets somebody else take a lock, or a place in its queue, or give one
+// back. What that grants may be told, or not.
+func (w *wood) others() {
+	name := rapid.SampledFrom(treeLocks).Draw(w.T, "which")
+	resource := name + "/" + name
+	ctx := context.Background()
+	if rapid.Bool().Draw(w.T, "takes") {
+		w.taken++
+		_, err := w.locks.store.AcquireLock(ctx, store.LockRequest{
+			Resource: resource, Owner: "other", Request: fmt.Sprint("o", w.taken), NotAfter: w.now,
+		})
+		if err != nil {
+			w.Fatal(err)
+		}
+		return
+	}
+	l, err := w.locks.store.InspectLock(ctx, resource, 0)
+	if err != nil || l.Holder.Owner != "other" {
+		return
+	}
+	next, err := w.locks.store.ReleaseLock(ctx, resource, l.Holder.Request, time.Hour)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if next.Owner == "me" && rapid.Bool().Draw(w.T, "told") {
+		if w.parked {
+			w.open(0)
+		}
+		w.m.granted(resource, next.Request, next.Fence, w.now)
 	}
 }
 
@@ -241,7 +327,7 @@ func (w *wood) atWork() (frames []*frame) {
 }
 
 func (w *wood) step() {
-	things := []string{"crash"}
+	things := []string{"crash", "others", "others"}
 	busy := w.atWork()
 	if len(busy) > 0 {
 		things = append(things, "answer", "answer", "answer", "answer", "answer", "answer", "answer", "answer")
@@ -261,10 +347,18 @@ func (w *wood) step() {
 	switch rapid.SampledFrom(things).Draw(w.T, "what") {
 	case "upgrade":
 		w.upgrade()
+	case "others":
+		w.others()
 	case "crash":
+		// What is to be given back may go out, or not.
+		w.locks.dies = rapid.Bool().Draw(w.T, "before its letters")
+		if w.locks.dies {
+			w.settle()
+		}
 		if w.parked {
 			w.open(0)
 		}
+		w.locks.dies = false
 		w.die()
 	case "wake":
 		w.open(max(w.wake.Sub(w.now), 0))
@@ -373,6 +467,9 @@ func (w *wood) finish() {
 func (w *wood) ended() {
 	if len(w.committed) != 1 {
 		w.Fatalf("it has ended, and there are %q", sortedKeys(w.committed))
+	}
+	if got := w.locks.shown(); strings.Contains(got, "me") {
+		w.Fatalf("it has ended, and the locks are %s", got)
 	}
 	if w.m.status() != Compensated {
 		return

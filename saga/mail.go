@@ -27,6 +27,7 @@ const (
 	mailChild     = "child"  // a child's report
 	mailUndo      = "undo"   // a parent's: what has completed is undone
 	mailSettle    = "settle" // a parent's: it will not be undone
+	mailLock      = "lock"
 )
 
 // mail is what others have to say to an execution.
@@ -44,6 +45,8 @@ type mail struct {
 	Edit *inputEdit `json:"i,omitempty"`
 	// Child is a child's report.
 	Child *childReport `json:"c,omitempty"`
+	// Lock tells what has become of a request for a lock.
+	Lock *lockMail `json:"l,omitempty"`
 }
 
 // Limits of the unread mail of one execution. Operators have headroom.
@@ -113,6 +116,15 @@ func (a *actor) absorb(body []byte) *letterError {
 		a.m.revert(m.By, m.Note, now)
 	case mailSettle:
 		a.m.settle()
+	case mailLock:
+		if m.Lock == nil {
+			return &letterError{err: errors.New("mail of the kind \"lock\" without a lock")}
+		}
+		if m.Lock.Broken {
+			a.m.broken(m.Lock.Resource, m.Lock.Request, m.By, m.Note, now)
+		} else {
+			a.m.granted(m.Lock.Resource, m.Lock.Request, m.Lock.Fence, now)
+		}
 	case mailSignal:
 		if m.Signal == nil {
 			return &letterError{err: errors.New("mail of the kind \"signal\" without a signal")}
@@ -122,6 +134,12 @@ func (a *actor) absorb(body []byte) *letterError {
 		return &letterError{err: fmt.Errorf("mail of the unknown kind %q", m.Kind), later: m.Kind != ""}
 	}
 	return nil
+}
+
+// urgent reports whether mail is about locks.
+func (a *actor) urgent(body []byte) bool {
+	var m mail
+	return decodeJSON(a.c.cfg.Codec, body, &m) == nil && m.Kind == mailLock && m.Lock != nil
 }
 
 // Mail that is not understood leaves its execution to others, who may: a codec

@@ -24,6 +24,9 @@ const (
 	ErrorNoChoice = "States.NoChoiceMatched"
 	// ErrorTolerance is a ForEach of which more items failed than it tolerates.
 	ErrorTolerance = "States.ExceedToleratedFailureThreshold"
+	// ErrorLock is a lock that was not to be had in time: see [Step.Lock]. It is
+	// tried again only by a Retry that is for errors of some names.
+	ErrorLock = "Waybill.LockTimeout"
 	// ErrorRuntime is a fault of the definition while it runs: a function of a
 	// Pass, Choose, Merge or the like that fails, or a way that goes round in
 	// circles.
@@ -100,7 +103,7 @@ func (s *State) policy(name string, outside bool) (Retry, int, bool) {
 			return r.Retry, i + 1, true
 		}
 	}
-	if s.Retry == nil || s.Callback && outside {
+	if s.Retry == nil || s.Callback && outside || name == ErrorLock && s.Type == TypeTask {
 		return Retry{}, 0, false // nobody is asked again, unless the definition says so
 	}
 	return *s.Retry, 0, true

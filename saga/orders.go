@@ -57,7 +57,7 @@ func (m *machine) retry(by, note string, now time.Time) {
 	var frames []*frame
 	for _, f := range m.live() {
 		waits := f.Attempt > 0 && !f.running && !f.Pending && !f.Waiting && (f.Fork == nil || f.Undoing) && f.At > now.UnixMilli()
-		if f.Blocked || waits {
+		if f.Blocked || waits || f.unbegun() {
 			frames = append(frames, f)
 		}
 	}
@@ -66,13 +66,18 @@ func (m *machine) retry(by, note string, now time.Time) {
 		return
 	}
 	for _, f := range frames {
-		if !f.Blocked {
+		unbegun := f.unbegun()
+		if !f.Blocked && !unbegun {
 			f.Attempt-- // the one that waits becomes the one at once
 		}
 		m.unblock(f)
 		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
 		f.Entered = now.UnixMilli()
 		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
+		if unbegun {
+			f.Pending, f.At = true, toMillis(now)
+			continue
+		}
 		at := now
 		if f.Undoing {
 			if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
@@ -136,7 +141,7 @@ func (m *machine) wipe() {
 	root := m.root
 	*root = frame{
 		State: root.State, Changed: root.Changed, Entries: root.Entries, Orders: root.Orders, Pivoted: root.Pivoted,
-		Ended: root.Ended, graph: root.graph, kids: root.kids, dirty: true,
+		Ended: root.Ended, Locked: root.Locked, graph: root.graph, kids: root.kids, dirty: true,
 	}
 	for _, kid := range root.kids {
 		if kid != nil {

@@ -23,7 +23,7 @@ type letter struct {
 	Kind letterKind      `json:"k,omitempty"`
 	ID   string          `json:"id"`
 	To   string          `json:"to"`
-	Body json.RawMessage `json:"body"`
+	Body json.RawMessage `json:"body,omitempty"`
 	// Frame and Attempt tell whose command it is; a notice has no Attempt.
 	Frame   string `json:"f,omitempty"`
 	Step    string `json:"s,omitempty"`
@@ -44,6 +44,8 @@ const (
 	letterMail letterKind = "mail"
 	// letterStart starts a child.
 	letterStart letterKind = "start"
+	// letterUnlock gives a lock back: To is the resource, and ID the request.
+	letterUnlock letterKind = "unlock"
 )
 
 func encodeOutbox(codec Codec, letters []letter) ([]byte, error) {
@@ -99,6 +101,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 	a.drop()
 	for _, cmd := range a.m.commands {
 		cmd.Execution, cmd.Definition, cmd.Commit, cmd.ReplyTo = a.lease.ID, a.meta.Definition, c.CommitID, a.c.cfg.ReplyTo
+		cmd.Locks = a.m.fences()
 		undo := cmd.Command == commandUndo
 		info := StepInfo{Execution: a.lease.ID, Frame: cmd.Frame, Step: cmd.Step, Visit: cmd.Visit, Undo: undo, Edits: cmd.edits}
 		if cmd.Key = idempotencyKey(info); undo {
@@ -117,6 +120,10 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 	if err := a.orders(); err != nil {
 		return err
 	}
+	for _, l := range a.m.unlocks {
+		a.unsent = append(a.unsent, letter{Kind: letterUnlock, ID: l.Request, To: l.Resource})
+	}
+	a.m.unlocks = nil
 	if next == store.End && a.meta.ReplyTo != "" {
 		body, err := json.Marshal(notice{
 			Waybill: messageFormat, Execution: a.lease.ID, Definition: a.meta.Definition,
@@ -164,6 +171,8 @@ func (a *actor) carry(l letter) error {
 		return a.mail(ctx, l)
 	case letterStart:
 		return a.startChild(ctx, l)
+	case letterUnlock:
+		return a.c.Client().handOver(ctx, l.To, l.ID)
 	}
 	return fmt.Errorf("a letter of the unknown kind %q waits for a coordinator of a later release", l.Kind)
 }
@@ -205,11 +214,13 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 // settle sends the outbox of an execution that has ended, and clears it. What
 // is not sent stays, and is tried again later, ever less often.
 func (a *actor) settle() error {
+	var errs []error
 	for _, l := range a.unsent {
-		if err := a.carry(l); err != nil {
-			a.c.release(a.lease)
-			return fmt.Errorf("%w: %w", errDropped, err)
-		}
+		errs = append(errs, a.carry(l)) // one that cannot go keeps no other here
+	}
+	if err := errors.Join(errs...); err != nil {
+		a.c.release(a.lease)
+		return fmt.Errorf("%w: %w", errDropped, err)
 	}
 	a.unsent = nil
 	if _, err := a.c.store.Commit(a.term, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {

@@ -40,7 +40,8 @@ func definitionFrom(data []byte) (*Definition, error) {
 			What: fmt.Sprintf("the format of the graph of %q", g.Name), Got: strconv.Itoa(g.Format), Want: strconv.Itoa(graphFormat),
 		}
 	}
-	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: g.Timeout, root: &g.Graph}
+	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: g.Timeout, locks: g.Locks, root: &g.Graph}
+	liven(d.locks)
 	if err := animate(d.root); err != nil {
 		return nil, fmt.Errorf("saga: the graph of %q: %w", g.Name, err)
 	}
@@ -77,6 +78,7 @@ func animate(g *Graph) error {
 			return fmt.Errorf("state %q: a %s has no branches", s.Name, s.Type)
 		}
 		s.funcs = dead(s)
+		liven(s.Locks)
 		for n, inner := range s.graphs() {
 			if inner == nil {
 				return fmt.Errorf("state %q: branch %d is null", s.Name, n+1)
@@ -87,6 +89,13 @@ func animate(g *Graph) error {
 		}
 	}
 	return nil
+}
+
+// liven gives locks a function that is not called.
+func liven(locks []LockDef) {
+	for i := range locks {
+		locks[i].key = func([]byte) (string, error) { return "", errors.New("the graph has no code") }
+	}
 }
 
 // dead are the functions that a valid state of this kind has.

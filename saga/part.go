@@ -30,6 +30,7 @@ const (
 func (d *Definition) partOf(s *State) {
 	each := *s
 	each.Next, each.Catch, each.Retry, each.RetryOn, each.Within = "", nil, nil, nil, 0
+	each.Locks = nil // which its parent has taken
 	_, each.Concurrency = s.shares()
 	each.items = func(state []byte) (items []json.RawMessage, err error) {
 		err = json.Unmarshal(state, &items)

@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -86,10 +87,12 @@ func TestParticipantTellsItsHandlers(t *testing.T) {
 		const key = "ride-1/1/Both:1/Charge/2/"
 		want := saga.StepInfo{
 			Execution: "ride-1", Definition: "fare", Frame: "Both:1", Step: "Charge", Visit: 2, Attempt: 3, Key: key + "do", ActionKey: key + "do",
+			Locks: map[string]int64{"account/7": 1700000000000000},
 		}
+		locks := func(c map[string]any) { c["locks"] = want.Locks }
 		check := func(ctx context.Context) {
 			t.Helper()
-			if got := saga.StepFrom(ctx); got != want {
+			if got := saga.StepFrom(ctx); !reflect.DeepEqual(got, want) {
 				t.Errorf("told %+v, want %+v", got, want)
 			}
 			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) != time.Minute {
@@ -98,9 +101,9 @@ func TestParticipantTellsItsHandlers(t *testing.T) {
 		}
 		d.charge = func(ctx context.Context) (chargeResult, error) { check(ctx); return chargeResult{}, nil }
 		d.refund = func(ctx context.Context) error { check(ctx); return nil }
-		d.handle(do(3))
+		d.handle(do(3, locks))
 		want.Attempt, want.Undo, want.Outcome, want.Key = 1, true, saga.Done, key+"undo"
-		d.handle(undo(1))
+		d.handle(undo(1, locks))
 		if n := len(d.did()); n != 2 {
 			t.Errorf("%d runs", n)
 		}

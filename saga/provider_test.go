@@ -29,6 +29,7 @@ type provider struct {
 	effects  map[string]int // by key: at which call
 	owners   map[string]string
 	dead     map[string]bool             // workers
+	locked   map[string]string           // by step: the lock that it is done and undone under
 	kin      map[string]*saga.Definition // by id: children to be audited, if they are there
 	edited   string                      // a step that operators come to again with another input
 	problems []string
@@ -135,6 +136,7 @@ func (p *provider) begin(worker string, info saga.StepInfo, outcome saga.Outcome
 	if p.dead[worker] {
 		return plan{err: errKilled}, -1
 	}
+	p.fenced(info)
 	c := call{
 		worker: worker, execution: info.Execution, frame: info.Frame, step: info.Step, undo: info.Undo,
 		attempt: info.Attempt, key: info.Key, outcome: outcome, at: time.Now(),
@@ -183,6 +185,19 @@ func visitKey(key string) string {
 		return base
 	}
 	return key
+}
+
+// fenced holds a call to its locks: each is the execution's own, or its family's.
+func (p *provider) fenced(info saga.StepInfo) {
+	if lock := p.locked[info.Step]; lock != "" && info.Locks[lock] == 0 {
+		p.problem("%s of %s comes without lock %s", info.Step, info.Execution, lock)
+	}
+	for lock, fence := range info.Locks {
+		l, err := p.view.Lock(context.Background(), lock)
+		if err != nil || l.Holder == nil || l.Holder.Fence != fence {
+			p.problem("%s of %s comes under fence %d of lock %s, which is %+v, %v", info.Step, info.Execution, fence, lock, l, err)
+		}
+	}
 }
 
 // recorded holds a call to the record.
@@ -243,8 +258,8 @@ func (p *provider) lines() []string {
 	return lines
 }
 
-// left are the keys of actions that have had their effect, of steps that can be
-// undone, and are not.
+// left are the keys of actions of execution 1, and its children, that have had
+// their effect, of steps that can be undone, and are not.
 func (p *provider) left() (keys []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -254,7 +269,7 @@ func (p *provider) left() (keys []string) {
 	}
 	for key, n := range p.effects {
 		c := p.calls[n]
-		if undone := undos[strings.TrimSuffix(key, "do")+"undo"]; !c.undo && !undone && c.step != "D" && c.step != "P" && c.step != "Z" {
+		if undone := undos[strings.TrimSuffix(key, "do")+"undo"]; strings.HasPrefix(c.execution, "1") && !c.undo && !undone && c.step != "D" && c.step != "P" && c.step != "Z" {
 			keys = append(keys, key)
 		}
 	}

@@ -70,6 +70,8 @@ type command struct {
 	NotAfter   int64           `json:"notAfter"` // milliseconds since 1970
 	ReplyTo    string          `json:"replyTo"`
 	Commit     string          `json:"commit"`
+	// Locks has the fences of the locks that the execution holds.
+	Locks map[string]int64 `json:"locks,omitempty"`
 
 	to    string
 	edits int // of an undo's input

@@ -45,6 +45,7 @@ type sentCommand struct {
 	NotAfter   int64
 	ReplyTo    string
 	Commit     string
+	Locks      map[string]int64
 }
 
 func (o sentCommand) String() string {

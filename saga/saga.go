@@ -54,11 +54,12 @@ type blueprint[T any] struct {
 	name, version string
 	timeout       time.Duration
 	timed         bool
+	locks         []LockDef
 	steps         []*Step[T]
 }
 
 func build[T any](plan blueprint[T]) *Saga[T] {
-	d := &Definition{name: plan.name, own: plan.version, timeout: plan.timeout, decode: canonical[T]}
+	d := &Definition{name: plan.name, own: plan.version, timeout: plan.timeout, locks: plan.locks, decode: canonical[T]}
 	s := &Saga[T]{plan: plan, def: d}
 	if plan.timed && plan.timeout <= 0 {
 		s.err = fmt.Errorf("saga %q: its time is %s, want it positive", plan.name, plan.timeout)

@@ -153,7 +153,7 @@ func TestWhatIsSentFitsItsSchema(t *testing.T) {
 			return saga.Remote(name, "payments", func(b *bill) (int, error) { return b.Cents, nil },
 				func(b *bill, id string) error { b.Charge = id; return nil }).UndoRemote().Timeout(time.Second).Retry(saga.Once())
 		}
-		s := saga.New("bill", saga.Parallel("Both", saga.Branch("x", remote("X")), saga.Branch("y", remote("Y"))).
+		s := saga.New("bill", saga.Parallel("Both", saga.Branch("x", remote("X").Lock(saga.Lock("account", func(*bill) string { return "7" }))), saga.Branch("y", remote("Y"))).
 			Merge(func(*bill, []bill) error { return nil }))
 		co, stop := run(t, saga.CoordinatorConfig{
 			Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}, ReplyTo: "replies",

@@ -207,7 +207,7 @@ func (p *Participant) call(ctx context.Context, c *command, info StepInfo, handl
 func (c *command) info() StepInfo {
 	info := StepInfo{
 		Execution: c.Execution, Definition: c.Definition, Frame: c.Frame, Step: c.Step, Visit: c.Visit, Attempt: c.Attempt,
-		Key: c.Key, ActionKey: c.Key,
+		Key: c.Key, ActionKey: c.Key, Locks: c.Locks,
 	}
 	if c.Command == commandUndo {
 		info.Undo, info.ActionKey = true, c.Undoes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -370,7 +371,7 @@ func TestSagaWithinAfterThePivotIsAnAlert(t *testing.T) {
 // another, and no other step or execution has it.
 func TestStepFrom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		if got := saga.StepFrom(t.Context()); got != (saga.StepInfo{}) {
+		if got := saga.StepFrom(t.Context()); !reflect.DeepEqual(got, saga.StepInfo{}) {
 			t.Errorf("outside of a handler: %+v", got)
 		}
 		seen := make(map[string][]saga.StepInfo)
@@ -412,7 +413,7 @@ func TestStepFrom(t *testing.T) {
 				if want.Undo {
 					want.Outcome = saga.Done
 				}
-				if info != want {
+				if !reflect.DeepEqual(info, want) {
 					t.Errorf("%+v, want %+v", info, want)
 				}
 			}

@@ -33,6 +33,9 @@ func (d *Definition) validate() error {
 	if d.own != "" && !nameRule.MatchString(d.own) {
 		c.report("the version %q %s", d.own, nameRuleText)
 	}
+	for _, problem := range slices.Concat(lockProblems(d.locks), patience(d.locks, d.timeout)) {
+		c.report("%s", problem)
+	}
 	d.byName, d.parts = make(map[string]*State), make(map[string]*Definition)
 	c.link(d.root, "")
 	d.mapSize = mapSize{inlineItems, partItems}
@@ -212,6 +215,9 @@ func (c *checker) revocable(s *State, here map[string]*State) {
 			c.report("step %q: it waits for %s, and the saga's own time is %s", s.Name, s.Wait, t)
 		}
 	}
+	for _, problem := range patience(s.Locks, c.def.timeout) {
+		c.report("step %q: %s", s.Name, problem)
+	}
 }
 
 // last reports whether nothing can fail after the state, so that it needs no
@@ -267,7 +273,7 @@ func (c *checker) code(g *Graph) *State {
 
 // problems are what is wrong with the state by itself.
 func (s *State) problems() []string {
-	problems := slices.Clone(s.faults)
+	problems := append(slices.Clone(s.faults), lockProblems(s.Locks)...)
 	add := func(bad bool, format string, args ...any) {
 		if bad {
 			problems = append(problems, fmt.Sprintf(format, args...))
@@ -304,6 +310,7 @@ func (s *State) problems() []string {
 		add(s.Retry != nil || len(s.RetryOn) > 0, "a %s is not tried again: remove its Retry", s.Type)
 		add(s.Within != 0, "a %s has no Within", s.Type)
 	}
+	add(len(s.Locks) > 0 && s.Type != TypeParallel && s.Type != TypeMap, "a %s takes no locks: remove its Lock", s.Type)
 	add(len(s.Catch) > 0 && (s.Type == TypeWait || s.Type == TypeSucceed || s.Type == TypeFail), "a %s has no errors to catch", s.Type)
 	add(s.Next != "" && (s.Type == TypeSucceed || s.Type == TypeFail), "a %s is the end, and nothing comes next", s.Type)
 	return problems
@@ -319,6 +326,7 @@ func (s *State) taskProblems() []string {
 	if s.Signal != "" {
 		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
 		add(s.compensable() || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
+		add(len(s.Locks) > 0, "a Receive changes nothing outside, and takes no locks: remove its Lock")
 		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Within != 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry, Within or Heartbeat")
 		return problems
 	}
