@@ -124,7 +124,7 @@ func (c *Client) Complete(ctx context.Context, token string, result any) error {
 		return fmt.Errorf("saga: complete a task: encode its result: %w", err)
 	}
 	if len(data) > c.cfg.MaxState {
-		return fmt.Errorf("saga: complete a task: its result has %d bytes, at most %d are allowed", len(data), c.cfg.MaxState)
+		return Permanent(fmt.Errorf("saga: complete a task: its result has %d bytes, at most %d are allowed", len(data), c.cfg.MaxState))
 	}
 	return c.finish(ctx, token, completion{Result: data})
 }
@@ -229,7 +229,7 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 	case checkID(execution) != nil:
 		return fmt.Errorf("saga: signal %q: %w", name, checkID(execution))
 	case len(data) > c.cfg.MaxState:
-		return fmt.Errorf("saga: signal %q: its payload has %d bytes, at most %d are allowed", name, len(data), c.cfg.MaxState)
+		return Permanent(fmt.Errorf("saga: signal %q: its payload has %d bytes, at most %d are allowed", name, len(data), c.cfg.MaxState))
 	}
 	if id == "" {
 		id = newID()

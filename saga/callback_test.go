@@ -295,18 +295,21 @@ func TestHandleMessage(t *testing.T) {
 		if got, err := s.Wait(t.Context(), co.Client(), "1"); err != nil || got.Approved != "ann" {
 			t.Errorf("%+v, %v", got, err)
 		}
+		large := `"` + strings.Repeat("x", 256<<10) + `"`
 		for body, want := range map[string]string{
 			`{`:                               "unexpected end",
 			`{"waybill": 2}`:                  `"waybill" is 2, want 1`,
 			`{"waybill": 1}`:                  `want one of "start"`,
 			`{"waybill": 1, "complete": "x"}`: "nobody waits for this task token",
-			`{"waybill": 1, "fail": "` + token + `"}`:          "nobody waits for this task token",
-			`{"waybill": 1, "signal": "go", "execution": "1"}`: "ended",
+			`{"waybill": 1, "fail": "` + token + `"}`:                                    "nobody waits for this task token",
+			`{"waybill": 1, "signal": "go", "execution": "1"}`:                           "ended",
+			`{"waybill": 1, "signal": "go", "execution": "2", "payload": ` + large + `}`: "bytes, at most 262144 are allowed",
+			`{"waybill": 1, "complete": "` + token + `", "result": ` + large + `}`:       "bytes, at most 262144 are allowed",
 		} {
 			err := handle(body)
 			var permanent interface{ Permanent() bool }
 			if err == nil || !strings.Contains(err.Error(), want) || !errors.As(err, &permanent) || !permanent.Permanent() {
-				t.Errorf("%s: %v, want %q, permanent", body, err, want)
+				t.Errorf("%.200s: %v, want %q, permanent", body, err, want)
 			}
 		}
 		if err := stop(); err != nil {

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"strconv"
@@ -73,6 +74,16 @@ func StepFrom(ctx context.Context) StepInfo {
 		return s.info
 	}
 	return StepInfo{}
+}
+
+// WithStep returns a context as a handler gets it, for tests that call a handler
+// by themselves. Where info has no Key and no ActionKey, they are what a
+// coordinator would have given them.
+func WithStep(ctx context.Context, info StepInfo) context.Context {
+	info.Visit, info.Attempt = max(info.Visit, 1), max(info.Attempt, 1)
+	info.Key = cmp.Or(info.Key, idempotencyKey(info))
+	info.ActionKey = cmp.Or(info.ActionKey, actionKey(info))
+	return withStep(ctx, info)
 }
 
 func withStep(ctx context.Context, info StepInfo) context.Context {

@@ -74,3 +74,29 @@ func TestOutcomeKeepsPermanence(t *testing.T) {
 		t.Error("Uncertain is permanent")
 	}
 }
+
+// WithStep gives a handler under test what a coordinator would.
+func TestWithStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var action, undo saga.StepInfo
+		s := saga.New("trip",
+			saga.Do("A", func(ctx context.Context, _ *trip) error { action = saga.StepFrom(ctx); return nil }).
+				Undo(func(ctx context.Context, _ *trip, _ saga.Outcome) error { undo = saga.StepFrom(ctx); return nil }),
+			saga.Do("B", func(context.Context, *trip) error { return errRefused }),
+		)
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrCompensated) {
+			t.Fatal(err)
+		}
+		for _, want := range []saga.StepInfo{action, undo} {
+			given := want
+			given.Key, given.ActionKey, given.Visit, given.Attempt = "", "", 0, 0
+			if got := saga.StepFrom(saga.WithStep(t.Context(), given)); got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		}
+		if got := saga.StepFrom(saga.WithStep(t.Context(), saga.StepInfo{Key: "k", ActionKey: "a", Visit: 2})); got.Key != "k" || got.ActionKey != "a" || got.Visit != 2 {
+			t.Errorf("got %+v, want what was given", got)
+		}
+	})
+}
