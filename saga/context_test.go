@@ -3,6 +3,7 @@ package saga_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 
@@ -91,7 +92,7 @@ func TestWithStep(t *testing.T) {
 		for _, want := range []saga.StepInfo{action, undo} {
 			given := want
 			given.Key, given.ActionKey, given.Visit, given.Attempt = "", "", 0, 0
-			if got := saga.StepFrom(saga.WithStep(t.Context(), given)); got != want {
+			if got := saga.StepFrom(saga.WithStep(t.Context(), given)); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
 			}
 		}
