@@ -289,13 +289,17 @@ func latest(a, b time.Time) time.Time {
 
 // hear takes mail in. While an attempt of the root's own is running it waits,
 // because what it asks for may hang on the answer; but what is about locks does
-// not, and the step that comes next may hang on it.
+// not, and the step that comes next may hang on it. And where the execution is to be
+// terminated, no answer is waited for.
 func (a *actor) hear(box store.Mailbox) {
 	first := box.Read - int64(len(box.Mail)) + 1
 	for i, body := range box.Mail {
 		if first+int64(i) > a.read+int64(len(a.waiting)) {
 			a.waiting = append(a.waiting, body)
 		}
+	}
+	if a.terminates() {
+		a.cutOff()
 	}
 	for len(a.waiting) > 0 {
 		body := a.waiting[0]

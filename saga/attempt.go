@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/waybill-dev/waybill/store"
@@ -206,6 +207,28 @@ func (a *actor) giveUp() {
 			outcome: Unknown,
 		}, a.now())
 	}
+}
+
+// errTerminated is why the context of a handler ends whose execution does.
+var errTerminated = errors.New("saga: the execution was terminated")
+
+// terminates reports whether one of the mails that wait ends the execution where it
+// stands, while handlers are at work.
+func (a *actor) terminates() bool {
+	return len(a.running) > 0 && slices.ContainsFunc(a.waiting, func(body []byte) bool {
+		var m mail
+		return decodeJSON(a.c.cfg.Codec, body, &m) == nil && m.Kind == mailTerminate
+	})
+}
+
+// cutOff ends the contexts of the handlers that are at work. What they answer is not
+// heard any more.
+func (a *actor) cutOff() {
+	a.quit(errTerminated)
+	for _, t := range a.running {
+		t.given = true
+	}
+	a.m.cutOff()
 }
 
 // abandon ends the contexts of handlers that are at work when the execution is

@@ -193,7 +193,7 @@ func TestTerminateReachesChildren(t *testing.T) {
 			t.Errorf("it is %+v, %v", x, err)
 		}
 		time.Sleep(2 * time.Minute)
-		for id, want := range map[string]saga.Status{"1/Sub": saga.Completed, "1/P:0,Wing": saga.Completed, "1/Q:0,Other": saga.Completed, "1/Q:1,Last": saga.Terminated} {
+		for id, want := range map[string]saga.Status{"1/Sub": saga.Completed, "1/P:0,Wing": saga.Completed, "1/Q:0,Other": saga.Terminated, "1/Q:1,Last": saga.Terminated} {
 			if x := h.get(id); x.Status != want {
 				t.Errorf("%s is %s, want %s", id, x.Status, want)
 			}

@@ -239,8 +239,9 @@ func (c *Client) Skip(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailSkip, By: o.By, Note: o.Note})
 }
 
-// Terminate ends an execution where it stands. Nothing is undone, and what
-// running handlers answer is not heard: [Client.Cancel] is what undoes.
+// Terminate ends an execution where it stands. Nothing is undone: [Client.Cancel]
+// is what undoes. The contexts of handlers that are at work end when the coordinator
+// hears of it, within a third of its lease, and what they answer is not heard.
 func (c *Client) Terminate(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailTerminate, By: o.By, Note: o.Note})
 }

@@ -163,6 +163,43 @@ var scenarios = []scenario{
 		lines: []string{"do A", "do B", "undo B (done)", "undo A (done)"},
 	},
 	{
+		name: "is terminated in the middle of a step", saga: abcd, end: saga.Terminated,
+		plan: func(p *provider) {
+			p.plan("B", plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second})
+		},
+		drive: func(w *world) { w.terminateAfter(2 * time.Second) },
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do A", "do B"},
+	},
+	{
+		name: "is terminated in the middle of a compensation", saga: abcd, end: saga.Terminated, bell: true,
+		start: []saga.StartOption{saga.NotifyTo("ends")},
+		plan: func(p *provider) {
+			p.plan("D", plan{err: errNo}, plan{err: errNo})
+			p.plan("undo B", plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second})
+		},
+		drive: func(w *world) { w.terminateAfter(2 * time.Second) },
+		ends:  []saga.Status{saga.Completed, saga.Compensated},
+		lines: []string{"do A", "do B", "do C", "do D", "undo C (done)", "undo B (done)"},
+	},
+	{
+		name: "is terminated while branches and the handlers of children are at work", saga: func(p *provider, w string) *saga.Saga[trip] {
+			child := saga.New("child", p.step(w, "X"))
+			p.kin = map[string]*saga.Definition{"1/P:0,Sub": child.Definition()}
+			return saga.New("trip", p.step(w, "A"),
+				saga.Parallel("P", saga.Branch("x", saga.Child("Sub", child, hand, take)), saga.Branch("y", p.step(w, "Y"))).
+					Merge(func(*trip, []trip) error { return nil }))
+		},
+		end: saga.Terminated,
+		plan: func(p *provider) {
+			p.plan("X", plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second})
+			p.plan("Y", plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second}, plan{takes: 15 * time.Second})
+		},
+		drive: func(w *world) { w.terminateAfter(2 * time.Second); time.Sleep(40 * time.Second) },
+		ends:  []saga.Status{saga.Completed}, loose: true,
+		lines: []string{"do A", "do X", "do Y"},
+	},
+	{
 		name: "is cancelled while it waits", saga: abcd, end: saga.Compensated,
 		plan:  func(p *provider) { p.plan("B", slices.Repeat([]plan{{err: errors.New("flaky")}}, 4)...) },
 		drive: func(w *world) { w.cancelAfter(5 * time.Second) },

@@ -26,7 +26,9 @@ const (
 	TaskEdited         EventType = "TaskInputEdited"         // an operator's retry,
 	CompensationEdited EventType = "CompensationInputEdited" // with another input
 	// TaskHeardLate: what came of an action that was taken for unknown.
-	TaskHeardLate          EventType = "TaskHeardLate"
+	TaskHeardLate EventType = "TaskHeardLate"
+	// TaskAborted: a handler was at work when an operator ended the execution.
+	TaskAborted            EventType = "TaskStateAborted"
 	CompensationEntered    EventType = "CompensationStateEntered"
 	CompensationTried      EventType = "CompensationScheduled"
 	CompensationDone       EventType = "CompensationSucceeded"
@@ -103,7 +105,7 @@ var codes = []EventType{
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
 	ExecutionReverted, TaskEdited, CompensationEdited, TaskHeardLate,
-	LockRequested, LockAcquired, LockTimedOut, LockBroken,
+	LockRequested, LockAcquired, LockTimedOut, LockBroken, TaskAborted,
 }
 
 var eventCodes = func() map[EventType]int {

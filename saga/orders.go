@@ -123,10 +123,6 @@ func (m *machine) terminate(by, note string) {
 		return
 	}
 	m.record(m.root, Event{Type: ExecutionTerminated, Step: m.root.Step, By: by, Note: note})
-	m.root.each(func(f *frame) bool {
-		f.running = false // whatever it says is not heard
-		return true
-	})
 	m.root.Ended = &Cause{Kind: CauseTerminated, Step: m.root.Step, By: by, Note: note}
 	m.report()
 	if m.root.Children {
@@ -134,6 +130,23 @@ func (m *machine) terminate(by, note string) {
 		return
 	}
 	m.wipe()
+}
+
+// cutOff takes handlers off that are at work: whatever they say is not heard.
+func (m *machine) cutOff() {
+	m.each(func(f *frame) bool {
+		if f.running {
+			what := "its handler"
+			if f.Undoing {
+				what = "its compensation"
+			}
+			m.record(f, Event{
+				Type: TaskAborted, Step: f.Step, Attempt: f.Attempt, Outcome: Unknown, Error: what + " was at work, and is not heard any more",
+			})
+			f.running = false
+		}
+		return true
+	})
 }
 
 // wipe drops all that an ended execution does not need.
