@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/waybilltest"
 )
 
 var (
@@ -53,6 +54,44 @@ func TestREADME(t *testing.T) {
 				t.Errorf("it prints\n%s\nand the README says\n%s", got, want)
 			}
 		})
+	}
+}
+
+// TestREADMERedis puts the lines about a Redis of one's own in the place of those
+// that the first program has, and expects the same of it; of a second run, that it
+// books nothing.
+func TestREADMERedis(t *testing.T) {
+	t.Parallel()
+	lines := regexp.MustCompile("(?s)```go\n(\tclient := .*?)```\n").FindStringSubmatch(readme(t))
+	p := program.FindStringSubmatch(readme(t))
+	own := regexp.MustCompile(`(?s)\tstack, err := .*?\tdefer stack\.Close\(\)\n`)
+	if lines == nil || !own.MatchString(p[1]) {
+		t.Fatal("the README has no such lines, or the program nothing in their place")
+	}
+	stack := waybilltest.Start(t)
+	text := own.ReplaceAllLiteralString(p[1], lines[1]+"\tif err != nil {\n\t\tlog.Fatal(err)\n\t}\n")
+	for old, put := range map[string]string{
+		"Store: stack.Store":                           "Store: store",
+		`"github.com/waybill-dev/waybill/waybilltest"`: `"github.com/redis/go-redis/v9"` + "\n" + `"github.com/waybill-dev/waybill/store/redisstore"`,
+		"127.0.0.1:6379":                               stack.RedisAddr,
+	} {
+		if !strings.Contains(text, old) {
+			t.Fatalf("the program has no %s", old)
+		}
+		text = strings.ReplaceAll(text, old, put)
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ends := regexp.MustCompile(`(?m)^(Daedalus|Icarus): .*\n`)
+	for _, want := range []string{p[2], strings.Join(ends.FindAllString(p[2], -1), "")} {
+		cmd := exec.CommandContext(t.Context(), "go", "run", file)
+		cmd.Dir = "../.."
+		out, err := cmd.CombinedOutput()
+		if err != nil || string(out) != want {
+			t.Errorf("it prints\n%s\n%v, want\n%s", out, err, want)
+		}
 	}
 }
 
