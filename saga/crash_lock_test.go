@@ -116,6 +116,14 @@ var lockScenarios = []scenario{
 		lines: []string{"do D", "do X1", "do Y1"},
 	},
 	{
+		// After a crash it does not come to the second lock again.
+		name: "takes a lock within a lock, and is terminated", saga: lockedWithin, end: saga.Terminated, loose: true,
+		plan:  func(p *provider) { p.plan("X1", plan{takes: 15 * time.Second}) },
+		drive: func(w *world) { w.terminateAfter(2 * time.Second) },
+		ends:  []saga.Status{saga.Completed},
+		lines: []string{"do X1", "do Y1"},
+	},
+	{
 		name: "takes a lock", saga: locked(time.Hour), end: saga.Completed,
 		lines: []string{"do A", "do B", "do C", "do D"},
 	},

@@ -197,9 +197,9 @@
 // it has seen, and refuse those below.
 //
 // [Client.Lock], [Client.Locks] and [Execution].Locks tell who holds a lock and
-// who waits for it, and [Client.BreakLock] takes one away. A lock costs four calls
-// to the store, five if it is the first step's; a further one two, if the same step
-// takes it, or else three.
+// who waits for it, and [Client.BreakLock] takes one away; so does waybill
+// lock. A lock costs four calls to the store, five if it is the first step's; a
+// further one two, if the same step takes it, or else three.
 //
 // # A database of one's own
 //

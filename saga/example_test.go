@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/waybill-dev/waybill/saga"
 	"github.com/waybill-dev/waybill/store/memstore"
@@ -228,4 +229,70 @@ func runOnce[T any](s *saga.Saga[T], input T) {
 	if err := <-done; err != nil {
 		log.Fatal(err)
 	}
+}
+
+// Two fares of one customer. The second waits until it is certain what becomes of
+// the first: it neither fails for want of what is given back, nor lends from it.
+func ExampleLock() {
+	type fare struct {
+		Customer string
+		Cents    int
+	}
+	balance, called, noCar := 1000, make(chan struct{}), make(chan struct{})
+	account := saga.Lock("account", func(f *fare) string { return f.Customer }).Wait(time.Minute)
+	fares := saga.New("fare",
+		saga.Do("Debit", func(_ context.Context, f *fare) error {
+			balance -= f.Cents
+			fmt.Println("debit", f.Cents, "leaves", balance)
+			return nil
+		}).Undo(func(_ context.Context, f *fare, _ saga.Outcome) error {
+			balance += f.Cents
+			fmt.Println("credit", f.Cents, "makes", balance)
+			return nil
+		}).Lock(account),
+		saga.Do("Ride", func(_ context.Context, f *fare) error {
+			if f.Cents < 500 {
+				return nil
+			}
+			close(called)
+			<-noCar
+			return saga.Permanent(errors.New("no car came"))
+		}),
+	)
+	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{fares}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- coordinator.Run(ctx) }()
+	<-coordinator.Ready()
+	c := coordinator.Client()
+	if _, err := fares.Start(ctx, c, "ride-1", fare{"anna", 900}); err != nil {
+		log.Fatal(err)
+	}
+	<-called
+	if _, err := fares.Start(ctx, c, "ride-2", fare{"anna", 200}); err != nil {
+		log.Fatal(err)
+	}
+	l := new(saga.LockInfo)
+	for ; l.Waiting == 0; time.Sleep(time.Millisecond) {
+		if l, err = c.Lock(ctx, "account/anna"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(l.Resource, "is held by", l.Holder.Execution, "and waited for by", l.Queue[0].Execution)
+	close(noCar)
+	_, err = fares.Wait(ctx, c, "ride-2")
+	fmt.Println("ride-2 is done:", err)
+	cancel()
+	if err := <-done; err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// debit 900 leaves 100
+	// account/anna is held by ride-1 and waited for by ride-2
+	// credit 900 makes 1000
+	// debit 200 leaves 800
+	// ride-2 is done: <nil>
 }

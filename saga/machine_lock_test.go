@@ -229,6 +229,14 @@ func TestLockMail(t *testing.T) {
 	if e := b.m.events; len(e) != 1 || e[0].By != "ann" || e[0].Note != "why not" || e[0].Fence != l.Fence {
 		t.Errorf("the events are %+v", b.m.events)
 	}
+	// One that is given back, and not committed yet, may be broken all the same.
+	b.m.committed()
+	b.m.unlocks = []heldLock{{Resource: "acc/1", Request: "late", Fence: 3}}
+	b.m.broken("acc/1", "late", "ann", "", b.now)
+	b.m.broken("acc/1", "late", "ann", "", b.now)
+	if e := b.m.events; len(e) != 1 || e[0].Fence != 3 {
+		t.Errorf("the events are %+v", b.m.events)
+	}
 	// The handlers' fence stays what it was, and is too low by now.
 	if got := b.m.fences()["acc/1"]; got != l.Fence {
 		t.Errorf("the fence is %d, want %d", got, l.Fence)

@@ -193,12 +193,23 @@ func (m *machine) refused(request string, now time.Time) {
 
 // broken notes that an operator has given a lock of the execution's to the next.
 func (m *machine) broken(resource, request, by, note string, now time.Time) {
+	event := Event{Type: LockBroken, Lock: resource, By: by, Note: note}
+	for i := range m.unlocks { // it may be given back just now
+		if l := &m.unlocks[i]; l.Request == request && !l.Broken {
+			l.Broken, event.Fence = true, l.Fence
+			m.record(m.root, event)
+			return
+		}
+	}
 	l := m.lock(resource)
 	if l == nil || l.Request != request || l.Broken {
 		return
 	}
-	m.record(m.root, Event{Type: LockBroken, Lock: resource, Fence: l.Fence, By: by, Note: note})
-	m.unlocks = append(m.unlocks, *l)
+	event.Fence = l.Fence
+	m.record(m.root, event)
+	gone := *l
+	gone.Broken = true
+	m.unlocks = append(m.unlocks, gone)
 	if l.Fence == 0 {
 		m.refused(request, now)
 		return

@@ -18,12 +18,12 @@ config --help" what the file may say.
 Data goes to stdout and all else to stderr. On a terminal data is a table,
 otherwise JSON; -o chooses. NO_COLOR turns colours off.
 
-What cannot be taken back is a dry run without --yes: "dlq redrive", and "saga
-cancel", "skip" and "terminate". The other commands ask for no --yes.
+What cannot be taken back is a dry run without --yes: "dlq redrive", "lock break",
+and "saga cancel", "skip" and "terminate". The other commands ask for no --yes.
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 130 interrupted; of
 "topology apply" and "dlq redrive" also 3, done in part: the same command does
-the rest; of "dlq" and "saga" also 4: what is named is not there.`
+the rest; of "dlq", "lock" and "saga" also 4: what is named is not there.`
 
 const configHelp = `Show the configuration.
 
@@ -62,6 +62,9 @@ var examples = map[string]string{
 	"dlq ls":             "waybill dlq ls\nwaybill dlq ls rides",
 	"dlq peek":           "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
 	"dlq redrive":        "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'",
+	"lock break":         "waybill lock break account/4711\nwaybill lock break account/4711 --yes --reason 'trip-42 hangs, and changes nothing'",
+	"lock ls":            "waybill lock ls",
+	"lock show":          "waybill lock show account/4711",
 	"saga cancel":        "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
 	"saga history":       "waybill saga history trip-42",
 	"saga ls":            "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
@@ -89,6 +92,7 @@ var uses = map[string][]string{
 	"completion": {},
 	"dev":        {"output"},
 	"dlq":        {"config", "namespace", "endpoint-url", "region", "output"},
+	"lock":       {"config", "namespace", "redis", "output"},
 	"saga":       {"config", "namespace", "redis", "output"},
 	"schema":     {"output"},
 	"topology":   {"config", "namespace", "endpoint-url", "region", "output"},

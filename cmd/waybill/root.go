@@ -46,7 +46,7 @@ func (a *app) command() *cobra.Command {
 	a.flags.String("redis", "", "`host:port` of Redis, several with commas for a cluster, or a URL redis:// or rediss://\n(env WAYBILL_REDIS; default 127.0.0.1:6379)")
 	a.flags.VarP(&a.format, "output", "o", "the `format` of data: table, json, jsonl or yaml")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.benchCommand(), a.configCommand(), a.devCommand(), a.topologyCommand(), a.dlqCommand(), a.sagaCommand(),
+	root.AddCommand(a.benchCommand(), a.configCommand(), a.devCommand(), a.topologyCommand(), a.dlqCommand(), a.sagaCommand(), a.lockCommand(),
 		a.schemaCommand(), a.versionCommand())
 	a.help(root)
 	return root

@@ -233,6 +233,9 @@ func executionTable(x *saga.Execution) table {
 		}
 		t.add("branch", branchText(b))
 	}
+	for _, l := range x.Locks {
+		t.add("lock", lockText(l))
+	}
 	t.add("started", timestamp(x.Started))
 	switch {
 	case x.Held:
@@ -337,6 +340,12 @@ func (a *app) sagaHistoryCommand() *cobra.Command {
 
 func detail(e saga.Event) string {
 	var parts []string
+	if e.Lock != "" && e.Error == "" { // which names it
+		parts = append(parts, "lock "+e.Lock)
+	}
+	if e.Fence > 0 {
+		parts = append(parts, fmt.Sprint("fence ", e.Fence))
+	}
 	if e.Error != "" {
 		parts = append(parts, e.Error)
 	}
