@@ -240,7 +240,7 @@ func setDefault[T comparable](field *T, value T) {
 // A coordinator runs once.
 func (c *Coordinator) Run(ctx context.Context) error {
 	if err := c.register(ctx); err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	c.mu.Lock()
 	if c.started {
@@ -253,6 +253,9 @@ func (c *Coordinator) Run(ctx context.Context) error {
 
 	members, err := newMembers(ctx, c)
 	if err != nil {
+		if err = unlessStopped(ctx, err); err == nil {
+			members.leave() // the store may have heard it
+		}
 		return err
 	}
 	c.mu.Lock()
@@ -270,6 +273,16 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	close(c.drain)
 	loops.Wait()
 	return c.finish()
+}
+
+// unlessStopped is an error that the end of the context does not explain: to be
+// stopped before it has begun is an end in order.
+func unlessStopped(ctx context.Context, err error) error {
+	refused := (*VersionError)(nil)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.As(err, &refused) {
+		return nil
+	}
+	return err
 }
 
 // Ready returns a channel that is closed once [Coordinator.Run] has registered

@@ -247,3 +247,60 @@ func TestDrainIsNotHeldUpByTheStore(t *testing.T) {
 		}
 	})
 }
+
+// begun is a store that is stopped in the middle of a coordinator's first calls.
+type begun struct {
+	saga.Store
+	op   string
+	stop context.CancelFunc
+	left []string
+}
+
+func (s *begun) during(ctx context.Context, op string) error {
+	if s.op != op {
+		return nil
+	}
+	s.stop()
+	return fmt.Errorf("store: %w", ctx.Err())
+}
+
+func (s *begun) Definition(ctx context.Context, name, version string) ([]byte, error) {
+	if err := s.during(ctx, "Definition"); err != nil {
+		return nil, err
+	}
+	return s.Store.Definition(ctx, name, version)
+}
+
+// Heartbeat is heard, though its answer is not.
+func (s *begun) Heartbeat(ctx context.Context, worker string, d time.Duration) ([]string, error) {
+	list, err := s.Store.Heartbeat(ctx, worker, d)
+	return list, errors.Join(err, s.during(ctx, "Heartbeat"))
+}
+
+func (s *begun) Leave(ctx context.Context, worker string) error {
+	s.left = append(s.left, worker)
+	return s.Store.Leave(ctx, worker)
+}
+
+// Whoever ends a coordinator before it has begun has ended it in order: that is no
+// error, and nobody takes it for one that is there.
+func TestStoppedWhileItBegins(t *testing.T) {
+	for _, op := range []string{"Definition", "Heartbeat"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, stop := context.WithCancel(t.Context())
+				st := &begun{Store: memstore.New(memstore.Config{}), op: op, stop: stop}
+				c, err := saga.NewCoordinator(saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{saga.New("one", saga.Do("A", nothing))}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := c.Run(ctx); err != nil {
+					t.Errorf("Run: %v", err)
+				}
+				if want := op == "Heartbeat"; (len(st.left) > 0) != want {
+					t.Errorf("it has left: %q", st.left)
+				}
+			})
+		})
+	}
+}

@@ -229,17 +229,22 @@ func newMembers(ctx context.Context, c *Coordinator) (*members, error) {
 	return m, m.beat(ctx)
 }
 
+// leave tells the others that this coordinator takes no share any more.
+func (m *members) leave() {
+	ctx, cancel := context.WithTimeout(m.c.background, longestBeat)
+	defer cancel()
+	if err := m.c.store.Leave(ctx, m.name); err != nil {
+		m.c.log.Warn("leave", "error", err)
+	}
+}
+
 func (m *members) run(ctx context.Context) {
 	ticker := time.NewTicker(m.c.cfg.heartbeat())
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			leave, cancel := context.WithTimeout(m.c.background, longestBeat)
-			defer cancel()
-			if err := m.c.store.Leave(leave, m.name); err != nil {
-				m.c.log.Warn("leave", "error", err)
-			}
+			m.leave()
 			return
 		case <-ticker.C:
 			if err := m.beat(ctx); err != nil && ctx.Err() == nil {
