@@ -276,6 +276,38 @@ func TestChildDefinition(t *testing.T) {
 	}
 }
 
+// Executions of an older version of their saga go on with the children of that.
+func TestChildOfAnOlderVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parent := func(version, step string) *saga.Saga[trip] {
+			return saga.New("parent", saga.Child("Sub", saga.New("child", saga.Do(step, nothing).ReadOnly()), hand, take)).Version(version)
+		}
+		old := parent("1", "X")
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{old, parent("2", "Y")}})
+		if _, err := old.Run(t.Context(), c, "1", trip{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// One name and version is one graph, also where it is a child's.
+func TestChildrenOfOneVersion(t *testing.T) {
+	parent := func(name, step string) *saga.Saga[trip] {
+		return saga.New(name, saga.Child("Sub", saga.New("child", saga.Do(step, nothing).ReadOnly()).Version("1"), hand, take))
+	}
+	for _, tt := range []struct{ first, second, want string }{
+		{"X", "X", ""},
+		{"X", "Y", `saga "p2", step "Sub": two graphs of saga "child" have the version "1"`},
+	} {
+		_, err := saga.NewCoordinator(saga.CoordinatorConfig{
+			Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{parent("p1", tt.first), parent("p2", tt.second)},
+		})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s and %s: %v, want %q", tt.first, tt.second, err, tt.want)
+		}
+	}
+}
+
 // A preview lists what children would undo, in its place.
 func TestPreviewUndoOfChildren(t *testing.T) {
 	build := func(f *family) *saga.Saga[trip] {

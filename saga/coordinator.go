@@ -149,6 +149,7 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 	c.background, c.cut = context.WithCancel(context.Background())
 	c.handlers, c.stop = context.WithCancel(context.Background())
 	var errs []error
+	var given []*Definition
 	for i, s := range cfg.Sagas {
 		var d *Definition
 		var err error
@@ -168,9 +169,10 @@ func NewCoordinator(cfg CoordinatorConfig) (*Coordinator, error) {
 		}
 		// Of several versions the last one given is started; the others go on.
 		c.defs[key], c.names[d.name] = d, d
+		given = append(given, d)
 	}
-	for _, d := range c.names {
-		c.family(d)
+	for _, d := range given {
+		errs = append(errs, c.family(d)...)
 	}
 	for _, d := range c.defs {
 		if d.remote(d.root) && (cfg.ReplyTo == "" || cfg.Publisher == nil) {

@@ -184,16 +184,21 @@ func (a *actor) orphaned() (bool, error) {
 	return parent.Ended, nil
 }
 
-// family completes the definitions with those of children.
-func (c *Coordinator) family(d *Definition) {
+// family completes the definitions with those of children, and reports those that
+// have the name and version of another. Of several that are alike the first one
+// runs.
+func (c *Coordinator) family(d *Definition) (errs []error) {
 	var walk func(*Graph)
 	walk = func(g *Graph) {
 		for _, s := range g.States {
-			if s.child != nil {
-				key := definitionKey{s.child.name, s.child.version}
-				if c.defs[key] == nil {
-					c.defs[key] = s.child
-					c.family(s.child)
+			if child := s.child; child != nil {
+				key := definitionKey{child.name, child.version}
+				if known := c.defs[key]; known == nil {
+					c.defs[key] = child
+					errs = append(errs, c.family(child)...)
+				} else if diff := differ(shapeOf(known.root), shapeOf(child.root), ""); diff != "" {
+					errs = append(errs, fmt.Errorf("saga %q, step %q: two graphs of saga %q have the version %q: %s. Give one of them a Version of its own",
+						d.name, s.Name, child.name, child.version, diff))
 				}
 			}
 			for _, inner := range s.graphs() {
@@ -202,4 +207,5 @@ func (c *Coordinator) family(d *Definition) {
 		}
 	}
 	walk(d.root)
+	return errs
 }

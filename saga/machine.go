@@ -439,6 +439,9 @@ func (m *machine) fields(codec Codec) (set map[string][]byte, del []string, err 
 	}
 	m.each(write)
 	for _, f := range m.shelf {
+		if err != nil {
+			break
+		}
 		write(f)
 	}
 	if err != nil {

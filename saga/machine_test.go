@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"testing"
@@ -255,5 +256,29 @@ func TestMachineThatIsBlockedHasNoDeadline(t *testing.T) {
 		if b.m.status() == Blocked && !b.wake.IsZero() {
 			t.Errorf("%s: it wakes up %s after it was opened", tt.ops, b.wake.Sub(b.now))
 		}
+	}
+}
+
+// failingOnce is a codec whose first call fails.
+type failingOnce struct{ calls int }
+
+func (f *failingOnce) Encode(p []byte) ([]byte, error) {
+	if f.calls++; f.calls == 1 {
+		return nil, errors.New("throttled")
+	}
+	return p, nil
+}
+
+func (*failingOnce) Decode(p []byte) ([]byte, error) { return p, nil }
+
+// A frame that cannot be encoded stops the commit, whatever comes after it.
+func TestFieldsStopAtAFailingCodec(t *testing.T) {
+	b := newBench(New("s", Parallel("X", Branch("a", compensable("A"))).Merge(func(s *int, _ []int) error { *s = 7; return nil }), Do("Z", nothing)).def)
+	b.settle()
+	f := b.job("X:0")
+	b.m.answer(f, b.result(f, "done"), b.now)
+	b.m.advance(b.now)
+	if set, _, err := b.m.fields(new(failingOnce)); err == nil {
+		t.Errorf("the fields are %q, want an error", set)
 	}
 }
