@@ -64,6 +64,11 @@ type CoordinatorConfig struct {
 	// Defaults to 15 days.
 	Tombstone time.Duration
 
+	// NotifyTo lists the endpoints that start messages may name as their replyTo.
+	// A message that names another is refused. Defaults to all that Publisher
+	// knows, which lets whoever can send a start have a notice sent to any of them.
+	NotifyTo []string
+
 	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB.
 	MaxState int
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -149,6 +150,9 @@ func (c *Coordinator) HandleStart(msg *message.Message) error {
 			ErrUnknownDefinition, strings.Join(sortedKeys(c.names), ", ")))
 	}
 	var opts []StartOption
+	if allowed := c.cfg.NotifyTo; m.ReplyTo != "" && len(allowed) > 0 && !slices.Contains(allowed, m.ReplyTo) {
+		return Permanent(fmt.Errorf(`start message %s: "replyTo" is %q, want %s`, msg.UUID, m.ReplyTo, strings.Join(allowed, " or ")))
+	}
 	if m.ReplyTo != "" {
 		opts = append(opts, NotifyTo(m.ReplyTo))
 	}

@@ -85,6 +85,26 @@ func TestHandleStart(t *testing.T) {
 	})
 }
 
+// Whoever may send a start message may have its notice sent to what is listed.
+func TestHandleStartRefusesAForeignReplyTo(t *testing.T) {
+	s := saga.New("trip", saga.Do("A", nothing))
+	c, err := saga.NewCoordinator(saga.CoordinatorConfig{
+		Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}, NotifyTo: []string{"done", "also-done"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for replyTo, want := range map[string]string{"": "", "also-done": "", "payments": `"replyTo" is "payments", want done or also-done`} {
+		err := c.HandleStart(startMessage(fmt.Sprintf(`{"waybill":1,"start":"trip","id":"to-%s","input":{},"replyTo":%q}`, replyTo, replyTo)))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !permanent(err)) {
+			t.Errorf("replyTo %q: %v, want %q", replyTo, err, want)
+		}
+	}
+	if _, err := c.Client().Get(t.Context(), "to-payments"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a message that was refused started something: %v", err)
+	}
+}
+
 // HandleStart works without a running coordinator, and leaves the execution to
 // the others. A store that is away is no reason to give a message up.
 func TestHandleStartNeedsTheStoreAlone(t *testing.T) {
