@@ -60,3 +60,37 @@ func TestReplyToAnExecutionThatIsHeld(t *testing.T) {
 		})
 	}
 }
+
+// So are the heartbeats of somebody who has a task token, and their answer.
+func TestHeartbeatsToAnExecutionThatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := make(chan string, 1)
+		s := saga.New("bill", saga.Parallel("Both",
+			saga.Branch("x", saga.Do("Work", func(context.Context, *bill) error { time.Sleep(9 * time.Second); return nil }).ReadOnly()),
+			saga.Branch("y", saga.Callback("Ask", func(ctx context.Context, _ *bill) error {
+				tokens <- saga.StepFrom(ctx).Token
+				return nil
+			}, func(b *bill, id string) error { b.Charge = id; return nil }).ReadOnly().Heartbeat(2*time.Second).Timeout(7*time.Second)),
+		).Merge(func(b *bill, branches []bill) error { b.Charge = branches[1].Charge; return nil }))
+		co, stop := run(t, saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
+		if _, err := s.Start(t.Context(), co.Client(), "1", bill{Cents: 7}); err != nil {
+			t.Fatal(err)
+		}
+		token := <-tokens
+		for range 6 {
+			time.Sleep(time.Second)
+			if err := co.Client().Heartbeat(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := co.Client().Complete(t.Context(), token, "ch-1"); err != nil {
+			t.Error(err)
+		}
+		if x, err := co.Client().Wait(t.Context(), "1"); err != nil || string(x.State) != `{"Cents":7,"Charge":"ch-1"}` {
+			t.Errorf("it is %+v, %v", x, err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
