@@ -244,6 +244,11 @@ func (a *actor) abandon() {
 		t.cancel()
 		last = latest(last, t.patient)
 	}
+	a.returned(last)
+}
+
+// returned waits until all handlers have returned, at most until the given time.
+func (a *actor) returned(last time.Time) {
 	timer := time.NewTimer(time.Until(last))
 	defer timer.Stop()
 	for len(a.running) > 0 {

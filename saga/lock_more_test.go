@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -204,203 +202,6 @@ func TestLockPassesOverThoseThatAreGone(t *testing.T) {
 	})
 }
 
-// An operator may take a lock from its holder, who learns of it.
-func TestBreakLock(t *testing.T) {
-	athome(t, func(f *family) *saga.Saga[trip] {
-		return saga.New("guarded", f.by("A"), f.by("B").Lock(accountLock(time.Hour)), f.by("C"), f.by("D").Lock(accountLock(time.Hour)))
-	}, func(h *home) {
-		fences := make(map[string]int64)
-		see := func(what string, takes time.Duration) func(context.Context) error {
-			return func(ctx context.Context) error {
-				h.mu.Lock()
-				fences[what] = saga.StepFrom(ctx).Locks[account7]
-				h.mu.Unlock()
-				time.Sleep(takes)
-				return nil
-			}
-		}
-		h.plan("1 C", see("1 C", time.Minute))
-		h.plan("1 D", see("1 D", 0))
-		h.plan("2 B", see("2 B", 2*time.Minute))
-		h.starts("1", "2")
-		l := h.lock()
-		order := saga.Order{By: "ann", Note: "1 hangs"}
-		if err := h.client.BreakLock(t.Context(), account7, l.Holder.Fence+1, order); !errors.Is(err, saga.ErrNotHolder) {
-			t.Errorf("of another fence: %v", err)
-		}
-		h.holds("1 2")
-		if err := h.client.BreakLock(t.Context(), account7, l.Holder.Fence, order); err != nil {
-			t.Error(err)
-		}
-		if err := h.client.BreakLock(t.Context(), account7, l.Holder.Fence, order); !errors.Is(err, saga.ErrNotHolder) {
-			t.Errorf("once more: %v", err)
-		}
-		time.Sleep(time.Second)
-		h.holds("2")
-		time.Sleep(time.Minute) // 1 has come to its next step by now
-		h.holds("2 1")
-		h.becomes("2", saga.Completed)
-		h.becomes("1", saga.Completed)
-		h.mu.Lock()
-		if fences["1 C"] != l.Holder.Fence || fences["2 B"] <= fences["1 C"] || fences["1 D"] <= fences["2 B"] {
-			t.Errorf("the fences are %v after %d", fences, l.Holder.Fence)
-		}
-		h.mu.Unlock()
-		events, err := h.client.History(t.Context(), "1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		i := slices.IndexFunc(events, func(e saga.Event) bool { return e.Type == saga.LockBroken })
-		if i < 0 || events[i].Lock != account7 || events[i].Fence != l.Holder.Fence || events[i].By != "ann" || events[i].Note != "1 hangs" {
-			t.Errorf("the history is %+v", events)
-		}
-		h.free()
-	})
-}
-
-// A lock of a family is broken for all of it.
-func TestBreakLockOfAFamily(t *testing.T) {
-	athome(t, func(f *family) *saga.Saga[trip] {
-		child := saga.New("child", f.by("X").Lock(accountLock(time.Hour)))
-		return saga.New("guarded", f.by("A").Lock(accountLock(time.Hour)), saga.Child("Sub", child, hand, nil), f.by("C"))
-	}, func(h *home) {
-		h.plan("1 C", after(10*time.Minute))
-		h.starts("1", "2")
-		l := h.lock()
-		if len(l.Sharing) != 1 {
-			t.Fatalf("the lock is %+v", l)
-		}
-		if err := h.client.BreakLock(t.Context(), account7, l.Holder.Fence, saga.Order{}); err != nil {
-			t.Error(err)
-		}
-		h.becomes("2", saga.Completed)
-		h.becomes("1", saga.Completed)
-		h.free()
-	})
-}
-
-// Several workers, one of which dies, and many executions of two accounts at
-// once, some of which fail: nobody has a lock beside another, fences only grow,
-// and nothing is left.
-func TestManyContendForLocks(t *testing.T) {
-	const many = 40
-	for seed := range uint64(6) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { testContention(t, seed, many) })
-		})
-	}
-}
-
-// A vault is what locks protect.
-type vault struct {
-	mu      sync.Mutex
-	rand    *rand.Rand
-	highest map[string]int64
-	inside  map[string]string // execution, by lock
-	faults  []string
-}
-
-// enter holds a handler to its locks.
-func (v *vault) enter(info saga.StepInfo, want int) time.Duration {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(info.Locks) != want {
-		v.faults = append(v.faults, fmt.Sprintf("%s of %s has the locks %v", info.Step, info.Execution, info.Locks))
-	}
-	for lock, fence := range info.Locks {
-		if other := v.inside[lock]; fence < v.highest[lock] || other != "" && other != info.Execution {
-			v.faults = append(v.faults, fmt.Sprintf("%s enters %s under %d after %d, beside %q", info.Execution, lock, fence, v.highest[lock], other))
-		}
-		v.highest[lock], v.inside[lock] = max(fence, v.highest[lock]), info.Execution
-	}
-	return time.Duration(v.rand.IntN(5000)) * time.Millisecond
-}
-
-func (v *vault) leave(info saga.StepInfo) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for lock := range info.Locks {
-		if v.inside[lock] == info.Execution {
-			v.inside[lock] = ""
-		}
-	}
-}
-
-func testContention(t *testing.T, seed uint64, many int) {
-	random := rand.New(rand.NewPCG(seed, 1))
-	v := &vault{rand: rand.New(rand.NewPCG(seed, 2)), highest: make(map[string]int64), inside: make(map[string]string)}
-	work := func(want int) saga.Action[transfer] {
-		return func(ctx context.Context, _ *transfer) error {
-			info := saga.StepFrom(ctx)
-			d := v.enter(info, want)
-			defer func() { v.leave(info) }()
-			return after(d)(ctx)
-		}
-	}
-	undo := func(want int) saga.Compensation[transfer] {
-		return func(ctx context.Context, s *transfer, _ saga.Outcome) error { return work(want)(ctx, s) }
-	}
-	from := saga.Lock("account", func(t *transfer) string { return t.From }).Wait(time.Hour)
-	to := saga.Lock("account", func(t *transfer) string { return t.To }).Wait(time.Hour)
-	def := saga.New("transfer",
-		saga.Do("Both", work(2)).Undo(undo(2)).Lock(from, to),
-		saga.Do("Last", func(ctx context.Context, s *transfer) error {
-			if err := work(2)(ctx, s); err != nil {
-				return err
-			}
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			if v.rand.IntN(4) == 0 {
-				return errNo
-			}
-			return nil
-		}).ReadOnly())
-	st := memstore.New(memstore.Config{Partitions: 8})
-	var dies sync.Mutex
-	dead := false
-	doomed, stopDoomed := run(t, saga.CoordinatorConfig{Sagas: []saga.Definer{def}, Store: storetest.NewFaulty(st, func(storetest.Call) storetest.Fault {
-		dies.Lock()
-		defer dies.Unlock()
-		if dead {
-			return storetest.Fault{Before: storetest.ErrInjected}
-		}
-		return storetest.Fault{}
-	})})
-	co, stop := run(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{def}})
-	for i := range many {
-		pair := [][2]string{{"a", "b"}, {"b", "a"}, {"b", "c"}, {"c", "a"}}[random.IntN(4)]
-		c := []*saga.Client{co.Client(), doomed.Client()}[i%2]
-		if _, err := def.Start(t.Context(), c, fmt.Sprint(i), transfer{pair[0], pair[1]}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	time.Sleep(time.Minute)
-	dies.Lock()
-	dead = true
-	dies.Unlock()
-	for i := range many {
-		x, err := co.Client().Wait(t.Context(), fmt.Sprint(i))
-		if err != nil || !x.Status.Ended() {
-			t.Errorf("%d is %+v, %v", i, x, err)
-		}
-	}
-	v.mu.Lock()
-	for _, fault := range v.faults {
-		t.Error(fault)
-	}
-	v.mu.Unlock()
-	time.Sleep(time.Minute)
-	audited(t, st, co.Client(), "")
-	unlocked(t, st)
-	for _, end := range []func() error{stop, stopDoomed} {
-		if err := end(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-type transfer struct{ From, To string }
-
 // The locks of an execution that was purged are nobody's.
 func TestLockOfAPurgedExecution(t *testing.T) {
 	athome(t, guarded, func(h *home) {
@@ -531,5 +332,81 @@ func TestLockIsReleasedBesideANotice(t *testing.T) {
 		if !h.get("1").PendingNotice {
 			t.Error("the notice is gone")
 		}
+	})
+}
+
+// The lock of an execution that is terminated goes to the next when the handlers
+// that were at work have returned. One that does not return is waited for while the
+// worker has the execution, and from then on the fence is what tells.
+func TestLockOfATerminatedHandler(t *testing.T) {
+	for _, takes := range []time.Duration{5 * time.Second, 8 * time.Minute} {
+		t.Run(takes.String(), func(t *testing.T) {
+			athome(t, guarded, func(h *home) {
+				h.plan("1 B", func(ctx context.Context) error {
+					<-ctx.Done()
+					time.Sleep(takes)
+					return h.note(context.Background(), "1 B has returned")
+				})
+				h.starts("1", "2")
+				if err := h.client.Terminate(t.Context(), "1", saga.Order{}); err != nil {
+					t.Error(err)
+				}
+				begun := time.Now()
+				h.becomes("2", saga.Completed)
+				if took := time.Since(begun); took > time.Minute {
+					t.Errorf("the next was done after %s", took)
+				}
+				if takes < time.Minute {
+					h.did("1 A, 1 B, 2 A, 1 B has returned, 2 B, 2 C")
+				}
+				h.becomes("1", saga.Terminated)
+				time.Sleep(takes)
+				h.free()
+			})
+		})
+	}
+}
+
+// A place that somebody gave up for an execution which waits still is asked for
+// anew.
+func TestLockPlaceThatWasReleased(t *testing.T) {
+	athome(t, guarded, func(h *home) {
+		h.plan("1 B", after(2*time.Minute))
+		h.starts("1", "2")
+		l, err := h.store.InspectLock(t.Context(), account7, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.store.ReleaseLock(t.Context(), account7, l.Queue[0].Request, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		h.holds("1")
+		time.Sleep(time.Minute)
+		h.holds("1 2")
+		h.becomes("2", saga.Completed)
+		h.free()
+	})
+}
+
+// Whoever released a lock may die before they tell the next, who asks then.
+func TestLockThatNobodyTellsOf(t *testing.T) {
+	athome(t, guarded, func(h *home) {
+		h.plan("1 B", after(20*time.Minute))
+		h.ask("holder", "r")
+		h.starts("9")
+		// As if the holder were a live execution: its release is not told.
+		l, err := h.store.InspectLock(t.Context(), account7, 1)
+		if err != nil || len(l.Queue) != 1 {
+			t.Fatal(l, err)
+		}
+		if _, err := h.store.ReleaseLock(t.Context(), account7, "r", time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		h.becomes("9", saga.Completed)
+		if took := time.Since(begun); took > 32*time.Second {
+			t.Errorf("it asked after %s", took)
+		}
+		h.free()
 	})
 }

@@ -94,8 +94,8 @@ var ErrNotHolder = errors.New("saga: the lock is not held under this fence")
 // share it, and gives it to the next, or frees it. The fence says which holder is
 // meant; it is an error that matches [ErrNotHolder] if another has it by now. The
 // holder is not stopped: it goes on, under a fence that what the lock protects can
-// refuse, and asks for the lock anew where a later step takes it. It has the order
-// in its history.
+// refuse, and asks for the lock anew where a later step takes it; for one of the saga
+// as a whole it does not. It has the order in its history.
 func (c *Client) BreakLock(ctx context.Context, resource string, fence int64, o Order) error {
 	for broken := false; ; broken = true {
 		l, err := c.store.InspectLock(ctx, resource, 0)

@@ -215,9 +215,18 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 // is not sent stays, and is tried again later, ever less often.
 func (a *actor) settle() error {
 	var errs []error
-	for _, l := range a.unsent {
-		errs = append(errs, a.carry(l)) // one that cannot go keeps no other here
+	carry := func(locks bool) {
+		for _, l := range a.unsent {
+			if (l.Kind == letterUnlock) == locks {
+				errs = append(errs, a.carry(l)) // one that cannot go keeps no other here
+			}
+		}
 	}
+	carry(false)
+	if len(a.running) > 0 && slices.ContainsFunc(a.unsent, func(l letter) bool { return l.Kind == letterUnlock }) {
+		a.returned(a.lapses()) // handlers that were cut off had the locks
+	}
+	carry(true)
 	if err := errors.Join(errs...); err != nil {
 		a.c.release(a.lease)
 		return fmt.Errorf("%w: %w", errDropped, err)
