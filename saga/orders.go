@@ -66,25 +66,37 @@ func (m *machine) retry(by, note string, now time.Time) {
 		return
 	}
 	for _, f := range frames {
-		unbegun := f.unbegun()
-		if !f.Blocked && !unbegun {
+		if f.Step == "" {
+			continue // it was stopped: what another one came to has failed the saga
+		}
+		if !f.Blocked && !f.unbegun() {
 			f.Attempt-- // the one that waits becomes the one at once
 		}
 		m.unblock(f)
 		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
-		f.Entered = now.UnixMilli()
 		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})
-		if unbegun {
-			f.Pending, f.At = true, toMillis(now)
-			continue
-		}
-		at := now
-		if f.Undoing {
-			if notUntil := fromMillis(f.Undo[len(f.Undo)-1].NotUntil); notUntil.After(now) {
-				at = notUntil
-			}
-		}
-		m.dispatch(f, at)
+		m.takeUp(f, now)
+	}
+}
+
+// takeUp lets a frame go on with its step, or the compensation of it. What is no
+// task has no attempts: it is entered again, as if the frame had just come to it.
+func (m *machine) takeUp(f *frame, now time.Time) {
+	waits := f.At > f.Entered
+	f.Entered = now.UnixMilli()
+	switch s := m.step(f); {
+	case f.unbegun():
+		f.Pending, f.At = true, toMillis(now)
+	case f.locking(), f.Waiting: // and still does
+	case f.Undoing:
+		m.dispatch(f, latest(now, fromMillis(f.Undo[len(f.Undo)-1].NotUntil)))
+	case f.Pending, f.Fork != nil: // it is entered, or joined, by the next turn
+		f.At = toMillis(now)
+	case s.Type == TypeTask && s.Signal == "":
+		m.dispatch(f, now)
+	case s.Type == TypeWait && waits: // it has its time
+	default:
+		m.enter(f, s, now)
 	}
 }
 
