@@ -80,6 +80,19 @@ var attemptRules = []rule{
 		},
 	},
 	{
+		name: "are remembered for as long as one asks that finds them at work",
+		says: "an attempt that answers ErrBusy is remembered for its Claim.Remember, also where it is the one that is at work",
+		check: func(e *env) {
+			_, err := e.Claim(e.Context(), store.Claim{Key: "k", Token: "t1", Lease: long, Attempt: 2, Remember: brief})
+			e.ok(err)
+			e.is(e.attempt("k", "t2", 2), store.ErrBusy)
+			e.Advance(brief)
+			e.ok(e.Forget(e.Context(), "k", "t1"))
+			e.is(e.attempt("k", "t3", 1), store.ErrStale)
+			e.try("k", "t4", 2, 2)
+		},
+	},
+	{
 		name: "that are not the highest leave no result of their own",
 		says: "Complete for an attempt that is not the highest seen stores nothing, and gives the claim back",
 		check: func(e *env) {
