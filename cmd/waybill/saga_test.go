@@ -14,6 +14,8 @@ import (
 	"unicode"
 
 	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/redisstore"
 )
 
 type fare struct{ Cents int64 }
@@ -56,20 +58,42 @@ func (c *cli) sagas() (client *saga.Client, def *saga.Saga[fare], mended *atomic
 	return coordinator.Client(), def, mended
 }
 
-// ended waits for the end of an execution that may be blocked until a
-// coordinator has read an order.
+// ended waits for the end of an execution, whose coordinator has read what let it
+// go on.
 func (c *cli) ended(client *saga.Client, id string) *saga.Execution {
 	c.Helper()
-	for {
-		x, err := client.Get(c.Context(), id)
-		if err != nil {
-			c.Fatal(err)
-		}
-		if x.Status.Ended() {
-			return x
-		}
-		time.Sleep(10 * time.Millisecond)
+	x, err := client.Wait(c.Context(), id)
+	if err != nil || !x.Status.Ended() {
+		c.Fatalf("execution %q is left as %+v, %v", id, x, err)
 	}
+	return x
+}
+
+// An observed store tells of what a coordinator has from it.
+type observed struct {
+	*redisstore.Store
+	parked chan string // the ids of executions that it has given back
+	heard  chan string // and of those whose renewed lease brought mail
+}
+
+func observe(st *redisstore.Store) *observed {
+	return &observed{Store: st, parked: make(chan string, 100), heard: make(chan string, 100)}
+}
+
+func (s *observed) Commit(ctx context.Context, c *store.Commit) (store.CommitResult, error) {
+	r, err := s.Store.Commit(ctx, c)
+	if err == nil && r.Applied && c.Next == store.Park {
+		s.parked <- c.ID
+	}
+	return r, err
+}
+
+func (s *observed) Renew(ctx context.Context, l store.Lease, d time.Duration, read int64) (store.Renewal, error) {
+	r, err := s.Store.Renew(ctx, l, d, read)
+	if err == nil && len(r.Mail) > 0 {
+		s.heard <- l.ID
+	}
+	return r, err
 }
 
 func TestSaga(t *testing.T) {
@@ -199,8 +223,9 @@ func TestSagaRefusesOrders(t *testing.T) {
 			return nil
 		}),
 	)
+	st := observe(c.stack.Store)
 	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
-		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+		Store: st, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Lease: time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -223,13 +248,11 @@ func TestSagaRefusesOrders(t *testing.T) {
 	}
 	// What runs cannot be retried; that is known once the order is read.
 	go func() {
-		for {
-			if x, err := coordinator.Client().Get(ctx, "s"); err != nil || x.UnreadMail > 0 {
-				close(release)
-				return
-			}
-			time.Sleep(time.Millisecond)
+		select {
+		case <-st.heard:
+		case <-ctx.Done():
 		}
+		close(release)
 	}()
 	r := c.run("saga", "retry", "s")
 	if r.code == exitOK {

@@ -59,15 +59,9 @@ func TestSagaRetryWithInput(t *testing.T) {
 	if o.Order != "retry" || !o.Heeded {
 		t.Errorf("retry: %+v", o)
 	}
-	for { // it is blocked again, under the new key
-		x, err := client.Get(t.Context(), "ride")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if x.Status == saga.Blocked && x.Attempt == 2 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	// It is blocked again, under the new key.
+	if x, err := client.Wait(t.Context(), "ride"); err != nil || x.Status != saga.Blocked || x.Attempt != 2 {
+		t.Errorf("after the retry it is %+v, %v", x, err)
 	}
 	text := squeeze(c.ok("saga", "show", "ride", "-o", "table"))
 	for _, want := range []string{"unsure an attempt has an unknown outcome", `undo input {"Cents":2} (edited)`} {

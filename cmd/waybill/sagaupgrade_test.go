@@ -22,8 +22,9 @@ func TestSagaCheckUpgrade(t *testing.T) {
 	one := build("1", saga.Do("Book", nothing).ReadOnly())
 	same := build("2", saga.Do("Book", nothing).ReadOnly().Timeout(time.Second))
 	longer := build("3", saga.Do("Book", nothing).ReadOnly(), saga.Do("Pay", nothing).ReadOnly())
+	st := observe(c.stack.Store)
 	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
-		Store: c.stack.Store, Sagas: []saga.Definer{one, same}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+		Store: st, Sagas: []saga.Definer{one, same}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,13 +50,8 @@ func TestSagaCheckUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range 3 {
-		for {
-			if x, err := coordinator.Client().Get(ctx, fmt.Sprint("t", i)); err == nil && x.Step == "Wait" {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+	for range 3 { // they wait
+		<-st.parked
 	}
 	r := c.run("saga", "check-upgrade", "trip", "--version", "2")
 	if report := decode[upgradeReport](t, r.stdout); r.code != exitOK || report.Checked != 3 || report.Misfits != 0 || report.Executions == nil ||
