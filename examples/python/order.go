@@ -27,11 +27,12 @@ type (
 	reserved struct{ Reservation string }
 )
 
-// How long the warehouse has for a reservation, and what comes of one that is not
-// answered in time.
+// How long the warehouse has for a reservation, and how often it is asked; and how
+// long it has to give one back.
 const (
-	patience = 10 * time.Second
-	attempts = 5
+	patience     = 10 * time.Second
+	attempts     = 5
+	undoPatience = 20 * time.Second
 )
 
 // newSaga is the saga of an order. Reserve is done in Python; tell is told what is
@@ -52,7 +53,7 @@ func newSaga(patience time.Duration, attempts int, tell func(order, line string)
 		saga.Remote("Reserve", warehouse,
 			func(o *Order) (reservation, error) { return reservation{o.Item, o.Count}, nil },
 			func(o *Order, r reserved) error { o.Reservation = r.Reservation; return nil },
-		).UndoRemote().Timeout(patience).Retry(saga.Exponential(patience/10, patience, attempts)),
+		).UndoRemote().Timeout(patience).UndoTimeout(undoPatience).Retry(saga.Exponential(patience/10, patience, attempts)),
 		saga.Do("Capture", func(ctx context.Context, o *Order) error {
 			if o.Card == "expired" {
 				return saga.Permanent(errors.New("the card has expired"))
