@@ -222,22 +222,43 @@ func (m *machine) block(f *frame, why *Cause) {
 	why.Frame = f.path
 	f.Blocked = true
 	m.record(f, Event{Type: ExecutionBlocked, Step: why.Step, Error: why.Error})
-	if m.root.Trouble == nil {
-		m.root.Trouble = why
-		m.touch(m.root)
+	if m.root.Trouble != nil {
+		f.Why = why
+		return
 	}
+	m.root.Trouble = why
+	m.touch(m.root)
 }
 
 // unblock lets a frame go on, and the execution if it was the last that was
-// blocked.
+// blocked. Else its trouble is another frame's from here on.
 func (m *machine) unblock(f *frame) {
 	if !f.Blocked {
 		return
 	}
-	f.Blocked = false
+	f.Blocked, f.Why = false, nil
 	m.touch(f)
-	if m.root.each(func(other *frame) bool { return !other.Blocked }) {
-		m.root.Trouble = nil
-		m.touch(m.root)
+	if t := m.root.Trouble; t != nil {
+		if other := m.frameAt(t.Frame); other != nil && other.Blocked {
+			return
+		}
 	}
+	m.root.Trouble = nil
+	m.touch(m.root)
+	for _, other := range m.live() {
+		if other.Blocked {
+			m.root.Trouble, other.Why = other.trouble(), nil
+			m.touch(other)
+			return
+		}
+	}
+}
+
+// trouble is why the frame is blocked. An earlier release did not keep that of the
+// second one and those after it.
+func (f *frame) trouble() *Cause {
+	if f.Why != nil {
+		return f.Why
+	}
+	return &Cause{Kind: CauseFailed, Step: f.Step, Frame: f.path, Undo: f.Undoing, Error: "its history tells why"}
 }

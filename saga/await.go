@@ -83,6 +83,13 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 
 // receive takes a signal that came before, or waits for one.
 func (m *machine) receive(f *frame, s *State, now time.Time) {
+	if m.root.Suspended > 0 || !m.takeKept(f, s, now) {
+		m.hold(f, s, now, now)
+	}
+}
+
+// takeKept takes a signal that came before, and reports whether there was one.
+func (m *machine) takeKept(f *frame, s *State, now time.Time) bool {
 	for i := 0; i < len(m.root.Signals); {
 		sig := m.root.Signals[i]
 		if sig.Name != s.Signal {
@@ -96,9 +103,9 @@ func (m *machine) receive(f *frame, s *State, now time.Time) {
 			m.discard(f, err)
 			continue
 		}
-		return
+		return true
 	}
-	m.hold(f, s, now, now)
+	return false
 }
 
 func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) error {
@@ -115,11 +122,11 @@ func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) err
 }
 
 // signal gives a signal to the first step that waits for it, or keeps it for
-// one.
+// one. While the execution is suspended it is kept.
 func (m *machine) signal(sig signal, now time.Time) {
 	now = m.clock(now)
 	for _, f := range m.live() {
-		if s := m.step(f); f.Waiting && s.Signal == sig.Name && !m.stopping(f) {
+		if s := m.step(f); m.root.Suspended == 0 && f.Waiting && s.Signal == sig.Name && !m.stopping(f) {
 			if err := m.takeSignal(f, s, sig.Data, now); err != nil {
 				m.discard(f, err)
 			}

@@ -142,7 +142,7 @@ const orderStart = "start"
 // its undo records.
 func (m *machine) tell(f *frame, kind string, s *State, visit int, input json.RawMessage, why string) {
 	o := childOrder{kind: kind, place: parentRef{Frame: f.path, Step: s.Name, Visit: max(visit, 1)}, s: s, input: input, why: why}
-	if kind != mailSettle && kind != mailTerminate {
+	if kind == orderStart || kind == mailUndo || kind == mailCancel {
 		o.attempt = f.Attempt
 	}
 	m.orders = append(m.orders, o)

@@ -232,13 +232,6 @@ func (c *Client) Retry(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailRetry, By: o.By, Note: o.Note})
 }
 
-// Skip takes what is blocked for done: an operator has seen to it, and says how
-// in the order's note. A compensation that is skipped does not run; after an
-// action that is skipped the saga goes on with the state as it is.
-func (c *Client) Skip(ctx context.Context, id string, o Order) error {
-	return c.post(ctx, id, mail{Kind: mailSkip, By: o.By, Note: o.Note})
-}
-
 // Terminate ends an execution where it stands. Nothing is undone: [Client.Cancel]
 // is what undoes. The contexts of handlers that are at work end when the coordinator
 // hears of it, within a third of its lease, and what they answer is not heard.
@@ -246,14 +239,16 @@ func (c *Client) Terminate(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailTerminate, By: o.By, Note: o.Note})
 }
 
-// Suspend stops an execution: handlers that run may finish and are heard, and
-// nothing more begins. The clocks of its steps and of the saga stand still until
-// [Client.Resume]; signals and completions are kept, orders are followed.
+// Suspend stops an execution, and the children that it waits for: handlers that
+// run may finish and are heard, as are replies and completions, and nothing more
+// begins. The clocks of its steps and of the saga stand still until
+// [Client.Resume]; signals are kept, orders are followed.
 func (c *Client) Suspend(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailSuspend, By: o.By, Note: o.Note})
 }
 
-// Resume lets a suspended execution go on.
+// Resume lets a suspended execution go on, and the children that were suspended
+// with it.
 func (c *Client) Resume(ctx context.Context, id string, o Order) error {
 	return c.post(ctx, id, mail{Kind: mailResume, By: o.By, Note: o.Note})
 }

@@ -224,7 +224,7 @@
 // the point of no return: those before it wait, and nothing is forgotten. An
 // operator lets it try again ([Client.Retry]), gives it another input
 // ([Client.RetryWith]), or takes it for done ([Client.Skip]); each is in the
-// history. With another input there is another idempotency key, so that nobody
+// history. An order that is for one of several says which one it means. With another input there is another idempotency key, so that nobody
 // takes it for a repeat: that of a compensation ends in /undo/2 and so on, and a
 // step is visited once more. If an attempt under the old key may have had its
 // effect, whoever edits confirms to have seen to it.

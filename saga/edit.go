@@ -26,7 +26,7 @@ type Edit struct {
 	ConfirmUnknown bool
 }
 
-// ErrNotBlocked reports an edit of what is not blocked.
+// ErrNotBlocked reports an edit, or a skip, of what is not blocked.
 var ErrNotBlocked = errors.New("saga is not blocked there")
 
 // An UnconfirmedError reports an edit that would run beside an attempt whose
@@ -95,35 +95,44 @@ func (c *Client) RetryWith(ctx context.Context, id string, e Edit, o Order) erro
 
 // editable finds what an edit is for.
 func (c *Client) editable(ctx context.Context, id string, e Edit) (*inputEdit, error) {
+	p, err := c.blockedAt(ctx, id, e.Frame, e.Step)
+	if err != nil {
+		return nil, err
+	}
+	if p.Unsure && !e.ConfirmUnknown {
+		return nil, &UnconfirmedError{Execution: id, Frame: p.Frame, Step: p.Step, Undo: p.Undoing}
+	}
+	return &inputEdit{Frame: p.Frame, Step: p.Step, Undo: p.Undoing, Attempt: p.Attempt}, nil
+}
+
+// blockedAt finds where an execution is blocked: at the frame and the step that
+// are given or, without them, at the only place.
+func (c *Client) blockedAt(ctx context.Context, id, frame, step string) (Position, error) {
 	x, root, err := c.read(ctx, id)
 	switch {
 	case err != nil:
-		return nil, err
+		return Position{}, err
 	case x.Status.Ended():
-		return nil, fmt.Errorf("execution %q is %s: %w", id, x.Status, store.ErrEnded)
+		return Position{}, fmt.Errorf("execution %q is %s: %w", id, x.Status, store.ErrEnded)
 	}
 	all := append([]Position{root.position(id)}, x.Branches...)
 	all = slices.DeleteFunc(all, func(p Position) bool { return !p.Blocked })
 	blocked := all
-	if e.Frame != "" || e.Step != "" {
+	if frame != "" || step != "" {
 		blocked = nil
 		for _, p := range all {
-			if p.Frame == e.Frame && (e.Step == "" || e.Step == p.Step) {
+			if p.Frame == frame && (step == "" || step == p.Step) {
 				blocked = append(blocked, p)
 			}
 		}
 	}
 	switch {
 	case len(blocked) == 0:
-		return nil, fmt.Errorf("execution %q: %w%s", id, ErrNotBlocked, places(" but at ", all))
+		return Position{}, fmt.Errorf("execution %q: %w%s", id, ErrNotBlocked, places(" but at ", all))
 	case len(blocked) > 1:
-		return nil, fmt.Errorf("execution %q is blocked at %s: say which one is meant", id, places("", blocked))
+		return Position{}, fmt.Errorf("execution %q is blocked at %s: say which one is meant", id, places("", blocked))
 	}
-	p := blocked[0]
-	if p.Unsure && !e.ConfirmUnknown {
-		return nil, &UnconfirmedError{Execution: id, Frame: p.Frame, Step: p.Step, Undo: p.Undoing}
-	}
-	return &inputEdit{Frame: p.Frame, Step: p.Step, Undo: p.Undoing, Attempt: p.Attempt}, nil
+	return blocked[0], nil
 }
 
 // places lists where an execution is blocked, if it is.
@@ -201,13 +210,11 @@ func (m *machine) edit(e *inputEdit, by, note string, now time.Time) {
 // accepts tells why an edit is refused, or returns the input as the step's type
 // writes it.
 func (m *machine) accepts(f *frame, e *inputEdit) (input []byte, refused string) {
-	if f == nil || !f.Blocked || f.Step != e.Step || f.Undoing != e.Undo {
-		return nil, "step " + e.Step + " is not blocked"
+	if _, why := m.blockedAt(e.Frame, e.Step, e.Undo, e.Attempt); why != "" {
+		return nil, why
 	}
 	s := m.step(f)
 	switch {
-	case f.Attempt != e.Attempt:
-		return nil, fmt.Sprintf("step %s was tried again since, as attempt %d: look at what came of that", e.Step, f.Attempt)
 	case s.calls():
 		return nil, fmt.Sprintf("step %s is another execution's business: edit what is blocked there", e.Step)
 	case s.decode == nil || !f.Undoing && f.Fork != nil:

@@ -273,26 +273,13 @@ func (m *machine) tend(f *frame, s *State, now time.Time) bool {
 
 // join merges the states of a fork's branches, and goes on.
 func (m *machine) join(f *frame, s *State, now time.Time) {
-	k := f.Fork
-	parts := make([]part, 0, max(k.Size, k.Batched))
-	for _, child := range f.kids {
-		if k.Batched == 0 {
-			parts = append(parts, part{state: child.State, cause: child.Failed})
-			continue
-		}
-		results, err := partResults(child.State)
-		if err != nil {
+	k, state := f.Fork, []byte(f.State)
+	if !k.Skipped {
+		var err error
+		if state, err = m.merge(f, s); err != nil {
 			m.fault(f, err, now)
 			return
 		}
-		for _, r := range results {
-			parts = append(parts, part{state: r.State, cause: r.Cause})
-		}
-	}
-	var state []byte
-	if err := guard(func() (err error) { state, err = s.merge(f.State, parts); return err }); err != nil {
-		m.fault(f, fmt.Errorf("merge: %w", err), now)
-		return
 	}
 	r := undoRecord{Step: s.Name, Visit: k.Visit, Fork: &fork{
 		Step: s.Name, Visit: k.Visit, Size: k.Size, Batched: k.Batched, Begun: k.Size, Undoing: true,
@@ -313,9 +300,34 @@ func (m *machine) join(f *frame, s *State, now time.Time) {
 		f.Undo = append(f.Undo, r)
 	}
 	changed := m.setState(f, state)
-	m.record(f, Event{Type: succeededTypes[s.Type], Step: s.Name})
+	if !k.Skipped {
+		m.record(f, Event{Type: succeededTypes[s.Type], Step: s.Name})
+	}
 	m.record(f, Event{Type: exitedTypes[s.Type], Step: s.Name, changed: changed})
 	m.leave(f, s.Next, now)
+}
+
+// merge makes a state of those of a fork's branches.
+func (m *machine) merge(f *frame, s *State) (state []byte, err error) {
+	k := f.Fork
+	parts := make([]part, 0, max(k.Size, k.Batched))
+	for _, child := range f.kids {
+		if k.Batched == 0 {
+			parts = append(parts, part{state: child.State, cause: child.Failed})
+			continue
+		}
+		results, err := partResults(child.State)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range results {
+			parts = append(parts, part{state: r.State, cause: r.Cause})
+		}
+	}
+	if err := guard(func() (err error) { state, err = s.merge(f.State, parts); return err }); err != nil {
+		return nil, fmt.Errorf("merge: %w", err)
+	}
+	return state, nil
 }
 
 // shelve puts a branch aside that has ended, with something to undo.

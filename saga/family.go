@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -75,9 +76,13 @@ func (a *actor) letter(o childOrder) (letter, error) {
 			Kind: letterStart, ID: id + ".start", To: id, Body: body, Frame: place.Frame, Step: place.Step, Attempt: o.attempt,
 		}, err
 	}
-	body, err := json.Marshal(mail{Kind: o.kind, By: "saga " + a.lease.ID, Note: o.why})
+	m, name := mail{Kind: o.kind, By: "saga " + a.lease.ID, Note: o.why}, "parent."+o.kind
+	if o.kind == mailSuspend || o.kind == mailResume { // which come more than once
+		m.Parent, name = true, name+"."+strconv.Itoa(a.m.root.Halts)
+	}
+	body, err := json.Marshal(m)
 	l := letter{
-		Kind: letterMail, ID: "parent." + o.kind, To: id, Body: body,
+		Kind: letterMail, ID: name, To: id, Body: body,
 		Frame: place.Frame, Step: place.Step, Undo: o.kind == mailUndo, Attempt: o.attempt,
 	}
 	if o.kind == mailUndo || o.kind == mailCancel {

@@ -276,6 +276,12 @@ func TestFormatOfMessages(t *testing.T) {
 	golden(t, mail{Kind: mailEdit, By: "ann", Edit: &inputEdit{
 		Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 10, Input: json.RawMessage(`{"fare":1}`), Confirmed: true,
 	}}, `{"k":"edit","b":"ann","i":{"f":"Both:1","s":"Charge","u":true,"a":10,"d":{"fare":1},"c":true}}`)
+	golden(t, mail{Kind: mailSkip, Skip: &skipped{Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 10, Done: true}},
+		`{"k":"skip","p":{"f":"Both:1","s":"Charge","u":true,"a":10,"d":true}}`)
+	golden(t, mail{Kind: mailSuspend, By: "saga ride-1", Parent: true}, `{"k":"suspend","b":"saga ride-1","h":true}`)
+	golden(t, frame{
+		Step: "Charge", Blocked: true, Why: &Cause{Kind: CauseFailed, Error: "declined"}, Halts: 2, Halted: true, Fork: &fork{Step: "Charge", Size: 1, Skipped: true},
+	}, `{"s":"Charge","k":true,"A":{"kind":"failed","error":"declined"},"f":{"s":"Charge","n":1,"k":true},"P":2,"T":true}`)
 	golden(t, letter{ID: "ride-1.end", To: "fares", Body: json.RawMessage(`{"waybill":1}`)},
 		`{"id":"ride-1.end","to":"fares","body":{"waybill":1}}`)
 	golden(t, letter{ID: "k/2", To: "payments", Body: json.RawMessage(`{"waybill":1}`), Frame: "Both:1", Step: "Charge", Undo: true, Attempt: 2},

@@ -79,6 +79,8 @@ type frame struct {
 	// Undoing says that Step's compensation is dispatched.
 	Undoing bool `json:"x,omitempty"`
 	Blocked bool `json:"k,omitempty"`
+	// Why is why it is blocked, where the root's Trouble is another frame's.
+	Why *Cause `json:"A,omitempty"`
 	// Scope is set while what was done in the frame, and below it, is undone.
 	Scope *scope `json:"o,omitempty"`
 	// Fork is set while branches or items are under way below the frame.
@@ -115,6 +117,9 @@ type frame struct {
 	// were put off for such times, in milliseconds.
 	Suspended int64 `json:"X,omitempty"`
 	Shift     int64 `json:"H,omitempty"`
+	// Halts counts such times, and Halted says that its parent has suspended it.
+	Halts  int  `json:"P,omitempty"`
+	Halted bool `json:"T,omitempty"`
 	// Still is set once it was parked since then: nothing is at work, whoever has
 	// opened it and died.
 	Still bool `json:"Y,omitempty"`
@@ -127,7 +132,7 @@ type frame struct {
 	// is one, has completed, and may be undone.
 	Children bool `json:"C,omitempty"`
 	Held     bool `json:"K,omitempty"`
-	// Trouble is why the execution is blocked.
+	// Trouble is why the execution is blocked: that of the first frame that was.
 	Trouble *Cause `json:"m,omitempty"`
 
 	// The rest is not kept.
@@ -174,6 +179,8 @@ type fork struct {
 	Failures int  `json:"f,omitempty"`
 	// Undoing is set where it was attached again to be undone.
 	Undoing bool `json:"u,omitempty"`
+	// Skipped says that an operator lets it end without a merge.
+	Skipped bool `json:"k,omitempty"`
 }
 
 // undoRecord is a compensation that must run if the saga fails; or, with a Fork,

@@ -43,6 +43,10 @@ type mail struct {
 	Reply *replyMessage `json:"r,omitempty"`
 	// Edit is another input for what is blocked.
 	Edit *inputEdit `json:"i,omitempty"`
+	// Skip is what is skipped, where earlier releases tell nothing.
+	Skip *skipped `json:"p,omitempty"`
+	// Parent says that a parent passes on what it was told itself.
+	Parent bool `json:"h,omitempty"`
 	// Child is a child's report.
 	Child *childReport `json:"c,omitempty"`
 	// Lock tells what has become of a request for a lock.
@@ -83,13 +87,18 @@ func (a *actor) absorb(body []byte) *letterError {
 		}
 		a.m.edit(m.Edit, m.By, m.Note, now)
 	case mailSkip:
-		a.m.skip(m.By, m.Note, now)
+		a.m.skip(m.Skip, m.By, m.Note, now)
 	case mailTerminate:
 		a.m.terminate(m.By, m.Note)
-	case mailSuspend:
-		a.m.suspend(m.By, m.Note, now)
-	case mailResume:
-		a.m.goOn(m.By, m.Note, now)
+	case mailSuspend, mailResume:
+		switch {
+		case m.Parent:
+			a.m.heed(m.Kind, m.By, m.Note, now)
+		case m.Kind == mailSuspend:
+			a.m.suspend(m.By, m.Note, now)
+		default:
+			a.m.goOn(m.By, m.Note, now)
+		}
 	case mailComplete, mailBeat:
 		if m.Token == nil || m.Kind == mailComplete && m.End == nil {
 			return &letterError{err: fmt.Errorf("mail of the kind %q without a token or an end", m.Kind)}

@@ -100,34 +100,6 @@ func (m *machine) takeUp(f *frame, now time.Time) {
 	}
 }
 
-// skip takes what is blocked for done, because an operator has seen to it.
-func (m *machine) skip(by, note string, now time.Time) {
-	now = m.clock(now)
-	skipped := false
-	for _, f := range m.live() {
-		if !f.Blocked {
-			continue
-		}
-		skipped = true
-		s := m.step(f)
-		m.unblock(f)
-		if f.Undoing {
-			m.record(f, Event{Type: CompensationSkipped, Step: f.Step, By: by, Note: note})
-			m.undone(f)
-			continue
-		}
-		m.record(f, Event{Type: TaskSkipped, Step: f.Step, By: by, Note: note})
-		m.record(f, Event{Type: TaskStateExited, Step: f.Step})
-		if s.Pivot {
-			m.passPivot(f)
-		}
-		m.leave(f, s.Next, now)
-	}
-	if !skipped {
-		m.refuse(by, note, "nothing is blocked")
-	}
-}
-
 // terminate ends the execution where it stands, and undoes nothing.
 func (m *machine) terminate(by, note string) {
 	if m.status().Ended() {
@@ -185,7 +157,36 @@ func (m *machine) suspend(by, note string, now time.Time) {
 		return
 	}
 	m.root.Suspended = toMillis(now)
+	m.root.Halts++
 	m.record(m.root, Event{Type: ExecutionSuspended, Step: m.root.Step, By: by, Note: note})
+	m.relay(mailSuspend, note)
+}
+
+// relay passes an order on to the children that are waited for: they stop with
+// their parent, and go on with it.
+func (m *machine) relay(kind, note string) {
+	for _, f := range m.live() {
+		if !f.Calls {
+			continue
+		}
+		visit := f.visit(f.Step)
+		if f.Undoing {
+			visit = f.Undo[len(f.Undo)-1].Visit
+		}
+		m.tell(f, kind, m.step(f), visit, nil, note)
+	}
+}
+
+// heed takes what a parent passes on. A child that somebody has suspended by
+// itself stays so when its parent goes on.
+func (m *machine) heed(kind, by, note string, now time.Time) {
+	switch {
+	case kind == mailSuspend && m.root.Suspended == 0 && !m.status().Ended():
+		m.suspend(by, note, now)
+		m.root.Halted = true
+	case kind == mailResume && m.root.Halted:
+		m.goOn(by, note, now)
+	}
 }
 
 // goOn lets a suspended execution go on; what was to come by a time comes as
@@ -197,7 +198,7 @@ func (m *machine) goOn(by, note string, now time.Time) {
 	}
 	since := m.root.Suspended
 	shift := max(toMillis(now)-since, 0)
-	m.root.Suspended, m.root.Still = 0, false
+	m.root.Suspended, m.root.Still, m.root.Halted = 0, false, false
 	m.root.Shift += shift
 	m.record(m.root, Event{Type: ExecutionResumed, Step: m.root.Step, By: by, Note: note})
 	m.each(func(f *frame) bool {
@@ -215,6 +216,12 @@ func (m *machine) goOn(by, note string, now time.Time) {
 		m.touch(f)
 		return true
 	})
+	m.relay(mailResume, note)
+	for _, f := range m.live() {
+		if s := m.step(f); s != nil && f.Waiting && s.Signal != "" && !m.stopping(f) {
+			m.takeKept(f, s, now)
+		}
+	}
 }
 
 func (m *machine) refuse(by, note, why string) {

@@ -62,17 +62,23 @@ func TestSkipOfAStep(t *testing.T) {
 		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrBlocked) {
 			t.Fatal(err)
 		}
-		for range 2 { // Z, and then nothing
-			if err := c.Skip(t.Context(), "1", saga.Order{}); err != nil {
-				t.Fatal(err)
+		for _, opts := range [][]saga.SkipOption{{saga.SkipAttempt(2)}, {saga.SkipAt("", "Y")}, {saga.SkipAt("X:0", "Z")}} {
+			if err := c.Skip(t.Context(), "1", saga.Order{}, opts...); !errors.Is(err, saga.ErrNotBlocked) {
+				t.Error(err)
 			}
-			time.Sleep(time.Second)
+		}
+		if err := c.Skip(t.Context(), "1", saga.Order{}, saga.SkipAt("", "Z"), saga.SkipAttempt(1)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if err := c.Skip(t.Context(), "1", saga.Order{}); !errors.Is(err, saga.ErrNotBlocked) {
+			t.Error(err)
 		}
 		if _, err := s.Wait(t.Context(), c, "1"); err != nil {
 			t.Error(err)
 		}
-		if skipped, refused := count(t, c, "1", saga.TaskSkipped), count(t, c, "1", saga.OrderRefused); skipped != 1 || refused != 1 {
-			t.Errorf("%d steps skipped and %d orders refused, want one of each", skipped, refused)
+		if skipped, refused := count(t, c, "1", saga.TaskSkipped), count(t, c, "1", saga.OrderRefused); skipped != 1 || refused != 0 {
+			t.Errorf("%d steps skipped and %d orders refused, want one and none", skipped, refused)
 		}
 	})
 }
@@ -280,6 +286,44 @@ func TestPreviewUndoAfterThePivot(t *testing.T) {
 		time.Sleep(time.Minute)
 		if list, err := c.PreviewUndo(t.Context(), "1"); !errors.Is(err, saga.ErrPivoted) || list != nil {
 			t.Errorf("%v, %v, want ErrPivoted", list, err)
+		}
+	})
+}
+
+// skipping is the order to skip without a target.
+func skipping(c *saga.Client) func(context.Context, string, saga.Order) error {
+	return func(ctx context.Context, id string, o saga.Order) error { return c.Skip(ctx, id, o) }
+}
+
+// Where several are blocked, a skip says which one is meant.
+func TestSkipOfOneOfSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := saga.New("trip",
+			saga.ForEach("M", func(*trip) []int { return []int{1, 2} }, nil,
+				saga.Do("A", func(context.Context, *int) error { return nil }).
+					Undo(func(context.Context, *int, saga.Outcome) error { return errRefused })).UndoTogether(),
+			saga.Do("Z", func(context.Context, *trip) error { return errRefused }),
+		)
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrBlocked) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		want := `execution "1" is blocked at A in M:0, A in M:1: say which one is meant`
+		if err := c.Skip(t.Context(), "1", saga.Order{}); err == nil || err.Error() != want {
+			t.Errorf("the error is %v, want %s", err, want)
+		}
+		for _, frame := range []string{"M:0", "M:1"} {
+			if x, err := c.Get(t.Context(), "1"); err != nil || x.Status != saga.Blocked {
+				t.Errorf("before %s it is %+v (%v)", frame, x, err)
+			}
+			if err := c.Skip(t.Context(), "1", saga.Order{}, saga.SkipAt(frame, "A")); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if _, err := s.Wait(t.Context(), c, "1"); !errors.Is(err, saga.ErrCompensated) {
+			t.Error(err)
 		}
 	})
 }

@@ -166,7 +166,7 @@ func TestOnlySignalsMayComeEarly(t *testing.T) {
 		st := memstore.New(memstore.Config{})
 		c := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
 		for name, order := range map[string]func(context.Context, string, saga.Order) error{
-			"Cancel": c.Cancel, "Retry": c.Retry, "Skip": c.Skip, "Terminate": c.Terminate, "Suspend": c.Suspend, "Resume": c.Resume,
+			"Cancel": c.Cancel, "Retry": c.Retry, "Skip": skipping(c), "Terminate": c.Terminate, "Suspend": c.Suspend, "Resume": c.Resume,
 		} {
 			if err := order(t.Context(), "1", saga.Order{By: "ann"}); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("%s: %v, want ErrNotFound", name, err)
@@ -257,11 +257,11 @@ func TestOrdersAreInTheHistory(t *testing.T) {
 		if _, err := s.Start(t.Context(), c, "1", trip{}); err != nil {
 			t.Fatal(err)
 		}
-		give("skip what is not blocked", c.Skip)
+		give("resume what is not suspended", c.Resume)
 		give("suspend", c.Suspend)
 		give("resume", c.Resume)
-		give("cancel", c.Cancel) // blocked at D
-		give("skip", c.Skip)     // and at C
+		give("cancel", c.Cancel)  // blocked at D
+		give("skip", skipping(c)) // and at C
 		give("edit", func(ctx context.Context, id string, o saga.Order) error {
 			return c.RetryWith(ctx, id, saga.Edit{Input: trip{}}, o)
 		})
@@ -276,7 +276,7 @@ func TestOrdersAreInTheHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		for note, want := range map[string]saga.EventType{
-			"skip what is not blocked": saga.OrderRefused, "suspend": saga.ExecutionSuspended, "resume": saga.ExecutionResumed,
+			"resume what is not suspended": saga.OrderRefused, "suspend": saga.ExecutionSuspended, "resume": saga.ExecutionResumed,
 			"cancel": saga.ExecutionAborted, "skip": saga.CompensationSkipped, "edit": saga.CompensationEdited, "retry": saga.ExecutionRedriven,
 		} {
 			if n := len(slices.DeleteFunc(slices.Clone(h), func(e saga.Event) bool { return e.Type != want || e.By != "ann" || e.Note != note })); n != 1 {

@@ -103,14 +103,7 @@ func (m *machine) quit(f *frame) {
 	case f.Undoing:
 		f.Undo[len(f.Undo)-1].Attempt = f.Attempt
 	case (f.Unknown || f.Waiting) && s.compensable() && !m.root.Pivoted:
-		if f.Waiting && s.Callback {
-			f.doubt(true) // whoever has the token may complete it
-		}
-		r := undoRecord{Unknown: true, NotUntil: f.StillRunning, Unheard: f.Unheard, Doubt: f.Doubt && len(f.Unheard) > 0}
-		if s.Callback {
-			r.Token = f.Token
-		}
-		m.push(f, r)
+		m.owe(f, s)
 	}
 	f.certain()
 	m.unblock(f)
@@ -120,6 +113,18 @@ func (m *machine) quit(f *frame) {
 		f.Step = ""
 	}
 	m.touch(f)
+}
+
+// owe has an action undone that may have had an effect.
+func (m *machine) owe(f *frame, s *State) {
+	if f.Waiting && s.Callback {
+		f.doubt(true) // whoever has the token may complete it
+	}
+	r := undoRecord{Unknown: true, NotUntil: f.StillRunning, Unheard: f.Unheard, Doubt: f.Doubt && len(f.Unheard) > 0}
+	if s.Callback {
+		r.Token = f.Token
+	}
+	m.push(f, r)
 }
 
 // unwind goes on undoing a scope. It reports whether it did something.

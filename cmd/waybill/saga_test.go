@@ -341,6 +341,9 @@ func TestSagaSuspendsSkipsAndTerminates(t *testing.T) {
 	if r := c.run("saga", "skip", "bad"); !strings.Contains(r.stderr, "give --yes to skip") {
 		t.Errorf("skip without --yes: %+v", r)
 	}
+	c.fails(exitUsage, "--attempt is 0; want 1 or more", "saga", "skip", "bad", "--yes", "--attempt", "0")
+	c.fails(exitFailed, `saga is not blocked there`, "saga", "skip", "bad", "--yes", "--frame", "Items:0")
+	c.fails(exitFailed, `saga is not blocked there`, "saga", "skip", "bad", "--yes", "--attempt", "77")
 	c.ok("saga", "skip", "bad", "--yes", "--reason", "refunded by hand")
 	if x := c.ended(client, "bad"); x.Status != saga.Compensated {
 		t.Errorf("after the skip: %+v", x)

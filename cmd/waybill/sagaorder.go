@@ -65,10 +65,14 @@ func (a *app) order(ctx context.Context, id, name string, dryRun bool, give func
 			a.note("dry run: nothing was done; give --yes to %s", name)
 			return a.printOrdered(o)
 		}
+		before, err := c.History(ctx, x.ID)
+		if err != nil {
+			return named(x.ID, err)
+		}
 		if err := give(c); err != nil {
 			return named(x.ID, err)
 		}
-		if o.Heeded, err = heeded(ctx, c, x.ID); err != nil {
+		if o.Heeded, err = heeded(ctx, c, x.ID, len(before)); err != nil {
 			return err
 		}
 		if !o.Heeded {
@@ -84,9 +88,9 @@ const (
 	heedWithin = 5 * time.Second
 )
 
-// heeded waits until a coordinator has read an order. One that was refused is an
-// error.
-func heeded(ctx context.Context, c *saga.Client, id string) (bool, error) {
+// heeded waits until a coordinator has read an order, before which the history had
+// so many events. One that was refused is an error.
+func heeded(ctx context.Context, c *saga.Client, id string, before int) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, heedWithin)
 	defer cancel()
 	for {
@@ -106,7 +110,7 @@ func heeded(ctx context.Context, c *saga.Client, id string) (bool, error) {
 	if err != nil {
 		return true, named(id, err)
 	}
-	for _, e := range slices.Backward(events) {
+	for _, e := range slices.Backward(events[min(before, len(events)):]) {
 		switch e.Type {
 		case saga.CancelRefused, saga.RetryRefused, saga.OrderRefused:
 			return true, fmt.Errorf("execution %q refused: %s", id, e.Error)
@@ -133,13 +137,6 @@ var orderVerbs = []orderVerb{
 done is compensated in reverse order. An execution past its point of no return
 refuses. That cannot be taken back: without --yes nothing is done, and the
 execution is shown.`,
-	},
-	{
-		name: "skip", short: "Take what is blocked for done", yes: true, give: (*saga.Client).Skip,
-		long: `Take what an execution is blocked at for done, because you have seen to it: say how
-with --reason. A compensation that is skipped does not run, and those before it
-do; after an action that is skipped the saga goes on with its state as it is. That
-cannot be taken back: without --yes nothing is done, and the execution is shown.`,
 	},
 	{
 		name: "suspend", short: "Stop an execution and its clocks", give: (*saga.Client).Suspend,
@@ -176,5 +173,44 @@ func (a *app) sagaOrderCommands() []*cobra.Command {
 		})
 		commands = append(commands, cmd)
 	}
-	return commands
+	return append(commands, a.sagaSkipCommand())
+}
+
+func (a *app) sagaSkipCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "skip ID",
+		Short: "Take what is blocked for done",
+		Long: `Take what an execution is blocked at for done, because you have seen to it: say how
+with --reason. A compensation that is skipped does not run, and those before it
+do. After an action that is skipped the saga goes on with its state as it is; if it
+fails later, the compensation of that action runs, and is told that nobody knows
+whether the action was done, or with --done that it was.
+
+Where several are blocked, say which one is meant with --step and --frame. What is
+blocked by the time of the order is not skipped if it is blocked again later; with
+--attempt it is not if it was tried again since you have looked at it.
+
+That cannot be taken back: without --yes nothing is done, and the execution is
+shown.`,
+		Args: takes("ID"),
+	}
+	order := orderFlags(cmd)
+	yes := cmd.Flags().Bool("yes", false, "do it")
+	step := cmd.Flags().String("step", "", "the blocked step that is meant, where there are several")
+	frame := cmd.Flags().String("frame", "", "the branch or item of that step, as in waybill saga show")
+	attempt := cmd.Flags().Int("attempt", 0, "the `number` of the attempt after which it is blocked, as in waybill saga show")
+	done := cmd.Flags().Bool("done", false, "the action that is skipped had its effect")
+	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("attempt") && *attempt < 1 {
+			return usagef("--attempt is %d; want 1 or more", *attempt)
+		}
+		opts := []saga.SkipOption{saga.SkipAt(*frame, *step), saga.SkipAttempt(*attempt)}
+		if *done {
+			opts = append(opts, saga.SkipDone())
+		}
+		return a.order(cmd.Context(), args[0], "skip", !*yes, func(c *saga.Client) error {
+			return c.Skip(cmd.Context(), args[0], *order, opts...)
+		})
+	})
+	return cmd
 }
