@@ -135,10 +135,10 @@ func participate(address, namespace, provider, aws string) error {
 
 // TestFarWorkersAreKilled lets processes be killed with SIGKILL, coordinators and
 // the participants that do their remote steps, in sagas with branches, items,
-// parts of large Maps, and children. Whatever is killed when: all end as they must;
-// each effect is had once; of what is undone nothing is left done, and each undo
-// comes after those of all that was done later; and nothing is left in Redis that
-// somebody waits for, nor on the queues.
+// parts of large Maps, children, and a lock. Whatever is killed when: all end as
+// they must; who has the lock is alone with it; each effect is had once; of what is
+// undone nothing is left done, and each undo comes after those of all that was done
+// later; and nothing is left in Redis that somebody waits for, nor on the queues.
 func TestFarWorkersAreKilled(t *testing.T) {
 	stack := waybilltest.Start(t)
 	address, ok := testserver.Redis(t)
@@ -207,6 +207,7 @@ func TestFarWorkersAreKilled(t *testing.T) {
 		undone += f.check(id, families[id])
 	}
 	t.Logf("%d executions in all, %d effects, %d of them undone", len(f.executions), len(p.had), undone)
+	f.exclusive()
 	f.left()
 }
 

@@ -185,6 +185,25 @@ func (f *farCheck) check(id string, family []string) (undone int) {
 	return undone
 }
 
+// exclusive checks that those that take the lock were alone with it: what one calls
+// for is not in between of what another does.
+func (f *farCheck) exclusive() {
+	f.Helper()
+	seen := make(map[string]bool)
+	last := ""
+	for _, e := range f.book {
+		if f.kind(e.Execution).saga != "locked" || e.Execution == last {
+			continue
+		}
+		if seen[e.Execution] {
+			f.Errorf("%s of %s comes after that execution let %s have the lock", e.Name(), e.Execution, last)
+		}
+		last = e.Execution
+		seen[last] = true
+	}
+	f.Logf("%d executions had the lock", len(seen))
+}
+
 // deeds are what became of the steps of an order, by place.
 func (f *farCheck) deeds(id string) map[string]*deed {
 	deeds := make(map[string]*deed)
@@ -287,6 +306,7 @@ func (f *farCheck) left() {
 			if err != nil || record["r"] == "" {
 				f.Errorf("%s is left as %v, %v: nothing came of it", key, record, err)
 			}
+		case "lr", "lf": // of released locks, for a while, and their fences
 		default:
 			f.Errorf("%s is left", key)
 		}

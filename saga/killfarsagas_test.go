@@ -48,6 +48,8 @@ func farSagas(provider string) map[string]*saga.Saga[order] {
 	hand := func(o *order) (order, error) { return order{}, nil }
 	take := func(o *order, child order) error { o.Log = append(o.Log, child.Log...); return nil }
 
+	account := saga.Lock("account", func(*order) string { return "7" }).Wait(time.Hour)
+
 	kin := saga.New("kin", near("KA"), far("KB"),
 		saga.Parallel("KP", saga.Branch("x", near("KX")), saga.Branch("y", far("KY"))).Merge(func(*order, []order) error { return nil }))
 	many := saga.New("many", near("A"), saga.ForEach("N", items(7), nil, near("J"), far("R")), local("Z"))
@@ -61,7 +63,8 @@ func farSagas(provider string) map[string]*saga.Saga[order] {
 				saga.Branch("k", saga.Child("K", kin, hand, take)),
 			).Merge(merge),
 			local("Z")),
-		"many": many,
+		"many":   many,
+		"locked": saga.New("locked", near("A").Lock(account), far("B"), near("D"), local("Z")),
 		// A kill may cost L all its time, and its command may come after its undo.
 		"late":   saga.New("late", near("A"), far("L").Timeout(time.Second).Retry(saga.Retry{Attempts: 1}), near("W"), local("Z")),
 		"parent": saga.New("parent", far("B"), saga.Child("C2", kin, hand, take), near("D"), local("Z")),
@@ -74,6 +77,7 @@ var farPlaces = map[string][]string{
 	"row":    {"A", "B", "C", "D", "E", "Z"},
 	"wide":   slices.Concat([]string{"B", "P:0,X", "P:0,Y"}, farItems("P:1,M:", 3, "I", "J"), farKin("P:2,K"), []string{"Z"}),
 	"many":   slices.Concat([]string{"A"}, farItems("N:0,N:", 3, "J", "R"), farItems("N:1,N:", 3, "J", "R"), farItems("N:2,N:", 1, "J", "R"), []string{"Z"}),
+	"locked": {"A", "B", "D", "Z"},
 	"late":   {"A", "L", "W", "Z"},
 	"parent": slices.Concat([]string{"B"}, farKin("C2"), []string{"D", "Z"}),
 }
@@ -119,6 +123,11 @@ var farFares = map[string]fare{
 
 	"many-once": {saga: "many", answers: map[string]answer{
 		"do N:0,N:0,J": once, "do N:0,N:0,R": once, "do N:1,N:1,J": once, "do N:1,N:1,R": once, "do N:2,N:0,R": once}},
+
+	"locked":           {saga: "locked", status: saga.Completed},
+	"locked-refused":   {saga: "locked", status: saga.Compensated, answers: map[string]answer{"do Z": refuses, "undo B": fails}},
+	"locked-once":      {saga: "locked", answers: map[string]answer{"do A": once, "do B": once, "do D": once}},
+	"locked-cancelled": {saga: "locked", status: saga.Compensated, answers: map[string]answer{"do B": cancels}, calls: []string{"A", "B"}},
 
 	"late":         {saga: "late"},
 	"late-refused": {saga: "late", status: saga.Compensated, answers: map[string]answer{"do Z": refuses}, calls: []string{"A"}},
