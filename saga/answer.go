@@ -174,9 +174,8 @@ func (m *machine) failed(f *frame, r result, now time.Time) {
 		return
 	}
 	cause := &Cause{Kind: CauseFailed, Step: s.Name, Name: shownName(name), Error: errorText(r.err)}
-	if due := m.due(); !isPermanent(r.err) && !due.IsZero() && !now.Before(due) && !m.bound() {
-		m.deadline(now) // what ended the last attempt
-		return
+	if !isPermanent(r.err) && !m.bound() && m.deadline(now) {
+		return // what ended the last attempt
 	}
 	m.fail(f, cause, now)
 }

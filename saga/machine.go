@@ -187,7 +187,7 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 	if m.root.Suspended > 0 || m.root.Held {
 		return nil, time.Time{}
 	}
-	if !m.busy() && m.root.Trouble == nil { // as deadline does
+	if !m.busy() && !m.root.Blocked { // as deadline does
 		soonest(m.due())
 	}
 	for _, f := range m.live() {

@@ -338,21 +338,24 @@ func (m *machine) passPivot(f *frame) {
 	m.clear()
 }
 
-// deadline acts on the saga's own time, if that has run out.
-func (m *machine) deadline(now time.Time) {
+// deadline acts on the saga's own time, if that has run out, and reports whether it
+// did. A branch or an item that is blocked does not keep the others from their end;
+// the root has nothing beside it.
+func (m *machine) deadline(now time.Time) bool {
 	due := m.due()
-	if due.IsZero() || m.status().Ended() || m.root.Trouble != nil || now.Before(due) || m.busy() {
-		return
+	if due.IsZero() || m.status().Ended() || m.root.Blocked || now.Before(due) || m.busy() {
+		return false
 	}
 	m.root.Overdue = true
 	if m.passOn(&Cause{Kind: CauseTimedOut, Step: m.root.Step}) {
 		m.record(m.root, Event{Type: ExecutionTimedOut, Step: m.root.Step})
-		return
+		return true
 	}
 	if m.bound() {
 		m.record(m.root, Event{Type: ExecutionOverdue, Step: m.root.Step})
-		return
+		return true
 	}
 	m.record(m.root, Event{Type: ExecutionTimedOut, Step: m.root.Step})
 	m.open(m.root, &scope{Cause: &Cause{Kind: CauseTimedOut, Step: m.root.Step}}, now)
+	return true
 }
