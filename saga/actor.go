@@ -446,6 +446,8 @@ func (a *actor) alert() {
 			a.log().Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
 		case ExecutionOverdue:
 			a.log().Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
+		case TaskDoneLate:
+			a.log().Warn("a participant has done a step whose undo had begun, or was over: see what there is", "frame", e.Frame, "step", e.Step, "attempt", e.Attempt)
 		case MailDiscarded:
 			a.log().Warn("mail for the saga was discarded", "error", e.Error)
 		}

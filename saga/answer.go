@@ -131,8 +131,13 @@ func (m *machine) done(f *frame, r result, now time.Time) {
 		m.passPivot(f)
 		m.crossed(now)
 	case s.compensable() && !m.root.Pivoted:
-		// An earlier attempt of a done step may still be at work too.
-		m.push(f, undoRecord{NotUntil: f.StillRunning})
+		// An earlier attempt of a done step may still be at work too, but for a
+		// participant's, which does each key once.
+		r := undoRecord{NotUntil: f.StillRunning}
+		if s.Remote != "" {
+			r.NotUntil = 0
+		}
+		m.push(f, r)
 	}
 	if m.stopping(f) {
 		f.certain()

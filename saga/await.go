@@ -78,7 +78,13 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 		m.take(f, result{err: Named(ErrorHeartbeat, errors.New("its heartbeat has stopped")), outcome: Unknown, outside: true}, now)
 		return
 	}
-	m.take(f, result{err: Named(ErrorTimeout, err), outcome: Unknown, outside: true}, now)
+	r := result{err: Named(ErrorTimeout, err), outcome: Unknown, outside: true}
+	if s.undoneHere() && !f.Undoing {
+		// Nothing closes the action to a participant that is slow, or whose
+		// clock is late: its own undo would.
+		r.running = fromMillis(f.At).Add(m.lease)
+	}
+	m.take(f, r, now)
 }
 
 // receive takes a signal that came before, or waits for one.

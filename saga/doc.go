@@ -131,7 +131,12 @@
 // is its name, and a cause; it is permanent where no retry would help.
 //
 // A reply that comes when its step has been given up counts until the step's undo
-// begins: what is done is undone as done, and what no attempt has done is not.
+// begins: what is done is undone as done, and what no attempt has done is not. An
+// undo by the participant closes the action. An undo by this process, [Step.Undo],
+// cannot: so it begins one [CoordinatorConfig].Lease after notAfter, and an action
+// that is done later still is not undone. The history has it as [TaskDoneLate] if
+// its reply comes before the saga's end, and a warning says so in any case: somebody
+// has to see what there is. Where that may not be, use [Step.UndoRemote].
 //
 // Commands and replies come at least once and in any order, so a participant
 // keeps a record of each key, for longer than a message may take:
@@ -149,9 +154,10 @@
 //   - A command that has not been begun by notAfter is not begun. Its reply is
 //     not done, and unknown if somebody may have begun it before. notAfter is on
 //     the coordinator's clock. A participant whose clock is late begins commands
-//     that the coordinator has given up, which costs an undo; one whose clock is
-//     early replies to them that they came late. Nothing rests on the clocks but
-//     that.
+//     that the coordinator has given up. That costs an undo by command, or one
+//     here if the clock is late by less than a lease; by more, the action may come
+//     after an undo that is here. One whose clock is early replies that commands
+//     came late.
 //   - The reply is sent when the record is written, and the command acknowledged
 //     when the reply is sent. A process that dies between finds the record when
 //     the command comes again.

@@ -132,6 +132,8 @@ type frame struct {
 	// is one, has completed, and may be undone.
 	Children bool `json:"C,omitempty"`
 	Held     bool `json:"K,omitempty"`
+	// Guessed are participants' actions that were undone while unknown.
+	Guessed []guess `json:"G,omitempty"`
 	// Trouble is why the execution is blocked: that of the first frame that was.
 	Trouble *Cause `json:"m,omitempty"`
 

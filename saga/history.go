@@ -27,6 +27,9 @@ const (
 	CompensationEdited EventType = "CompensationInputEdited" // with another input
 	// TaskHeardLate: what came of an action that was taken for unknown.
 	TaskHeardLate EventType = "TaskHeardLate"
+	// TaskDoneLate: a participant has done an action whose compensation had begun
+	// here, or was over. Somebody has to see what there is.
+	TaskDoneLate EventType = "TaskDoneLate"
 	// TaskAborted: a handler was at work when an operator ended the execution.
 	TaskAborted            EventType = "TaskStateAborted"
 	CompensationEntered    EventType = "CompensationStateEntered"
@@ -105,7 +108,7 @@ var codes = []EventType{
 	TaskSubmitted, SignalReceived,
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
 	ExecutionReverted, TaskEdited, CompensationEdited, TaskHeardLate,
-	LockRequested, LockAcquired, LockTimedOut, LockBroken, TaskAborted,
+	LockRequested, LockAcquired, LockTimedOut, LockBroken, TaskAborted, TaskDoneLate,
 }
 
 var eventCodes = func() map[EventType]int {

@@ -90,6 +90,9 @@ func (m *machine) hearLate(f *frame, r *undoRecord, a lateAnswer) {
 			return
 		}
 		r.Unknown, r.Doubt, r.Unheard, r.Token, r.After = false, false, nil, "", after
+		if s.Remote != "" {
+			r.NotUntil = 0 // which the wait was for
+		}
 		m.recall(f, r)
 		m.record(f, e)
 		return
@@ -115,17 +118,64 @@ func (m *machine) recall(f *frame, r *undoRecord) {
 	}
 }
 
-// hearLateReply takes a participant's reply to an action that was given up.
+// hearLateReply takes a participant's reply to an action that was given up. The
+// frame is nil where it was undone, with all that was done in it.
 func (m *machine) hearLateReply(f *frame, r *replyMessage) {
 	if r.Reply != commandDo || r.Outcome == Unknown {
 		return
 	}
-	if s := m.def.byName[r.Step]; s == nil || s.Remote == "" {
+	s := m.def.byName[r.Step]
+	if s == nil || s.Remote == "" {
 		return
 	}
-	if owed := f.toUndo(r.Step, r.Visit); owed != nil {
-		m.hearLate(f, owed, lateAnswer{step: r.Step, visit: r.Visit, attempt: r.Attempt, done: r.Outcome == Done, result: r.Result})
+	if f != nil {
+		if owed := f.toUndo(r.Step, r.Visit); owed != nil {
+			m.hearLate(f, owed, lateAnswer{step: r.Step, visit: r.Visit, attempt: r.Attempt, done: r.Outcome == Done, result: r.Result})
+			return
+		}
 	}
+	if r.Outcome == Done && (f != nil && f.guesses(s, r.Visit) || m.root.guessed(r)) {
+		m.events = append(m.events, Event{Type: TaskDoneLate, Frame: r.Frame, Step: r.Step, Attempt: r.Attempt, Outcome: Done})
+		m.touch(m.root)
+	}
+}
+
+// A guess is a participant's action that was undone here although nobody knew
+// what came of it.
+type guess struct {
+	Frame string `json:"f,omitempty"`
+	Step  string `json:"s"`
+	Visit int    `json:"v,omitempty"`
+}
+
+// mostGuesses bounds those that are kept, the latest of them.
+const mostGuesses = 100
+
+// guess keeps in mind what a compensation that is done has undone unseen: if the
+// action is done after it, somebody has to know.
+func (m *machine) guess(f *frame, r undoRecord) {
+	if !r.Unknown || !m.def.byName[r.Step].undoneHere() {
+		return
+	}
+	m.root.Guessed = append(m.root.Guessed, guess{f.path, r.Step, r.Visit})
+	if n := len(m.root.Guessed) - mostGuesses; n > 0 {
+		m.root.Guessed = slices.Delete(m.root.Guessed, 0, n)
+	}
+	m.touch(m.root)
+}
+
+// guesses reports whether the compensation of such an action has begun.
+func (f *frame) guesses(s *State, visit int) bool {
+	return s.undoneHere() && slices.ContainsFunc(f.Undo, func(r undoRecord) bool {
+		return r.Unknown && r.Fork == nil && r.Step == s.Name && max(r.Visit, 1) == visit
+	})
+}
+
+// guessed reports whether a reply is to such an action, of those of the root.
+func (f *frame) guessed(r *replyMessage) bool {
+	return slices.ContainsFunc(f.Guessed, func(g guess) bool {
+		return g.Frame == r.Frame && g.Step == r.Step && max(g.Visit, 1) == r.Visit
+	})
 }
 
 // completeLate takes what comes with the token of a task that was given up. It

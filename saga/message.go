@@ -76,6 +76,11 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 	if err == nil {
 		return nil
 	}
+	if late := (*doneLate)(nil); errors.As(err, &late) {
+		c.log.Warn("a participant has done a step that was undone, and the saga has ended: see what there is",
+			"execution", late.Execution, "frame", late.Frame, "step", late.Step, "attempt", late.Attempt)
+		return nil
+	}
 	err = fmt.Errorf("message %s: %w", msg.UUID, err)
 	if errors.Is(err, ErrToken) || errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrEnded) ||
 		errors.Is(err, store.ErrGone) {
@@ -110,12 +115,46 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	id := fmt.Sprint("reply.", digest([]byte(fmt.Sprint(r.Frame, "/", r.Step, "/", r.Visit, "/", r.Reply, "/", r.Attempt, "/", r.Outcome)))[:16])
 	_, err = c.deliver(ctx, store.PostRequest{ID: r.Execution, MailID: id, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
-	case errors.Is(err, store.ErrEnded), errors.Is(err, store.ErrGone):
+	case errors.Is(err, store.ErrEnded):
+		return c.afterEnd(ctx, &r)
+	case errors.Is(err, store.ErrGone):
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return Permanent(fmt.Errorf("a reply to the execution %q, which is not there: %w", r.Execution, err))
 	}
 	return err
+}
+
+// A doneLate is a reply that an action is done which was undone, unseen, by an
+// execution that has ended since.
+type doneLate struct{ *replyMessage }
+
+func (e *doneLate) Error() string {
+	return fmt.Sprintf("step %s of the execution %q was done after it was undone", e.Step, e.Execution)
+}
+
+// afterEnd tells whether a reply that comes after the execution's end matters to
+// somebody.
+func (c *Client) afterEnd(ctx context.Context, r *replyMessage) error {
+	if r.Reply != commandDo || r.Outcome != Done {
+		return nil
+	}
+	fields, err := c.store.Frames(ctx, r.Execution, store.RootFrame)
+	stored, ok := fields[store.RootFrame]
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrGone) || err == nil && !ok {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var root frame
+	if err := decodeJSON(c.cfg.Codec, stored, &root); err != nil {
+		return &ReadError{ID: r.Execution, What: "frame", Err: err}
+	}
+	if root.guessed(r) {
+		return &doneLate{r}
+	}
+	return nil
 }
 
 // orNull is JSON that may be missing.

@@ -17,7 +17,10 @@ import (
 // [Unknown] outcome, and is retried under the same key.
 //
 // The step is undone by a command too, to the same endpoint, if it is
-// [Step.UndoRemote]; [Step.Undo] is for a compensation of this process.
+// [Step.UndoRemote]; [Step.Undo] is for a compensation of this process. The
+// participant refuses an action that comes after the command to undo it. It cannot
+// know of a compensation here, which therefore waits for [CoordinatorConfig].Lease
+// after the end of an attempt that has an unknown outcome.
 func Remote[T, Req, Resp any](name, endpoint string, request func(state *T) (Req, error), complete func(state *T, result Resp) error) *Step[T] {
 	s := &Step[T]{state: State{
 		Name: name, Type: TypeTask, Remote: endpoint, Timeout: DefaultTimeout, UndoTimeout: DefaultTimeout, Retry: Retry{}.complete(),
@@ -118,6 +121,9 @@ func (s *State) remote(undo bool) bool {
 	return s.Remote != "" && (!undo || s.UndoRemote) || s.calls()
 }
 
+// undoneHere reports whether a participant does the step and this process undoes it.
+func (s *State) undoneHere() bool { return s.Remote != "" && !s.UndoRemote && s.UndoRetry != nil }
+
 // send gives the frame's dispatched attempt to its participant: the command goes
 // out with the next commit. state is what the attempt works on.
 func (m *machine) send(f *frame, state []byte, now time.Time) {
@@ -154,10 +160,7 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 func (m *machine) hearReply(r *replyMessage, now time.Time) {
 	now = m.clock(now)
 	f := m.frameAt(r.Frame)
-	if f == nil {
-		return
-	}
-	if !m.answers(f, r) {
+	if f == nil || !m.answers(f, r) {
 		m.hearLateReply(f, r)
 		return
 	}

@@ -281,6 +281,7 @@ func (m *machine) undoAnswer(f *frame, r result, now time.Time) {
 
 // undone takes the frame's last record off.
 func (m *machine) undone(f *frame) {
+	m.guess(f, f.Undo[len(f.Undo)-1])
 	f.Undo = f.Undo[:len(f.Undo)-1]
 	f.Undoing, f.Attempt, f.Tries, f.Lost, f.At = false, 0, 0, 0, 0
 	if f.Scope == nil {
