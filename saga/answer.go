@@ -202,8 +202,8 @@ func (m *machine) retryAt(f *frame, s *State, name string, outside bool, now tim
 	*tries++
 	m.touch(f)
 	at := now.Add(policy.delay(*tries))
-	within := s.Within == 0 || at.Before(fromMillis(f.Entered).Add(s.Within))
-	return at, within && !policy.exhausted(*tries)
+	end := f.over(s)
+	return at, (end.IsZero() || at.Before(end)) && !policy.exhausted(*tries)
 }
 
 // again dispatches the next attempt, unless the attempts keep killing their

@@ -281,8 +281,8 @@ func (a *actor) call(f *frame, undo bool) (func(context.Context) ([]byte, error)
 func (a *actor) timeout(f *frame, s *State) time.Duration {
 	now := a.now()
 	d := s.handling()
-	if s.Within > 0 {
-		d = min(d, fromMillis(f.Entered).Add(s.Within).Sub(now))
+	if end := f.over(s); !end.IsZero() {
+		d = min(d, end.Sub(now))
 	}
 	if due := a.m.due(); !due.IsZero() && !a.m.bound() {
 		d = min(d, due.Sub(now))

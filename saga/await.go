@@ -25,8 +25,41 @@ func (m *machine) hold(f *frame, s *State, began, now time.Time) {
 	if s.Timeout > 0 {
 		f.Until = toMillis(began.Add(s.Timeout))
 	}
+	if end := f.over(s); !end.IsZero() && (f.Until == 0 || toMillis(end) < f.Until) {
+		f.Until = max(toMillis(end), 1)
+	}
 	m.heartbeat(f, s, now)
 	m.touch(f)
+}
+
+// over is when the step's own time has run out, over all its attempts and waits;
+// zero is never.
+func (f *frame) over(s *State) time.Time {
+	if s.Within == 0 {
+		return time.Time{}
+	}
+	return fromMillis(f.Entered).Add(s.Within)
+}
+
+// closes is when a Parallel or a Map that is under way has to have ended; zero is
+// never. Past the point of no return it cannot be undone, and is not stopped.
+func (m *machine) closes(f *frame) time.Time {
+	k := f.Fork
+	if k == nil || k.Undoing || f.Blocked || k.Ended.count() == k.Size || m.stopping(f) || m.bound() {
+		return time.Time{}
+	}
+	return f.over(m.step(f))
+}
+
+// stopLate fails a Parallel or a Map whose time is over.
+func (m *machine) stopLate(f *frame, now time.Time) bool {
+	end := m.closes(f)
+	if end.IsZero() || end.After(now) {
+		return false
+	}
+	s := m.step(f)
+	m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorTimeout, Error: fmt.Sprintf("it has not ended within %s", s.Within)}, now)
+	return true
 }
 
 // heartbeat puts off the time by which a frame that waits must hear something.
@@ -80,6 +113,7 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 	}
 	r := result{err: Named(ErrorTimeout, err), outcome: Unknown, outside: true}
 	if s.undoneHere() && !f.Undoing {
+	changed := m.setState(f, state)
 		// Nothing closes the action to a participant that is slow, or whose
 		// clock is late: its own undo would.
 		r.running = fromMillis(f.At).Add(m.lease)
@@ -120,7 +154,6 @@ func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) err
 		return fmt.Errorf("signal %q: %w", s.Signal, err)
 	}
 	f.Waiting = false
-	changed := m.setState(f, state)
 	m.record(f, Event{Type: SignalReceived, Step: s.Name})
 	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
 	m.leave(f, s.Next, now)

@@ -166,8 +166,8 @@ func (m *machine) call(f *frame, state []byte, now time.Time) {
 	}
 	f.Waiting, f.Calls, f.At, f.Until, f.Stop = true, true, 0, 0, nil
 	d := s.Timeout
-	if s.Within > 0 {
-		left := max(fromMillis(f.Entered).Add(s.Within).Sub(now), time.Millisecond)
+	if end := f.over(s); !end.IsZero() {
+		left := max(end.Sub(now), time.Millisecond)
 		if d == 0 || left < d {
 			d = left
 		}

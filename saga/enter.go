@@ -17,9 +17,9 @@ const maxHops = 10_000
 func (m *machine) enter(f *frame, s *State, now time.Time) {
 	again := f.Pending && f.Attempt > 0 // a Parallel or a Map that is tried again
 	if !again {
-		f.Tries, f.TriesOn = 0, nil
+		f.Tries, f.TriesOn, f.Entered = 0, nil, toMillis(now)
 	}
-	f.Step, f.Entered, f.At, f.Pending = s.Name, toMillis(now), 0, false
+	f.Step, f.At, f.Pending = s.Name, 0, false
 	f.Attempt, f.Lost, f.Undoing = 0, 0, false
 	f.certain()
 	f.Waiting, f.Token, f.Misfits, f.Until = false, "", 0, 0

@@ -191,6 +191,7 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 		soonest(m.due())
 	}
 	for _, f := range m.live() {
+		soonest(m.closes(f))
 		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f) && !m.awaited(f)) {
 			continue
 		}
@@ -256,6 +257,9 @@ func (m *machine) turn(now time.Time) bool {
 	for _, f := range m.live() {
 		if m.awaited(f) && f.At > 0 && !fromMillis(f.At).After(now) {
 			m.expire(f, m.step(f), now)
+			return true
+		}
+		if m.stopLate(f, now) {
 			return true
 		}
 		if m.stopping(f) && f.Scope == nil {

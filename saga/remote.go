@@ -140,8 +140,8 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 		r := f.Undo[len(f.Undo)-1]
 		c.Command, c.Outcome, c.Visit, d = commandUndo, r.outcome(), max(r.Visit, 1), s.UndoTimeout
 		c.edits = r.edits()
-	} else if s.Within > 0 {
-		d = max(min(d, fromMillis(f.Entered).Add(s.Within).Sub(now)), time.Millisecond)
+	} else if end := f.over(s); !end.IsZero() {
+		d = max(min(d, end.Sub(now)), time.Millisecond)
 	}
 	if err := guard(func() (err error) { c.Input, err = s.request(state); return err }); err != nil {
 		err = Named(ErrorRuntime, Permanent(fmt.Errorf("make the request: %w", err)))

@@ -178,7 +178,10 @@ func (s *Step[T]) UndoTimeout(d time.Duration) *Step[T] {
 	return s
 }
 
-// Within bounds the step with all its attempts and the delays between them.
+// Within bounds the step with all its attempts, its waits and the delays between
+// them. What is over by then has failed with [ErrorTimeout], and is not tried again.
+// The branches of a [Parallel], and the items of a [ForEach], are stopped and undone
+// as when one of them fails. The time that a step waits for its locks does not count.
 // Defaults to no bound.
 func (s *Step[T]) Within(d time.Duration) *Step[T] {
 	s.state.Within = d

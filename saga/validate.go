@@ -327,7 +327,7 @@ func (s *State) taskProblems() []string {
 		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)
 		add(s.compensable() || s.Irreversible || s.Pivot, "a Receive has no effect: it has no Undo, and is no Irreversible and no Pivot")
 		add(len(s.Locks) > 0, "a Receive changes nothing outside, and takes no locks: remove its Lock")
-		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Within != 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry, Within or Heartbeat")
+		add(s.Retry != nil || len(s.RetryOn) > 0 || s.Heartbeat != 0, "a Receive waits once: it has no Retry or Heartbeat")
 		return problems
 	}
 	if s.calls() {
