@@ -293,9 +293,6 @@ func (a *actor) timeout(f *frame, s *State) time.Duration {
 // judge turns a handler's answer into the attempt's result.
 func (a *actor) judge(t *attempt) result {
 	if t.err == nil {
-		if limit := a.c.cfg.MaxState; len(t.state) > limit {
-			return result{err: &StateSizeError{Step: t.info.Step, Size: len(t.state), Limit: limit}, outcome: Unknown}
-		}
 		return result{outcome: Done, state: t.state}
 	}
 	outcome := outcomeOf(t.err)

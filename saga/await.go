@@ -113,7 +113,6 @@ func (m *machine) expire(f *frame, s *State, now time.Time) {
 	}
 	r := result{err: Named(ErrorTimeout, err), outcome: Unknown, outside: true}
 	if s.undoneHere() && !f.Undoing {
-	changed := m.setState(f, state)
 		// Nothing closes the action to a participant that is slow, or whose
 		// clock is late: its own undo would.
 		r.running = fromMillis(f.At).Add(m.lease)
@@ -155,6 +154,11 @@ func (m *machine) takeSignal(f *frame, s *State, data []byte, now time.Time) err
 	}
 	f.Waiting = false
 	m.record(f, Event{Type: SignalReceived, Step: s.Name})
+	if err := m.oversize(s, state); err != nil { // no other signal would fit either
+		m.fault(f, err, now)
+		return nil
+	}
+	changed := m.setState(f, state)
 	m.record(f, Event{Type: TaskStateExited, Step: s.Name, changed: changed})
 	m.leave(f, s.Next, now)
 	return nil

@@ -133,6 +133,9 @@ func (m *machine) choose(f *frame, s *State, now time.Time) {
 func (m *machine) pass(f *frame, s *State, now time.Time) {
 	var state []byte
 	err := guard(func() (err error) { state, err = s.transform(f.State); return err })
+	if err == nil {
+		err = m.oversize(s, state)
+	}
 	if err != nil {
 		m.fault(f, err, now)
 		return
@@ -281,6 +284,10 @@ func (m *machine) join(f *frame, s *State, now time.Time) {
 			return
 		}
 	}
+	if err := m.oversize(s, state); err != nil && !(f == m.root && m.def.part != "") { // a part's results are no state
+		m.fault(f, err, now)
+		return
+	}
 	r := undoRecord{Step: s.Name, Visit: k.Visit, Fork: &fork{
 		Step: s.Name, Visit: k.Visit, Size: k.Size, Batched: k.Batched, Begun: k.Size, Undoing: true,
 	}}
@@ -350,6 +357,14 @@ func (m *machine) detach(f *frame) {
 	m.touch(f)
 }
 
+// oversize is the error of a state that a step must not set.
+func (m *machine) oversize(s *State, state []byte) error {
+	if m.maxState == 0 || len(state) <= m.maxState {
+		return nil
+	}
+	return &StateSizeError{Step: s.Name, Size: len(state), Limit: m.maxState}
+}
+
 // setState replaces the frame's state, and keeps the one before where the undo
 // records that need it will find it. It reports whether they differ.
 func (m *machine) setState(f *frame, state []byte) bool {
@@ -394,7 +409,7 @@ func (m *machine) fault(f *frame, err error, now time.Time) {
 	if name == ErrorTaskFailed || name == ErrorTimeout {
 		name = ErrorRuntime
 	}
-	m.fail(f, &Cause{Kind: CauseFailed, Step: f.Step, Name: name, Error: errorText(err)}, now)
+	m.failFor(f, &Cause{Kind: CauseFailed, Step: f.Step, Name: name, Error: errorText(err)}, isPermanent(err), now)
 }
 
 // guard calls code of the definition, and makes an error of a panic.

@@ -206,7 +206,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"TaskSubmitted", "SignalReceived",
 		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
 		"TaskInputEdited", "CompensationInputEdited", "TaskHeardLate",
-		"LockRequested", "LockAcquired", "LockTimedOut", "LockBroken", "TaskStateAborted",
+		"LockRequested", "LockAcquired", "LockTimedOut", "LockBroken", "TaskStateAborted", "TaskDoneLate",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)

@@ -23,6 +23,8 @@ type machine struct {
 	// maxLost is how many attempts in a row may be lost with their workers.
 	maxLost int
 	child   bool // it has a parent
+	// maxState bounds a state that a step sets, in bytes; 0 does not.
+	maxState int
 
 	shelf map[string]*frame // branches that have ended, with something to undo, by path
 	wants map[string]bool   // fields of the record that advance waits for

@@ -177,7 +177,7 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*ac
 	}
 	begins := o.Started.Add(time.Duration(a.meta.Delay) * time.Millisecond)
 	a.m = resume(def, f, o.Epoch, begins, c.cfg.Lease, c.cfg.MaxOpenings)
-	a.m.child = a.meta.Parent != nil
+	a.m.child, a.m.maxState = a.meta.Parent != nil, c.cfg.MaxState
 	a.held(sent, o.Now)
 	return a, nil
 }

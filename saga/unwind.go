@@ -11,7 +11,10 @@ import (
 // to come of that: the step, or a Parallel or Map around it, is tried again, its
 // error is caught, or the saga has failed. Whatever was done within the scope
 // of that is undone first.
-func (m *machine) fail(f *frame, cause *Cause, now time.Time) {
+func (m *machine) fail(f *frame, cause *Cause, now time.Time) { m.failFor(f, cause, false, now) }
+
+// failFor does so, and for good, which lets the step itself not be tried again.
+func (m *machine) failFor(f *frame, cause *Cause, good bool, now time.Time) {
 	cause.Frame = f.path
 	if f.parent == nil && m.bound() && !m.catches(f, cause) {
 		m.block(f, cause)
@@ -19,7 +22,7 @@ func (m *machine) fail(f *frame, cause *Cause, now time.Time) {
 	}
 	for g := f; ; g = g.parent {
 		s := m.step(g)
-		if len(s.graphs()) > 0 {
+		if len(s.graphs()) > 0 && !(good && g == f) {
 			if at, ok := m.retryAt(g, s, cause.errorName(), false, now); ok {
 				m.open(g, &scope{Keep: len(g.Undo), Then: s.Name, Again: max(toMillis(at), 1), Cause: cause}, now)
 				return
