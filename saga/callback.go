@@ -26,7 +26,8 @@ import (
 // again only where a policy names that error.
 //
 // [Step.Timeout] is how long an attempt waits in all, a year if need be, and
-// defaults to 24 hours; [Step.Heartbeat] how long without a [Client.Heartbeat]. A
+// defaults to 24 hours, or to [Step.Within] where that is less; in a saga whose own
+// time is less, say it; [Step.Heartbeat] how long without a [Client.Heartbeat]. A
 // wait that ends without an answer has an [Unknown] outcome.
 func Callback[T, R any](name string, action Action[T], complete func(state *T, result R) error) *Step[T] {
 	s := Do(name, action)
@@ -39,7 +40,7 @@ func Callback[T, R any](name string, action Action[T], complete func(state *T, r
 // Receive is a step that waits for a signal of some name, which [Client.Signal]
 // sends, and takes what it brings into the state by apply, which may be nil. One
 // that was sent before is taken at once. It waits for as long as it takes, or
-// for [Step.Timeout].
+// for [Step.Timeout] or [Step.Within].
 func Receive[T, P any](name, signal string, apply func(state *T, payload P) error) *Step[T] {
 	s := &Step[T]{state: State{Name: name, Type: TypeTask, Signal: signal, ReadOnly: true}}
 	s.fault(signal == "", "the signal that it waits for has no name")

@@ -96,6 +96,7 @@ type State struct {
 	graph  *Graph
 	faults []string // of how it was built
 	timed  bool     // its timeout is no default
+	ends   bool     // it says that it is the end
 	child  *Definition
 	part   *State // the Map that it does a part of
 	batch  *Graph // of a Map: a part of it, that another execution does

@@ -18,6 +18,11 @@ func undoNothing(context.Context, *trip, saga.Outcome) error { return nil }
 func TestValidate(t *testing.T) {
 	step := func(name string) *saga.Step[trip] { return saga.Do(name, nothing).Undo(undoNothing) }
 	bare := func(name string) *saga.Step[trip] { return saga.Do(name, nothing) }
+	noMerge := func(*trip, []trip) error { return nil }
+	items := func(steps ...*saga.Step[trip]) *saga.Step[trip] {
+		return saga.ForEach("M", func(*trip) []trip { return nil }, nil, steps...)
+	}
+	forward := func(s *saga.Step[trip]) *saga.Saga[trip] { return saga.New("trip", bare("P").Pivot(), s, bare("Z")) }
 	tests := []struct {
 		name string
 		saga *saga.Saga[trip]
@@ -58,6 +63,30 @@ func TestValidate(t *testing.T) {
 		{"longest delay", saga.New("trip", step("A").Retry(saga.Retry{Initial: time.Minute, Max: time.Second})), []string{`retry: longest delay 1s is below the initial one, 1m0s`}},
 		{"jitter", saga.New("trip", step("A").Retry(saga.Retry{Jitter: 1.5})), []string{`retry: jitter is 1.5, want at most 1`}},
 		{"retry of the Undo", saga.New("trip", step("A").UndoRetry(saga.Retry{Attempts: -7})), []string{`step "A": retry of its Undo: attempts is -7`}},
+		{"Retry of a Parallel after the pivot", forward(saga.Parallel("X", saga.Branch("a", bare("Pay"))).Merge(noMerge).Retry(saga.Retry{})),
+			[]string{`step "X": it comes after the pivot "P", where nothing is undone, so its Retry would do "Pay" once more under another key: put Retry on the steps within`}},
+		{"Retry by name of a ForEach after the pivot", forward(items(bare("Pay")).Retry(saga.Retry{}, "No")), []string{`its Retry would do "Pay" once more`}},
+		{"Retry of what only reads", forward(items(bare("Look").ReadOnly()).Retry(saga.Retry{})), nil},
+		{"Retry of a Parallel before the pivot", saga.New("trip", items(step("A")).Retry(saga.Retry{}), bare("P").Pivot()), nil},
+		{"Tolerate after the pivot", forward(items(bare("Pay")).Tolerate(1)),
+			[]string{`its Tolerate rests on that: put Catch on the steps within, or declare with Irreversible what may be left done, as by "Pay"`}},
+		{"Tolerate of what is irreversible", forward(items(bare("Mail").Irreversible()).Tolerate(1)), nil},
+		{"Catch after the pivot", forward(saga.Parallel("X", saga.Branch("a", bare("Mail").Irreversible()), saga.Branch("b", items(bare("Pay")))).
+			Merge(noMerge).Catch("Z")), []string{`its Catch rests on that: put Catch on the steps within, or declare with Irreversible what may be left done, as by "Pay"`}},
+		{"Within after the pivot", forward(items(bare("Look").ReadOnly()).Within(time.Hour)), []string{`so it cannot be stopped: put Within on the steps within`}},
+		{"a Receive that may not hear, after the pivot", forward(saga.Receive[trip, int]("R", "go", nil).Timeout(time.Minute)),
+			[]string{`step "R": it comes after the pivot "P", and a saga cannot fail any more then: say with Catch`}},
+		{"a Receive that has its time, after the pivot", forward(saga.Receive[trip, int]("R", "go", nil).Within(time.Minute)), []string{"say with Catch"}},
+		{"a Receive that is caught", forward(saga.Receive[trip, int]("R", "go", nil).Timeout(time.Minute).Catch("Z")), nil},
+		{"a Receive that waits", forward(saga.Receive[trip, int]("R", "go", nil)), nil},
+		{"a Choose that may choose nothing", saga.New("trip", bare("P").Pivot(), saga.Choose[trip]("C").If("P", saga.Field("x").Present())),
+			[]string{`step "C": it comes after the pivot "P", and where nothing holds nothing comes next: say what does with Otherwise, or that it is the end with End`}},
+		{"a Choose that may be the end", saga.New("trip", bare("P").Pivot(), saga.Choose[trip]("C").If("Z", saga.Field("x").Present()).End(), bare("Z")), nil},
+		{"a Callback's default", saga.New("trip", saga.Callback[trip, int]("C", nothing, nil).ReadOnly(), step("A")).Within(time.Hour),
+			[]string{`step "C": its timeout is 24h0m0s by default, and the saga's own time is 1h0m0s: say with Timeout how long it waits`}},
+		{"a Callback's own time", saga.New("trip", saga.Callback[trip, int]("C", nothing, nil).ReadOnly().Within(time.Minute), step("A")).Within(time.Hour), nil},
+		{"a Receive's timeout", saga.New("trip", saga.Receive[trip, int]("R", "go", nil).Timeout(time.Hour).Within(time.Minute), step("A")),
+			[]string{`step "R": its timeout of 1h0m0s is longer than Within, 1m0s`}},
 		{
 			"all at once", saga.New("", bare("A"), saga.Do[trip]("A", nil).Retry(saga.Retry{Jitter: 2})),
 			[]string{"the name may have", `step "A": say how to undo it`, `step 2: the name "A" is taken`, `it has no action`, `jitter is 2`},

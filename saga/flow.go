@@ -53,7 +53,8 @@ func WaitUntil[T any](name string, until func(state *T) time.Time) *Step[T] {
 }
 
 // Choose is a step that chooses what is next: the first [Step.When] or [Step.If]
-// that holds, else [Step.Otherwise], else the step that is listed next.
+// that holds, else [Step.Otherwise], else the step that is listed next. After the
+// [Step.Pivot] one that is listed last says Otherwise, or End.
 func Choose[T any](name string) *Step[T] {
 	return &Step[T]{state: State{Name: name, Type: TypeChoice}}
 }
@@ -218,7 +219,8 @@ func (s *Step[T]) Concurrency(n int) *Step[T] {
 }
 
 // Tolerate lets so many items of a [ForEach] fail. Each of those is undone by
-// itself.
+// itself. After the [Step.Pivot] nothing is, so there all steps of the items have to
+// be ReadOnly or Irreversible.
 func (s *Step[T]) Tolerate(n int) *Step[T] {
 	s.fault(s.state.Type != TypeMap, "Tolerate belongs to a ForEach")
 	s.fault(n < 1, "it tolerates %d failures, want 1 or more", n)

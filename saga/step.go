@@ -48,7 +48,7 @@ func graphFrom[T any](name string, steps []*Step[T]) (*Graph, error) {
 			continue
 		}
 		s := step.state
-		s.graph, s.faults = g, step.faults
+		s.graph, s.faults, s.ends = g, step.faults, step.end
 		switch {
 		case step.next != "":
 			s.Next = step.next
@@ -74,6 +74,13 @@ func graphFrom[T any](name string, steps []*Step[T]) (*Graph, error) {
 }
 
 // Do is a step: what it is called, and what it does.
+//
+// What the action returns decides whether it is undone. An error means that nothing
+// was done, and then its compensation does not run. So an action that fails after a
+// part of its effect, or that cannot know, has to return an [Uncertain] error.
+// Without being told, errors count as unknown that an answer may have been lost
+// behind: the end of the context, a panic, and a connection that broke, as the
+// package documentation lists them.
 func Do[T any](name string, action Action[T]) *Step[T] {
 	s := &Step[T]{state: State{
 		Name: name, Type: TypeTask, Timeout: DefaultTimeout, UndoTimeout: DefaultTimeout, Retry: Retry{}.complete(),
@@ -118,10 +125,12 @@ func (s *Step[T]) Undo(compensate Compensation[T]) *Step[T] {
 
 // Retry says how the step is tried again after an error: after each, or after
 // those of the given names (see [Named]), to which the first policy that names
-// them applies. A Do is retried as Retry{} says by default; other steps are not.
+// them applies. A [Do], a [Callback] and a [Remote] are retried as Retry{} says by
+// default; other steps are not.
 //
-// A Parallel or a ForEach that is tried again has been undone before, and all of
-// it runs anew under new keys.
+// A [Parallel] or a [ForEach] that is tried again has been undone before, and all of
+// it runs anew under new keys. After the [Step.Pivot] nothing is undone, so there
+// only the steps within it may be tried again.
 func (s *Step[T]) Retry(r Retry, errors ...string) *Step[T] {
 	if len(errors) == 0 {
 		s.state.Retry = r.complete()
@@ -135,6 +144,10 @@ func (s *Step[T]) Retry(r Retry, errors ...string) *Step[T] {
 // error, or with one of the given names, where the first Catch that names it
 // counts. Whatever this step may have done is undone before. The step that is
 // gone to finds the failure in [StepInfo].Caught.
+//
+// After the [Step.Pivot] nothing is undone: a [Parallel] or a [ForEach] with a Catch
+// there has steps alone that are ReadOnly or Irreversible, and a [Receive] that does
+// not wait for ever has a Catch.
 func (s *Step[T]) Catch(next string, errors ...string) *Step[T] {
 	if len(errors) == 0 {
 		errors = []string{ErrorAny}
@@ -165,7 +178,8 @@ func (s *Step[T]) UndoRetry(r Retry) *Step[T] {
 
 // Timeout bounds one attempt of the action, and of the compensation: its
 // context ends then. An action that timed out has an [Unknown] outcome.
-// Defaults to 1 minute.
+// Defaults to 1 minute; for a [Callback] to 24 hours, or to [Step.Within] where that
+// is less; and for a [Child] and a [Receive] to no bound.
 func (s *Step[T]) Timeout(d time.Duration) *Step[T] {
 	s.state.Timeout, s.state.UndoTimeout, s.state.timed = d, d, true
 	return s

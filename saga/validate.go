@@ -209,6 +209,8 @@ func (c *checker) revocable(s *State, here map[string]*State) {
 		switch {
 		case s.timed && s.Timeout > t:
 			c.report("step %q: its timeout of %s is longer than the saga's own time, %s", s.Name, s.Timeout, t)
+		case s.Callback && !s.timed && s.Within == 0 && s.Timeout > t:
+			c.report("step %q: its timeout is %s by default, and the saga's own time is %s: say with Timeout how long it waits", s.Name, s.Timeout, t)
 		case s.Within > t:
 			c.report("step %q: Within is %s, longer than the saga's own time, %s", s.Name, s.Within, t)
 		case s.Wait >= t:
@@ -243,6 +245,9 @@ func (c *checker) irrevocable(s *State) {
 	if c.pivot == nil {
 		return // it is not reached, which is reported
 	}
+	for _, problem := range s.forwardProblems() {
+		c.report("step %q: it comes after the pivot %q, %s", s.Name, c.pivot.Name, problem)
+	}
 	switch {
 	case s.calls() && s.Retry == nil && len(s.Catch) == 0:
 		c.report("step %q: it comes after the pivot %q, so it must be tried again until it succeeds: say how with Retry", s.Name, c.pivot.Name)
@@ -254,6 +259,52 @@ func (c *checker) irrevocable(s *State) {
 	case s.Type == TypeTask && s.Retry != nil && s.Retry.Attempts == 1 && len(s.Catch) == 0:
 		c.report("step %q: it comes after the pivot %q, so it must be tried again until it succeeds, and its Retry tries once", s.Name, c.pivot.Name)
 	}
+}
+
+// forwardProblems are what a state claims that does not hold where nothing is undone
+// any more, and what lets it come to an end that a saga must not come to there.
+func (s *State) forwardProblems() []string {
+	var problems []string
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			problems = append(problems, fmt.Sprintf(format, args...))
+		}
+	}
+	if len(s.graphs()) > 0 {
+		if does := s.within(func(t *State) bool { return t.acts() }); does != nil {
+			add(s.Retry != nil || len(s.RetryOn) > 0,
+				"where nothing is undone, so its Retry would do %q once more under another key: put Retry on the steps within", does.Name)
+		}
+		if left := s.within(func(t *State) bool { return t.acts() && !t.Irreversible }); left != nil {
+			const claim = "where nothing is undone, and its %s rests on that: put Catch on the steps within, or declare with Irreversible what may be left done, as by %q"
+			add(s.Tolerate > 0, claim, "Tolerate", left.Name)
+			add(len(s.Catch) > 0, claim, "Catch", left.Name)
+		}
+		add(s.Within > 0, "where nothing is undone, so it cannot be stopped: put Within on the steps within")
+	}
+	add(s.Signal != "" && (s.Timeout > 0 || s.Within > 0) && len(s.Catch) == 0,
+		"and a saga cannot fail any more then: say with Catch what comes next when no signal comes in time, or let it wait without a Timeout or Within")
+	add(s.Type == TypeChoice && s.Next == "" && !s.ends,
+		"and where nothing holds nothing comes next: say what does with Otherwise, or that it is the end with End")
+	return problems
+}
+
+// acts reports whether the state may have an effect outside.
+func (s *State) acts() bool { return s.Type == TypeTask && s.Signal == "" && !s.ReadOnly }
+
+// within is the first state of the branches for which is holds.
+func (s *State) within(is func(*State) bool) *State {
+	for _, g := range s.graphs() {
+		for _, t := range g.States {
+			if is(t) {
+				return t
+			}
+			if found := t.within(is); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
 }
 
 // code returns a state whose way Go code decides.
@@ -322,6 +373,9 @@ func (s *State) taskProblems() []string {
 		if bad {
 			problems = append(problems, fmt.Sprintf(format, args...))
 		}
+	}
+	if s.Signal != "" || s.calls() {
+		add(s.Within > 0 && s.Timeout > s.Within, "its timeout of %s is longer than Within, %s", s.Timeout, s.Within)
 	}
 	if s.Signal != "" {
 		add(s.Timeout < 0, "the timeout is %s, want it positive", s.Timeout)

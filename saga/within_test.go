@@ -62,7 +62,6 @@ func TestWithinOfStepsThatWait(t *testing.T) {
 			Retry(retry, ErrorTimeout),
 		"callback with a heartbeat": Callback[int, int]("X", nothing, nil).ReadOnly().Heartbeat(2 * time.Hour),
 		"receive":                   Receive[int, int]("X", "go", nil),
-		"receive with a timeout":    Receive[int, int]("X", "go", nil).Timeout(5 * time.Hour),
 		"remote":                    remoteNothing("X").Timeout(25 * time.Minute).Retry(retry),
 		"child":                     Child("X", item, func(s *int) (int, error) { return *s, nil }, nil),
 		"parallel":                  parallel(Wait[int]("W", 24*time.Hour)),
