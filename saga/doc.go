@@ -43,13 +43,7 @@
 //
 // The compensation of a step is on record before its action begins, so no crash
 // loses it. An action ends done, not done or unknown; done and unknown ones are
-// compensated, strictly in the reverse order of their dispatch. An error means
-// not done, unless an answer may have been lost behind it: a context that
-// ended, a panic, an established connection that broke. [NoEffect] and
-// [Uncertain] say it where the error alone does not: an action that fails after
-// a first effect of two, or after an answer such as HTTP's 502, has to return
-// an Uncertain error, or its effect is not undone. [StatusError] does that for
-// the status of an HTTP answer.
+// compensated, strictly in the reverse order of their dispatch.
 //
 // A compensation is retried by its policy. When that gives up, the execution is
 // [Blocked]: the earlier compensations are neither skipped nor forgotten. An
@@ -58,6 +52,29 @@
 // After the [Step.Pivot] a saga only goes forward. Before it, every step but
 // the last says how it is undone, or that there is nothing to undo; registering
 // a saga that does not is an error.
+//
+// # What an error means
+//
+// An action that returns an error says that it has done nothing, and then it is not
+// undone. Return an [Uncertain] error where that is not so, or not known: after the
+// first of two effects, or after an answer such as HTTP's 502. Else what was done
+// stays. [StatusError] does that for the status of an HTTP answer, and [NoEffect]
+// says that nothing was done although the error looks otherwise.
+//
+// Some errors mean unknown by themselves, because an answer may have been lost behind
+// them, wherever they are in the chain:
+//
+//   - the end of a context or of a deadline, whatever the action makes of it, and a
+//     panic;
+//   - a [net.Error], unless it is of a dial, which did not come through; io.EOF,
+//     io.ErrUnexpectedEOF, io.ErrClosedPipe and net.ErrClosed; the errors ECONNRESET,
+//     ECONNABORTED and EPIPE; driver.ErrBadConn; and what net/http says of a
+//     connection that the server closed;
+//   - the gRPC codes Canceled, Unknown, DeadlineExceeded, Internal, Unavailable and
+//     DataLoss.
+//
+// Any other error is taken at its word: that of a library which hides what it lost
+// behind a text of its own has to be marked.
 //
 // # More than a list
 //

@@ -2,11 +2,14 @@ package saga
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -173,8 +176,10 @@ func (c chain) outcome() Outcome {
 	if c.has(context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded) {
 		return Unknown
 	}
-	broken := c.has(io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE)
+	broken := c.has(io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, driver.ErrBadConn,
+		syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE)
 	for _, e := range c {
+		broken = broken || lostInGRPC(e) || slices.Contains(lostTexts, e.Error())
 		switch e := e.(type) {
 		case *PanicError:
 			return Unknown
@@ -193,6 +198,43 @@ func (c chain) outcome() Outcome {
 		return Unknown
 	}
 	return NotDone
+}
+
+// lostTexts are errors of a broken connection that have no name in Go.
+var lostTexts = []string{
+	"http: server closed idle connection",
+	"http2: client connection lost",
+	"invalid connection", // MySQL's, after a query was sent
+}
+
+// lostInGRPC reports whether an error has a gRPC status behind which the answer may
+// have been lost. It looks by name, as gRPC is nothing that this module needs.
+func lostInGRPC(err error) bool {
+	status, ok := call(reflect.ValueOf(err), "GRPCStatus")
+	if !ok {
+		return false
+	}
+	code, ok := call(status, "Code")
+	if !ok || !code.CanUint() {
+		return false
+	}
+	switch code.Uint() {
+	case 1, 2, 4, 13, 14, 15: // Canceled, Unknown, DeadlineExceeded, Internal, Unavailable, DataLoss
+		return true
+	}
+	return false
+}
+
+// call calls a method that takes nothing and returns one thing.
+func call(v reflect.Value, method string) (reflect.Value, bool) {
+	if !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return reflect.Value{}, false
+	}
+	m := v.MethodByName(method)
+	if !m.IsValid() || m.Type().NumIn() != 0 || m.Type().NumOut() != 1 {
+		return reflect.Value{}, false
+	}
+	return m.Call(nil)[0], true
 }
 
 // outcomeOf judges an action's error. What its author says counts. Else errors

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,21 @@ func (s says) Unwrap() error   { return s.error }
 func (s says) NoEffect() bool  { return s.outcome == NotDone }
 func (s says) Uncertain() bool { return s.outcome == Unknown }
 
+// A statusError is an error as gRPC has them, a status one of its statuses, and a
+// statusCode one of its codes.
+type (
+	statusError uint32
+	status      struct{ code statusCode }
+	statusCode  uint32
+	nilStatus   struct{}
+)
+
+func (e statusError) Error() string       { return fmt.Sprintf("rpc error: code = %d", uint32(e)) }
+func (e statusError) GRPCStatus() *status { return &status{statusCode(e)} }
+func (s *status) Code() statusCode        { return s.code }
+func (nilStatus) Error() string           { return "no status" }
+func (nilStatus) GRPCStatus() *status     { return nil }
+
 func TestOutcomeOf(t *testing.T) {
 	plain := errors.New("insufficient funds")
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
@@ -64,6 +80,17 @@ func TestOutcomeOf(t *testing.T) {
 		{"end of file", io.EOF, Unknown},
 		{"end in the middle", io.ErrUnexpectedEOF, Unknown},
 		{"another's net.Error", timeoutError{}, Unknown},
+		{"a closed connection", fmt.Errorf("read: %w", net.ErrClosed), Unknown},
+		{"a closed pipe", io.ErrClosedPipe, Unknown},
+		{"an aborted connection", syscall.ECONNABORTED, Unknown},
+		{"a database's bad connection", fmt.Errorf("insert: %w", driver.ErrBadConn), Unknown},
+		{"a server that closed an idle connection", fmt.Errorf("post: %w", errors.New("http: server closed idle connection")), Unknown},
+		{"gRPC: unavailable", fmt.Errorf("charge: %w", statusError(14)), Unknown},
+		{"gRPC: deadline exceeded", statusError(4), Unknown},
+		{"gRPC: unknown", statusError(2), Unknown},
+		{"gRPC: invalid argument", statusError(3), NotDone},
+		{"gRPC: without a status", nilStatus{}, NotDone},
+		{"gRPC: unavailable, and known to be not done", NoEffect(statusError(14)), NotDone},
 		{"a missing file is no lost answer", noFile, NotDone},
 
 		{"declared", Uncertain(plain), Unknown},
