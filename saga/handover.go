@@ -25,6 +25,10 @@ type lockMail struct {
 	Broken   bool   `json:"x,omitempty"`
 }
 
+// askAgain is how long the store is not asked again for a lock: a lease, and longer
+// than an actor waits in place.
+func (a *actor) askAgain() time.Duration { return max(a.c.cfg.Lease, 2*holdFor) }
+
 // nextAsk is when the store is to be asked for a lock next; zero is never.
 func (a *actor) nextAsk() (next time.Time) {
 	for _, l := range a.m.asking() {
@@ -52,7 +56,7 @@ func (a *actor) ask() (changed bool) {
 		if a.asks == nil {
 			a.asks = make(map[string]time.Time)
 		}
-		a.asks[l.Request] = a.now().Add(a.c.cfg.Lease)
+		a.asks[l.Request] = a.now().Add(a.askAgain())
 		switch {
 		case errors.Is(err, store.ErrReleased):
 			a.m.refused(l.Request, a.now())

@@ -52,7 +52,10 @@ const (
 )
 
 // An order is the state of the sagas that workers are killed in.
-type order struct{ Log []string }
+type order struct {
+	Log     []string
+	Account int `json:",omitempty"`
+}
 
 // ask makes a call of the provider at a URL for the handler that gets ctx.
 func ask(ctx context.Context, provider string, outcome saga.Outcome) error {
@@ -61,6 +64,10 @@ func ask(ctx context.Context, provider string, outcome saga.Outcome) error {
 		"execution": {info.Execution}, "frame": {info.Frame}, "step": {info.Step}, "visit": {strconv.Itoa(info.Visit)},
 		"attempt": {strconv.Itoa(info.Attempt)}, "undo": {strconv.FormatBool(info.Undo)}, "outcome": {string(outcome)},
 		"key": {info.Key},
+	}
+	for lock, fence := range info.Locks {
+		query.Set("lock", lock)
+		query.Set("fence", strconv.FormatInt(fence, 10))
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, provider+"?"+query.Encode(), nil)
 	if err != nil {
@@ -99,10 +106,11 @@ func killSagas(provider string) map[string]*saga.Saga[order] {
 		return step(name).UndoRetry(saga.Retry{Attempts: killUndos, Initial: 10 * time.Millisecond, Max: 100 * time.Millisecond}).
 			Undo(func(ctx context.Context, _ *order, outcome saga.Outcome) error { return ask(ctx, provider, outcome) })
 	}
+	account := saga.Lock("account", func(o *order) string { return strconv.Itoa(o.Account) }).Wait(10 * time.Minute)
 	items := func(*order) []order { return make([]order, 3) }
 	return map[string]*saga.Saga[order]{
-		"row": saga.New("row", undone("A"), undone("B"), undone("C"), step("D")),
-		"fork": saga.New("fork", undone("A"),
+		"row": saga.New("row", undone("A"), undone("B").Lock(account), undone("C"), step("D")),
+		"fork": saga.New("fork", undone("A").Lock(account),
 			saga.Parallel("P",
 				saga.Branch("x", undone("X1"), saga.ForEach("M", items, nil, undone("I"))),
 				saga.Branch("y", undone("Y1"), undone("Y2")),
@@ -225,9 +233,14 @@ func killWorkers(t *testing.T, address string) {
 
 	sagas := killSagas(provider.URL)
 	ids := p.serve(ctx, t, 3, kills, func(id string) error {
-		_, err := sagas[p.kind(id).saga].Start(ctx, p.client, id, order{})
+		_, err := sagas[p.kind(id).saga].Start(ctx, p.client, id, order{Account: len(id) + int(id[len(id)-1])%3})
 		return err
 	})
+	allUnlocked(ctx, t, st)
+	if p.mu.Lock(); len(p.fences) < 3 {
+		t.Errorf("the fences are %v: too few locks were taken to show anything", p.fences)
+	}
+	p.mu.Unlock()
 	p.summarize(t, len(ids), kills)
 	spent := 0
 	for _, id := range ids {
@@ -240,6 +253,22 @@ func killWorkers(t *testing.T, address string) {
 	}
 	for name := range sagas {
 		audited(t, st, p.client, name)
+	}
+}
+
+// allUnlocked waits until no lock is left: a worker that was killed at the end of
+// an execution leaves that to the next.
+func allUnlocked(ctx context.Context, t *testing.T, st *redisstore.Store) {
+	t.Helper()
+	for {
+		left, err := st.ListLocks(ctx, 0, 10)
+		if err != nil {
+			t.Errorf("locks are left: %q, %v", left, err)
+		}
+		if len(left) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

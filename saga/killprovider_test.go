@@ -103,6 +103,13 @@ type killProvider struct {
 	retried  map[string]bool // by execution: an operator said so
 	book     []bookEntry
 	problems []string
+	fences   map[string]fenced // by lock: the highest that has come
+}
+
+// A fenced execution is one that came under a fence.
+type fenced struct {
+	fence     int64
+	execution string
 }
 
 // A bookEntry is a call that came, or one that had its effect.
@@ -145,6 +152,9 @@ func (p *killProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := errors.Join(err1, err2); err != nil {
 		p.problem("%s of %s: %v", c.Name(), c.Execution, err)
 	}
+	if lock := q.Get("lock"); lock != "" {
+		p.fence(lock, q.Get("fence"), c)
+	}
 	group.Step() // here nothing has happened,
 	status, effect := p.answer(r, c)
 	if effect {
@@ -157,6 +167,25 @@ func (p *killProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if status != http.StatusOK {
 		http.Error(w, fmt.Sprint(c.Name(), " is refused"), status)
 	}
+}
+
+// fence holds a call to its lock: no fence comes after a higher one, or is another
+// execution's.
+func (p *killProvider) fence(lock, text string, c killtest.Call) {
+	fence, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		p.problem("%s of %s: %v", c.Name(), c.Execution, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fences == nil {
+		p.fences = make(map[string]fenced)
+	}
+	before := p.fences[lock]
+	if fence < before.fence || fence == before.fence && c.Execution != before.execution {
+		p.problems = append(p.problems, fmt.Sprintf("%s of %s comes under fence %d of %s, after %+v", c.Name(), c.Execution, fence, lock, before))
+	}
+	p.fences[lock] = fenced{max(fence, before.fence), c.Execution}
 }
 
 func (p *killProvider) write(e bookEntry) {

@@ -410,3 +410,53 @@ func TestLockThatNobodyTellsOf(t *testing.T) {
 		h.free()
 	})
 }
+
+// What would be undone of an execution that waits for a lock is what it has done.
+func TestPreviewOfAWaitForALock(t *testing.T) {
+	athome(t, guarded, func(h *home) {
+		h.plan("1 B", after(2*time.Minute))
+		h.starts("1", "2")
+		for id, want := range map[string]string{"1": "B A", "2": "A"} {
+			list, err := h.client.PreviewUndo(t.Context(), id)
+			if err != nil {
+				t.Error(err)
+			}
+			var steps []string
+			for _, u := range list {
+				steps = append(steps, u.Step)
+			}
+			if got := strings.Join(steps, " "); got != want {
+				t.Errorf("of %s %s would be undone, want %s", id, got, want)
+			}
+		}
+		h.holds("1 2") // a preview changes nothing
+		h.becomes("2", saga.Completed)
+		h.free()
+	})
+}
+
+// Who waits for a lock is parked, whatever the lease: it takes up no worker, and is
+// not taken for an execution that kills them.
+func TestWaitForALockIsParked(t *testing.T) {
+	athome(t, guarded, func(h *home) {
+		if err := h.stop(); err != nil {
+			t.Error(err)
+		}
+		h.c, h.stop = run(t, saga.CoordinatorConfig{Store: h.store, Sagas: []saga.Definer{h.def}, Lease: 400 * time.Millisecond})
+		h.client = h.c.Client()
+		h.plan("1 B", after(9*time.Minute))
+		h.starts("1", "2")
+		free := 0
+		for range 100 {
+			time.Sleep(137 * time.Millisecond)
+			if h.get("2").HeldUntil.IsZero() {
+				free++
+			}
+		}
+		if free < 90 {
+			t.Errorf("it is parked %d times of 100", free)
+		}
+		h.becomes("2", saga.Completed)
+		h.free()
+	})
+}

@@ -132,6 +132,30 @@ func TestLockKeys(t *testing.T) {
 	}
 }
 
+// One that is blocked while it waits, because its workers die, gives its place up.
+// A retry asks anew, and begins nothing before it has the lock.
+func TestLockOfABlockedWait(t *testing.T) {
+	b := newBench(New("s", compensable("A").Lock(on("1").Wait(time.Hour)), Do("Z", nothing)).def)
+	b.withLocks("me", newLockStore(func() time.Time { return b.now }), nil)
+	b.locks.take("acc/1")
+	b.settle()
+	b.open(time.Second)
+	b.m.block(b.m.root, &Cause{Kind: CauseCrashes, Step: "A"})
+	b.settle()
+	if got, want := b.locks.shown(), "acc/1=other"; got != want || b.m.status() != Blocked {
+		t.Errorf("the locks are %q, want %q, and it is %s", got, want, b.m.status())
+	}
+	b.play(t, "crash retry")
+	if got, want := b.locks.shown(), "acc/1=other,me"; got != want {
+		t.Errorf("the locks are %q, want %q", got, want)
+	}
+	b.play(t, "free:acc/1 done done")
+	if got, want := trail(b.trace), "A(acc/1 Blocked Redriven A(acc/1 acc/1) A+ Z+ Succeeded"; got != want {
+		t.Errorf("the history is\n\t%s, want\n\t%s", got, want)
+	}
+	b.check(t)
+}
+
 // A step that an operator gives another state tells its locks anew. The key of one
 // that could not be told then may.
 func TestLocksOfAnEdit(t *testing.T) {

@@ -85,9 +85,9 @@ func (m *machine) takeUp(f *frame, now time.Time) {
 	waits := f.At > f.Entered
 	f.Entered = now.UnixMilli()
 	switch s := m.step(f); {
-	case f.unbegun():
-		f.Pending, f.At = true, toMillis(now)
-	case f.locking(), f.Waiting: // and still does
+	case f.locking(): // it asks anew
+		f.Pending, f.At, f.Until = true, toMillis(now), 0
+	case f.Waiting: // and still does
 	case f.Undoing:
 		m.dispatch(f, latest(now, fromMillis(f.Undo[len(f.Undo)-1].NotUntil)))
 	case f.Pending, f.Fork != nil: // it is entered, or joined, by the next turn

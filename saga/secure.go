@@ -42,9 +42,12 @@ var untold = []lockNeed{{}}
 // in the queue, and 0 while it pauses before it asks again, or is blocked.
 func (f *frame) locking() bool { return len(f.Locks) > 0 }
 
+// asks reports whether the frame waits in the queue of a lock.
+func (f *frame) asks() bool { return f.locking() && f.Until > 0 && !f.Blocked }
+
 // unbegun reports whether the frame has not begun its step for want of a lock, and
 // does not ask for one now: it pauses, or is blocked.
-func (f *frame) unbegun() bool { return f.locking() && f.Until == 0 }
+func (f *frame) unbegun() bool { return f.locking() && !f.asks() }
 
 // needs tells which locks a step takes, of the saga's own too where those are yet
 // to be taken. It reports false where that has failed the step.
@@ -225,7 +228,7 @@ func (m *machine) forsake() {
 	awaited := make(map[string]bool)
 	m.each(func(f *frame) bool {
 		for _, need := range f.Locks {
-			awaited[need.Resource] = awaited[need.Resource] || f.Until > 0
+			awaited[need.Resource] = awaited[need.Resource] || f.asks()
 		}
 		return true
 	})
@@ -252,7 +255,7 @@ func (m *machine) asking() []*heldLock {
 	}
 	first := make(map[string]bool)
 	m.each(func(f *frame) bool {
-		if f.locking() && f.Until > 0 {
+		if f.asks() {
 			first[f.Locks[0].Resource] = true
 		}
 		return true
