@@ -40,8 +40,13 @@ type actor struct {
 	waiting [][]byte
 	puzzled *letterError
 
-	unsent []letter // of the outbox as last committed
-	stale  bool     // an earlier opening may have sent them
+	unsent []*letter // of the outbox as last committed
+	stale  bool      // an earlier opening may have sent them
+	out    *sending  // nil before the first is sent
+	// written is when the last commit was, and ahead is set where letters have
+	// gone since.
+	written time.Time
+	ahead   bool
 	// asks are when the store is to be asked next for a lock, by request.
 	asks map[string]time.Time
 
@@ -71,6 +76,8 @@ type actor struct {
 	alone atomic.Pointer[attempt] // whose handler that goroutine is in
 	mover *time.Timer             // takes the actor over from it
 	apart bool                    // no handler gets into it again
+	// dropped is set where the execution was.
+	dropped bool
 
 	// alive ends when handlers are to be stopped, by lapse if not before.
 	alive context.Context
@@ -139,6 +146,7 @@ func (a *actor) goOn() error {
 			return err
 		}
 		a.again()
+		a.tidy()
 		jobs, wake, err := a.advance()
 		if err != nil {
 			return err
@@ -256,6 +264,8 @@ func (a *actor) load() error {
 func (a *actor) plan(jobs []job, wake time.Time) (store.Next, time.Time) {
 	now := a.now()
 	switch {
+	case a.holds() && !(a.m.status().Ended() && !a.m.root.Held):
+		return store.Continue, time.Time{}
 	case a.m.root.Held: // until its parent says that it may end, or must be undone
 		if len(a.m.orders)+len(a.m.unlocks) > 0 {
 			return store.Continue, time.Time{}
@@ -343,6 +353,18 @@ func (a *actor) keep() error {
 
 // renew renews the lease, and takes in the mail that has come.
 func (a *actor) renew() error {
+	box, err := a.extend()
+	if err != nil {
+		return err
+	}
+	a.hear(box)
+	a.drop()
+	a.post()
+	return nil
+}
+
+// extend extends the lease, and hands over the mail that has come.
+func (a *actor) extend() (store.Mailbox, error) {
 	asked := a.now()
 	ctx, cancel := context.WithDeadline(a.c.background, a.lapses())
 	defer cancel()
@@ -354,14 +376,11 @@ func (a *actor) renew() error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%w: renew: %w", errDropped, err)
+		return r.Mailbox, fmt.Errorf("%w: renew: %w", errDropped, err)
 	}
 	a.held(sent, r.Now)
 	a.asked = asked
-	a.hear(r.Mailbox)
-	a.drop()
-	a.post()
-	return nil
+	return r.Mailbox, nil
 }
 
 // lapses is when handlers are stopped because the lease has not been renewed:
@@ -407,15 +426,8 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, nil
 	}
 	a.alert()
-	a.commit, a.status = c.CommitID, a.m.status()
-	for path, states := range a.m.replaced {
-		for i, state := range states {
-			if a.recent == nil {
-				a.recent = make(map[place][]byte)
-			}
-			a.recent[place{path, entry, i}] = state
-		}
-	}
+	a.commit, a.status, a.written = c.CommitID, a.m.status(), time.Now()
+	a.remember(entry)
 	a.m.committed()
 	if next == store.Continue {
 		a.hear(r.Mailbox)
@@ -436,22 +448,6 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		})
 	}
 	return true, nil
-}
-
-// alert logs what somebody has to look at, of what was committed just now.
-func (a *actor) alert() {
-	for _, e := range a.m.events {
-		switch e.Type {
-		case ExecutionBlocked:
-			a.log().Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
-		case ExecutionOverdue:
-			a.log().Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
-		case TaskDoneLate:
-			a.log().Warn("a participant has done a step whose undo had begun, or was over: see what there is", "frame", e.Frame, "step", e.Step, "attempt", e.Attempt)
-		case MailDiscarded:
-			a.log().Warn("mail for the saga was discarded", "error", e.Error)
-		}
-	}
 }
 
 // transition builds the commit of what the machine has collected.
@@ -479,6 +475,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 	if err := a.letters(c, next); err != nil {
 		return nil, err
 	}
+	a.ahead = false
 	c.Outbox, err = encodeOutbox(codec, a.unsent)
 	return c, err
 }

@@ -141,6 +141,9 @@ func (a *actor) leisure(wake time.Time) time.Duration {
 			soonest = t.patient
 		}
 	}
+	if a.sendingOn() {
+		return min(time.Until(soonest), a.breath())
+	}
 	return time.Until(soonest)
 }
 
@@ -166,6 +169,7 @@ func (a *actor) await(wake time.Time) {
 		a.take(t)
 	case <-a.timer.C:
 		a.giveUp()
+	case <-a.sent():
 	case <-drain:
 	}
 	for { // what came meanwhile shares the commit
@@ -235,6 +239,7 @@ func (a *actor) cutOff() {
 // dropped, and waits until they have returned or their time is over.
 func (a *actor) abandon() {
 	defer close(a.gone)
+	defer a.endSending(a.dropped)
 	if a.lapse != nil {
 		a.lapse.Stop()
 		a.quit(nil)
@@ -309,6 +314,18 @@ func (a *actor) judge(t *attempt) result {
 type place struct {
 	path       string
 	entry, nth int
+}
+
+// remember keeps the states that a commit has replaced, under its history entry.
+func (a *actor) remember(entry int) {
+	for path, states := range a.m.replaced {
+		for i, state := range states {
+			if a.recent == nil {
+				a.recent = make(map[place][]byte)
+			}
+			a.recent[place{path, entry, i}] = state
+		}
+	}
 }
 
 // state returns the state that an undo record names.

@@ -50,7 +50,7 @@ func (a *actor) orders() error {
 	return nil
 }
 
-func (a *actor) letter(o childOrder) (letter, error) {
+func (a *actor) letter(o childOrder) (*letter, error) {
 	if o.kind == mailChild {
 		r := &childReport{
 			Frame: a.meta.Parent.Frame, Step: a.meta.Parent.Step, Visit: a.meta.Parent.Visit,
@@ -72,7 +72,7 @@ func (a *actor) letter(o childOrder) (letter, error) {
 			start.Definition, start.Version = o.s.child.name, o.s.child.version
 		}
 		body, err := json.Marshal(start)
-		return letter{
+		return &letter{
 			Kind: letterStart, ID: id + ".start", To: id, Body: body, Frame: place.Frame, Step: place.Step, Attempt: o.attempt,
 		}, err
 	}
@@ -81,7 +81,7 @@ func (a *actor) letter(o childOrder) (letter, error) {
 		m.Parent, name = true, name+"."+strconv.Itoa(a.m.root.Halts)
 	}
 	body, err := json.Marshal(m)
-	l := letter{
+	l := &letter{
 		Kind: letterMail, ID: name, To: id, Body: body,
 		Frame: place.Frame, Step: place.Step, Undo: o.kind == mailUndo, Attempt: o.attempt,
 	}
@@ -91,14 +91,14 @@ func (a *actor) letter(o childOrder) (letter, error) {
 	return l, err
 }
 
-func reportLetter(from, to string, r *childReport) (letter, error) {
+func reportLetter(from, to string, r *childReport) (*letter, error) {
 	body, err := json.Marshal(mail{Kind: mailChild, Child: r})
-	return letter{Kind: letterMail, ID: "child." + digest([]byte(from)) + "." + string(r.Status), To: to, Body: body}, err
+	return &letter{Kind: letterMail, ID: "child." + digest([]byte(from)) + "." + string(r.Status), To: to, Body: body}, err
 }
 
 // startChild starts a child, here where that is possible. One that cannot be
 // started is reported as a child would.
-func (a *actor) startChild(ctx context.Context, l letter) error {
+func (a *actor) startChild(ctx context.Context, l *letter) error {
 	var s childStart
 	if err := json.Unmarshal(l.Body, &s); err != nil {
 		return fmt.Errorf("decode the start of %q: %w", l.To, err)
@@ -158,7 +158,7 @@ func (a *actor) toSelf(ctx context.Context, child string, r *childReport, id str
 
 // unheard answers for a child that has ended, or is missing, and so does not
 // hear what its parent asks of it.
-func (a *actor) unheard(ctx context.Context, l letter) error {
+func (a *actor) unheard(ctx context.Context, l *letter) error {
 	r := &childReport{Frame: l.Asks.Frame, Step: l.Asks.Step, Visit: l.Asks.Visit, Status: Terminated}
 	x, err := a.c.Client().Get(ctx, l.To)
 	switch {

@@ -88,6 +88,23 @@ func (a *actor) move() {
 // report logs why an execution was dropped.
 func (a *actor) report(err error) {
 	if err != nil {
+		a.dropped = true
 		a.log().Warn("the execution goes on elsewhere, or here when its lease has expired", "error", err)
+	}
+}
+
+// alert logs what somebody has to look at, of what was committed just now.
+func (a *actor) alert() {
+	for _, e := range a.m.events {
+		switch e.Type {
+		case ExecutionBlocked:
+			a.log().Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
+		case ExecutionOverdue:
+			a.log().Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
+		case TaskDoneLate:
+			a.log().Warn("a participant has done a step whose undo had begun, or was over: see what there is", "frame", e.Frame, "step", e.Step, "attempt", e.Attempt)
+		case MailDiscarded:
+			a.log().Warn("mail for the saga was discarded", "error", e.Error)
+		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -32,6 +32,9 @@ type letter struct {
 	// Asks is the place of the child that mail is for, where an answer is
 	// awaited.
 	Asks *parentRef `json:"q,omitempty"`
+
+	// How it stands with the sending of it, which guards this.
+	queued, out, gone bool
 }
 
 // A letterKind is the way that a letter goes.
@@ -48,7 +51,7 @@ const (
 	letterUnlock letterKind = "unlock"
 )
 
-func encodeOutbox(codec Codec, letters []letter) ([]byte, error) {
+func encodeOutbox(codec Codec, letters []*letter) ([]byte, error) {
 	if len(letters) == 0 {
 		return nil, nil
 	}
@@ -85,15 +88,25 @@ func (a *actor) again() {
 // drop forgets commands that nobody waits for any more. They must not go out: an
 // action that comes after its undo is refused at best.
 func (a *actor) drop() {
-	var kept []letter
+	a.tidy()
+	var kept, dropped []*letter
 	for _, l := range a.unsent {
-		f := a.m.frameAt(l.Frame)
-		if l.Attempt > 0 && (f == nil || f.Step != l.Step || f.Undoing != l.Undo || f.Attempt != l.Attempt || !f.Waiting) {
+		if l.Attempt > 0 && !a.m.expects(l) {
+			dropped = append(dropped, l)
 			continue
 		}
 		kept = append(kept, l)
 	}
 	a.unsent = kept
+	if a.out != nil && len(dropped) > 0 {
+		a.out.withdraw(dropped)
+	}
+}
+
+// expects reports whether what comes of a letter is waited for.
+func (m *machine) expects(l *letter) bool {
+	f := m.frameAt(l.Frame)
+	return f != nil && f.Step == l.Step && f.Undoing == l.Undo && f.Attempt == l.Attempt && f.Waiting
 }
 
 // letters adds to the outbox what the commit brings.
@@ -111,7 +124,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 		if err != nil {
 			return fmt.Errorf("encode a command: %w", err)
 		}
-		a.unsent = append(a.unsent, letter{
+		a.unsent = append(a.unsent, &letter{
 			ID: fmt.Sprint(cmd.Key, "/", cmd.Attempt), To: cmd.to, Body: body,
 			Frame: cmd.Frame, Step: cmd.Step, Undo: undo, Attempt: cmd.Attempt,
 		})
@@ -121,7 +134,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 		return err
 	}
 	for _, l := range a.m.unlocks {
-		a.unsent = append(a.unsent, letter{Kind: letterUnlock, ID: l.Request, To: l.Resource})
+		a.unsent = append(a.unsent, &letter{Kind: letterUnlock, ID: l.Request, To: l.Resource})
 	}
 	a.m.unlocks = nil
 	if next == store.End && a.meta.ReplyTo != "" {
@@ -132,7 +145,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 		if err != nil {
 			return fmt.Errorf("encode the notice: %w", err)
 		}
-		a.unsent = append(a.unsent, letter{ID: a.lease.ID + ".end", To: a.meta.ReplyTo, Body: body})
+		a.unsent = append(a.unsent, &letter{ID: a.lease.ID + ".end", To: a.meta.ReplyTo, Body: body})
 	}
 	return nil
 }
@@ -140,30 +153,20 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 var errNoPublisher = errors.New("a message waits for a coordinator with a Publisher")
 
 // post sends what the last commit wrote. What cannot be sent stays for the next
-// commit, the next renewal of the lease, or the next opening.
+// commit, the next renewal of the lease, or the next opening. Mostly all has gone
+// when it returns; what takes longer goes on beside the actor.
 func (a *actor) post() {
 	if len(a.unsent) == 0 {
 		return
 	}
-	var left []letter
-	for _, l := range a.unsent {
-		// What is for one execution arrives in its order.
-		if l.Kind != letterMessage && slices.ContainsFunc(left, func(before letter) bool { return before.To == l.To }) {
-			left = append(left, l)
-			continue
-		}
-		if err := a.carry(l); err != nil {
-			a.log().Warn("a message was not sent, and will be tried again", "to", l.To, "error", err)
-			left = append(left, l)
-		}
-	}
-	a.unsent = left
+	s := a.sends()
+	s.send(a.unsent, a.valid)
+	s.await(a.breath())
+	a.tidy()
 }
 
 // carry takes a letter to its receiver.
-func (a *actor) carry(l letter) error {
-	ctx, cancel := context.WithDeadline(a.c.background, a.valid)
-	defer cancel()
+func (a *actor) carry(ctx context.Context, l *letter) error {
 	switch l.Kind {
 	case letterMessage:
 		return a.publish(ctx, l)
@@ -177,7 +180,7 @@ func (a *actor) carry(l letter) error {
 	return fmt.Errorf("a letter of the unknown kind %q waits for a coordinator of a later release", l.Kind)
 }
 
-func (a *actor) publish(ctx context.Context, l letter) error {
+func (a *actor) publish(ctx context.Context, l *letter) error {
 	if a.c.cfg.Publisher == nil {
 		return errNoPublisher
 	}
@@ -191,7 +194,7 @@ func (a *actor) publish(ctx context.Context, l letter) error {
 
 // mail posts mail to another execution. One that has ended, or that a Redis has
 // lost, has no use for it.
-func (a *actor) mail(ctx context.Context, l letter) error {
+func (a *actor) mail(ctx context.Context, l *letter) error {
 	body := []byte(l.Body)
 	if codec := a.c.cfg.Codec; codec != nil {
 		var err error
@@ -214,26 +217,60 @@ func (a *actor) mail(ctx context.Context, l letter) error {
 // settle sends the outbox of an execution that has ended, and clears it. What
 // is not sent stays, and is tried again later, ever less often.
 func (a *actor) settle() error {
-	var errs []error
-	carry := func(locks bool) {
-		for _, l := range a.unsent {
-			if (l.Kind == letterUnlock) == locks {
-				errs = append(errs, a.carry(l)) // one that cannot go keeps no other here
-			}
+	before := len(a.unsent)
+	var locks, others []*letter
+	for _, l := range a.unsent {
+		if l.Kind == letterUnlock {
+			locks = append(locks, l)
+		} else {
+			others = append(others, l)
 		}
 	}
-	carry(false)
-	if len(a.running) > 0 && slices.ContainsFunc(a.unsent, func(l letter) bool { return l.Kind == letterUnlock }) {
+	if err := a.bring(others); err != nil {
+		return err
+	}
+	if len(a.running) > 0 && len(locks) > 0 {
 		a.returned(a.lapses()) // handlers that were cut off had the locks
 	}
-	carry(true)
-	if err := errors.Join(errs...); err != nil {
-		a.c.release(a.lease)
-		return fmt.Errorf("%w: %w", errDropped, err)
+	if err := a.bring(locks); err != nil {
+		return err
 	}
-	a.unsent = nil
-	if _, err := a.c.store.Commit(a.term, a.follow(store.End, a.now().Add(a.c.cfg.Retention))); err != nil {
-		return fmt.Errorf("%w: %w", errDropped, err)
+	a.tidy()
+	left := len(a.unsent)
+	if left == 0 || left < before {
+		c := a.follow(store.End, a.now().Add(a.c.cfg.Retention))
+		var err error
+		if c.Outbox, err = encodeOutbox(a.c.cfg.Codec, a.unsent); err != nil {
+			return err
+		}
+		if _, err := a.c.store.Commit(a.term, c); err != nil {
+			return fmt.Errorf("%w: %w", errDropped, err)
+		}
+		a.commit = c.CommitID
+	}
+	if left > 0 {
+		a.c.release(a.lease)
+		return fmt.Errorf("%w: %d messages of its end are yet to be sent", errDropped, left)
+	}
+	return nil
+}
+
+// bring sends letters of an execution that has ended, however long they take.
+func (a *actor) bring(letters []*letter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	a.sends().send(letters, a.valid)
+	for a.sendingOn() {
+		third := a.renewed.Add(a.c.cfg.Lease / 3)
+		if !time.Now().Before(third) {
+			if _, err := a.extend(); err != nil {
+				return err
+			}
+			a.out.extend(a.valid)
+			continue
+		}
+		a.out.await(time.Until(third))
 	}
 	return nil
 }
