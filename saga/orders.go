@@ -72,6 +72,9 @@ func (m *machine) retry(by, note string, now time.Time) {
 		if !f.Blocked && !f.unbegun() {
 			f.Attempt-- // the one that waits becomes the one at once
 		}
+		if s := m.step(f); f.Blocked && s.part != nil && !f.Undoing && !f.Waiting {
+			m.revisit(f, true) // what did the part has undone itself, and ended: it takes another
+		}
 		m.unblock(f)
 		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
 		m.record(f, Event{Type: ExecutionRedriven, Step: f.Step, By: by, Note: note})

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -137,6 +138,9 @@ func (m *machine) passOver(f *frame, done bool, now time.Time) {
 			m.owe(f, s)
 		}
 	}
+	if s.part != nil {
+		f.State = untouched(f.State)
+	}
 	f.certain()
 	f.Pending, f.Attempt = false, 0
 	f.Waiting, f.Calls, f.Token, f.Misfits, f.Until, f.Stop = false, false, "", 0, 0, nil
@@ -145,6 +149,24 @@ func (m *machine) passOver(f *frame, done bool, now time.Time) {
 		m.passPivot(f)
 	}
 	m.leave(f, s.Next, now)
+}
+
+// untouched is what came of the items of a part that is skipped: they are as they
+// began.
+func untouched(items []byte) []byte {
+	var states []json.RawMessage
+	if json.Unmarshal(items, &states) != nil {
+		return items // what it did is known
+	}
+	results := make([]partResult, len(states))
+	for i, state := range states {
+		results[i].State = state
+	}
+	data, err := json.Marshal(results)
+	if err != nil {
+		return items
+	}
+	return data
 }
 
 // passJoin lets a fork begin no more, and end without a merge; the state goes on

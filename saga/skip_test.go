@@ -199,3 +199,24 @@ func TestSignalToASuspendedSagaIsKept(t *testing.T) {
 		t.Errorf("resumed it is at %q with %s and %d signals", b.m.root.Step, b.m.root.State, len(b.m.root.Signals))
 	}
 }
+
+// The items of a part that is skipped are as they began.
+func TestSkipOfAPart(t *testing.T) {
+	var got []Item[int]
+	def := New("s", Do("P", nothing).Pivot(), ForEach("M", func(*int) []int { return []int{7, 8, 9} },
+		func(_ *int, items []Item[int]) error { got = items; return nil }, Do("A", nothing)), Do("Z", nothing)).def
+	def.mapSize = mapSize{2, 2}
+	b := newBench(def)
+	b.play(t, "done")
+	b.open(0)
+	b.m.hearChild(&childReport{Frame: "M:0", Step: "M[]", Status: Compensated}, b.now)
+	b.m.hearChild(&childReport{Frame: "M:1", Step: "M[]", Status: Completed, State: []byte(`[{"s":90}]`)}, b.now)
+	b.settle()
+	if b.m.status() != Blocked {
+		t.Fatalf("it is %s", b.m.status())
+	}
+	b.skips(target(b.m.frameAt("M:0")))
+	if b.m.root.Step != "Z" || !slices.EqualFunc(got, []int{7, 8, 90}, func(i Item[int], n int) bool { return i.State == n && i.Failed == nil }) {
+		t.Errorf("it is at %q with %+v: %v", b.m.root.Step, got, b.m.root.Trouble)
+	}
+}
