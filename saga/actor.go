@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -31,10 +30,12 @@ type actor struct {
 	started time.Time
 	m       *machine
 
-	status Status // as last committed
-	commit string // the last id of the chain
-	seq    int    // of commits under this lease
-	read   int64  // number of the last mail absorbed by the machine
+	status Status   // as last committed
+	commit string   // the last id of the chain
+	seq    int      // of commits under this lease
+	opened commitID // the last commit when the lease was taken,
+	traced bool     // if its id tells where in the chain it is
+	read   int64    // number of the last mail absorbed by the machine
 	// waiting is the mail after that, and puzzled why the first of it is not
 	// understood.
 	waiting [][]byte
@@ -453,6 +454,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 // transition builds the commit of what the machine has collected.
 func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, error) {
 	c := a.follow(next, wake)
+	a.stamp(c.CommitID)
 	codec := a.c.cfg.Codec
 	var err error
 	if len(a.m.events) > 0 {
@@ -484,7 +486,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 func (a *actor) follow(next store.Next, wake time.Time) *store.Commit {
 	a.seq++
 	return &store.Commit{
-		Lease: a.lease, Previous: a.commit, CommitID: a.lease.Nonce + "." + strconv.Itoa(a.seq),
+		Lease: a.lease, Previous: a.commit, CommitID: commitID{a.lease.Epoch, a.lease.Nonce, a.seq}.String(),
 		Absorbed: a.read, Next: next, Wake: wake,
 	}
 }

@@ -292,7 +292,7 @@ func (m *machine) childDone(f *frame, s *State, r *childReport, stop *Cause, now
 func (m *machine) hearUndone(f *frame, r *childReport, now time.Time) {
 	var res result
 	switch r.Status {
-	case Completed, Running, Blocked:
+	case Completed, Running, Blocked, Quarantined:
 		return // what it said before
 	case Compensated:
 		res.outcome = Done

@@ -252,6 +252,18 @@
 // step is visited once more. If an attempt under the old key may have had its
 // effect, whoever edits confirms to have seen to it.
 //
+// # A store that has lost writes
+//
+// A Redis may lose what it acknowledged: see package redisstore. Executions then go
+// on from an earlier commit, and do again, under the same keys, what they do not know
+// of. A reply may prove it: to a command of a commit that the execution does not have,
+// or to an execution that is missing and was not purged. The first puts the execution
+// into quarantine ([Quarantined]): it is not run until an operator has seen to what
+// its steps have done, and lets it go on ([Client.Release]) or ends it. The second is
+// a [LostError]. Each is logged as an error. Whoever can send replies can put
+// executions into quarantine, or worse; so keep others off that queue. What local
+// steps have lost nobody can tell.
+//
 // # Versions
 //
 // A definition has a version: see [Saga.Version]. Executions stay on the one that

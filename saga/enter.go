@@ -22,7 +22,7 @@ func (m *machine) enter(f *frame, s *State, now time.Time) {
 	f.Step, f.At, f.Pending = s.Name, 0, false
 	f.Attempt, f.Lost, f.Undoing = 0, 0, false
 	f.certain()
-	f.Waiting, f.Token, f.Misfits, f.Until = false, "", 0, 0
+	f.Waiting, f.Token, f.Sent, f.Misfits, f.Until = false, "", "", 0, 0
 	if again || f.graph.loops[s.Name] {
 		m.revisit(f, again)
 	}

@@ -18,6 +18,10 @@ var (
 	// ErrBlocked reports that a saga waits for an operator: see [Client.Retry].
 	ErrBlocked = errors.New("saga is blocked")
 
+	// ErrQuarantined reports that a saga waits for an operator because a write of
+	// its was lost: see [Client.Release].
+	ErrQuarantined = errors.New("saga is quarantined")
+
 	// ErrCompensated reports that a saga failed and was undone.
 	ErrCompensated = errors.New("saga was compensated")
 
@@ -315,7 +319,7 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // FailedError tells why a saga did not complete.
 type FailedError struct {
 	Execution string
-	Status    Status // Compensated, Terminated or Blocked
+	Status    Status // Compensated, Terminated, Blocked or Quarantined
 	Cause     *Cause
 }
 
@@ -326,9 +330,10 @@ func (e *FailedError) Error() string {
 	return fmt.Sprintf("saga %q is %s: %s", e.Execution, e.Status, e.Cause)
 }
 
-// Is matches [ErrCompensated], [ErrTerminated] and [ErrBlocked].
+// Is matches [ErrCompensated], [ErrTerminated], [ErrBlocked] and [ErrQuarantined].
 func (e *FailedError) Is(target error) bool {
-	return target == ErrCompensated && e.Status == Compensated || target == ErrTerminated && e.Status == Terminated || target == ErrBlocked && e.Status == Blocked
+	return target == ErrCompensated && e.Status == Compensated || target == ErrTerminated && e.Status == Terminated || target == ErrBlocked && e.Status == Blocked ||
+		target == ErrQuarantined && e.Status == Quarantined
 }
 
 // errWorkerLost is the failure of an attempt whose worker did not live to

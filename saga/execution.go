@@ -24,7 +24,7 @@ type Execution struct {
 	NextWake   time.Time       `json:"next_wake,omitzero"`
 	HeldUntil  time.Time       `json:"held_until,omitzero"`
 	Cause      *Cause          `json:"cause,omitempty"`   // why it is, or was, undone
-	Trouble    *Cause          `json:"trouble,omitempty"` // why it is blocked
+	Trouble    *Cause          `json:"trouble,omitempty"` // why it is blocked or quarantined
 	Input      json.RawMessage `json:"input"`
 	State      json.RawMessage `json:"state"`
 	UnreadMail int64           `json:"unread_mail,omitempty"`
@@ -98,7 +98,7 @@ func (x *Execution) Err() error {
 	switch x.Status {
 	case Compensated, Terminated:
 		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Cause}
-	case Blocked:
+	case Blocked, Quarantined:
 		return &FailedError{Execution: x.ID, Status: x.Status, Cause: x.Trouble}
 	}
 	return nil
@@ -203,6 +203,9 @@ func executionOf(id string, s Status, m meta, f frame) *Execution {
 		Undoing: f.Scope != nil && !s.Ended(), Step: f.Step, Attempt: f.Attempt,
 		Cause: f.cause(), Trouble: f.Trouble, Input: m.Input, State: f.State, Pivoted: f.Pivoted, Waiting: f.Waiting,
 		Suspended: fromMillis(f.Suspended), Part: m.Part, Child: f.child(id), Held: f.Held,
+	}
+	if f.Quarantine != nil {
+		x.Trouble = f.Quarantine.cause()
 	}
 	at := f.position(id)
 	x.Unsure, x.UndoInput = at.Unsure, at.UndoInput

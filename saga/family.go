@@ -14,7 +14,7 @@ import (
 // index names the store's index that lists the execution. Those that do a part
 // of a Map are listed apart, unless somebody has to look at them.
 func (m *meta) index(s Status) string {
-	if m.Part != "" && s != Blocked {
+	if m.Part != "" && s != Blocked && s != Quarantined {
 		return indexOf(s, m.Definition+"#"+m.Part)
 	}
 	return indexOf(s, m.Definition)
@@ -54,7 +54,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 	if o.kind == mailChild {
 		r := &childReport{
 			Frame: a.meta.Parent.Frame, Step: a.meta.Parent.Step, Visit: a.meta.Parent.Visit,
-			Status: a.m.status(), State: a.m.root.State, Held: a.m.root.Held, Cause: a.m.root.cause(),
+			Status: a.m.standing(), State: a.m.root.State, Held: a.m.root.Held, Cause: a.m.root.cause(),
 		}
 		return reportLetter(a.lease.ID, a.meta.Parent.Execution, r)
 	}

@@ -118,6 +118,28 @@ func TestFormatOfLocks(t *testing.T) {
 	}
 }
 
+func TestFormatOfLosses(t *testing.T) {
+	golden(t, frame{
+		Step: "Charge", Attempt: 1, Waiting: true, Sent: "3.ABC.2", Suspended: 1700000000000,
+		Quarantine: &quarantine{Why: "a reply", Suspended: true},
+	}, `{"s":"Charge","a":1,"w":true,"J":"3.ABC.2","X":1700000000000,"Z":{"w":"a reply","s":true}}`)
+	golden(t, mail{Kind: mailRelease, By: "ann"}, `{"k":"release","b":"ann"}`)
+	id := commitID{epoch: 3, nonce: "ABC", seq: 2}
+	if got := id.String(); got != "3.ABC.2" {
+		t.Errorf("a commit is named %q", got)
+	}
+	for text, want := range map[string]commitID{"3.ABC.2": id, "ABC": {nonce: "ABC"}} {
+		if got, ok := parseCommit(text); !ok || got != want {
+			t.Errorf("%q is read as %+v, %t", text, got, ok)
+		}
+	}
+	for _, text := range []string{"", "ABC.2", "x.ABC.2", "3.ABC.x", "3.ABC.2.1"} {
+		if got, ok := parseCommit(text); ok {
+			t.Errorf("%q is read as %+v", text, got)
+		}
+	}
+}
+
 func TestFormatOfMeta(t *testing.T) {
 	golden(t, meta{Definition: "fare", Version: "0123456789ab", Input: json.RawMessage(`{"fare":2000}`)},
 		`{"d":"fare","v":"0123456789ab","i":{"fare":2000}}`)
@@ -206,7 +228,7 @@ func TestFormatOfHistory(t *testing.T) {
 		"TaskSubmitted", "SignalReceived",
 		"TaskSkipped", "CompensationSkipped", "ExecutionTerminated", "ExecutionSuspended", "ExecutionResumed", "OrderRefused", "ExecutionReverted",
 		"TaskInputEdited", "CompensationInputEdited", "TaskHeardLate",
-		"LockRequested", "LockAcquired", "LockTimedOut", "LockBroken", "TaskStateAborted", "TaskDoneLate",
+		"LockRequested", "LockAcquired", "LockTimedOut", "LockBroken", "TaskStateAborted", "TaskDoneLate", "ExecutionQuarantined", "ExecutionReleased",
 	}
 	if !slices.Equal(codes, want) { // codes begin at 1
 		t.Errorf("the types are stored under the numbers of\n%q, want\n%q: add a new one at the end", codes, want)
@@ -309,7 +331,7 @@ func TestFormatOfMessages(t *testing.T) {
 }
 
 func TestFormatOfStatuses(t *testing.T) {
-	if got, want := fmt.Sprint(Statuses()), "[running blocked completed compensated terminated]"; got != want {
+	if got, want := fmt.Sprint(Statuses()), "[running blocked quarantined completed compensated terminated]"; got != want {
 		t.Errorf("statuses %s, want %s", got, want)
 	}
 	if got, want := fmt.Sprint(CauseFailed, ",", CauseCancelled, ",", CauseTimedOut, ",", CauseCrashes), "failed,cancelled,timed out,crashes"; got != want {

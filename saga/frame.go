@@ -64,6 +64,8 @@ type frame struct {
 	Waiting bool   `json:"w,omitempty"`
 	Token   string `json:"W,omitempty"`
 	Until   int64  `json:"U,omitempty"`
+	// Sent is the commit that sent the attempt's command to a participant.
+	Sent string `json:"J,omitempty"`
 	// Misfits counts the results that came with Token and were of no use.
 	Misfits int `json:"M,omitempty"`
 	// Calls says that it is a child that is waited for, and Stop why that was
@@ -123,6 +125,8 @@ type frame struct {
 	// Still is set once it was parked since then: nothing is at work, whoever has
 	// opened it and died.
 	Still bool `json:"Y,omitempty"`
+	// Quarantine is set where a reply has shown that a write was lost.
+	Quarantine *quarantine `json:"Z,omitempty"`
 	// Cancel is an order that waits for the answer of a pivot: what becomes of it
 	// hangs on that.
 	Cancel *Cause `json:"O,omitempty"`

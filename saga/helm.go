@@ -99,6 +99,8 @@ func (a *actor) alert() {
 		switch e.Type {
 		case ExecutionBlocked:
 			a.log().Error("the saga is blocked, and waits for an operator", "step", e.Step, "error", e.Error)
+		case ExecutionQuarantined:
+			a.log().Error("the store has lost a write of the saga, which is quarantined, and waits for an operator", "error", e.Error)
 		case ExecutionOverdue:
 			a.log().Warn("the saga has run out of its time after its point of no return, and goes on", "step", e.Step)
 		case TaskDoneLate:

@@ -30,6 +30,9 @@ const (
 	// TaskDoneLate: a participant has done an action whose compensation had begun
 	// here, or was over. Somebody has to see what there is.
 	TaskDoneLate EventType = "TaskDoneLate"
+	// ExecutionQuarantined: a reply has proved that the store has lost a write.
+	ExecutionQuarantined EventType = "ExecutionQuarantined"
+	ExecutionReleased    EventType = "ExecutionReleased" // by an operator
 	// TaskAborted: a handler was at work when an operator ended the execution.
 	TaskAborted            EventType = "TaskStateAborted"
 	CompensationEntered    EventType = "CompensationStateEntered"
@@ -109,6 +112,7 @@ var codes = []EventType{
 	TaskSkipped, CompensationSkipped, ExecutionTerminated, ExecutionSuspended, ExecutionResumed, OrderRefused,
 	ExecutionReverted, TaskEdited, CompensationEdited, TaskHeardLate,
 	LockRequested, LockAcquired, LockTimedOut, LockBroken, TaskAborted, TaskDoneLate,
+	ExecutionQuarantined, ExecutionReleased,
 }
 
 var eventCodes = func() map[EventType]int {

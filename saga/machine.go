@@ -159,6 +159,14 @@ func (f *frame) each(yield func(*frame) bool) bool {
 
 // status is the execution's status as the frames have it.
 func (m *machine) status() Status {
+	if m.root.Quarantine != nil && m.root.Ended == nil {
+		return Quarantined
+	}
+	return m.standing()
+}
+
+// standing is the status but for a quarantine.
+func (m *machine) standing() Status {
 	switch {
 	case m.root.Ended != nil:
 		return Terminated

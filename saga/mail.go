@@ -20,6 +20,7 @@ const (
 	mailTerminate = "terminate"
 	mailSuspend   = "suspend"
 	mailResume    = "resume"
+	mailRelease   = "release"
 	mailComplete  = "complete"
 	mailBeat      = "beat"
 	mailSignal    = "signal"
@@ -76,7 +77,12 @@ func (a *actor) absorb(body []byte) *letterError {
 	if err := decodeJSON(a.c.cfg.Codec, body, &m); err != nil {
 		return &letterError{err: fmt.Errorf("decode mail: %w", err)}
 	}
+	if a.m.isolated(m) {
+		return nil
+	}
 	switch now := a.now(); m.Kind {
+	case mailRelease:
+		a.m.discharge(m.By, m.Note, now)
 	case mailCancel:
 		a.m.cancel(m.By, m.Note, now)
 	case mailRetry:
@@ -114,6 +120,10 @@ func (a *actor) absorb(body []byte) *letterError {
 	case mailReply:
 		if m.Reply == nil {
 			return &letterError{err: errors.New("mail of the kind \"reply\" without a reply")}
+		}
+		if why := a.lacks(m.Reply); why != "" {
+			a.m.quarantine(m.Reply.String()+": "+why, now)
+			return nil
 		}
 		a.m.hearReply(m.Reply, now)
 	case mailChild:

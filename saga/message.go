@@ -112,7 +112,7 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	id := fmt.Sprint("reply.", digest([]byte(fmt.Sprint(r.Frame, "/", r.Step, "/", r.Visit, "/", r.Reply, "/", r.Attempt, "/", r.Outcome)))[:16])
+	id := fmt.Sprint("reply.", digest([]byte(fmt.Sprint(r.Frame, "/", r.Step, "/", r.Visit, "/", r.Reply, "/", r.Attempt, "/", r.Outcome, "/", r.Commit)))[:16])
 	_, err = c.deliver(ctx, store.PostRequest{ID: r.Execution, MailID: id, Body: body, Limit: mailboxLimit + operatorHeadroom})
 	switch {
 	case errors.Is(err, store.ErrEnded):
@@ -120,7 +120,11 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	case errors.Is(err, store.ErrGone):
 		return nil
 	case errors.Is(err, store.ErrNotFound):
-		return Permanent(fmt.Errorf("a reply to the execution %q, which is not there: %w", r.Execution, err))
+		if k := c.coordinator; k != nil {
+			k.log.Error("a reply came to an execution that is missing without a tombstone: the store has lost it, or the reply is another namespace's",
+				"execution", r.Execution, "step", r.Step, "attempt", r.Attempt, "outcome", r.Outcome)
+		}
+		return r.lost()
 	}
 	return err
 }

@@ -199,11 +199,16 @@ func (m *machine) goOn(by, note string, now time.Time) {
 		m.refuse(by, note, "it is not suspended")
 		return
 	}
+	m.record(m.root, Event{Type: ExecutionResumed, Step: m.root.Step, By: by, Note: note})
+	m.unsuspend(note, now)
+}
+
+// unsuspend lets the execution's clocks go on.
+func (m *machine) unsuspend(note string, now time.Time) {
 	since := m.root.Suspended
 	shift := max(toMillis(now)-since, 0)
 	m.root.Suspended, m.root.Still, m.root.Halted = 0, false, false
 	m.root.Shift += shift
-	m.record(m.root, Event{Type: ExecutionResumed, Step: m.root.Step, By: by, Note: note})
 	m.each(func(f *frame) bool {
 		if f.Step == "" {
 			return true

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -107,6 +108,19 @@ func (a *actor) drop() {
 func (m *machine) expects(l *letter) bool {
 	f := m.frameAt(l.Frame)
 	return f != nil && f.Step == l.Step && f.Undoing == l.Undo && f.Attempt == l.Attempt && f.Waiting
+}
+
+// stamp notes which commit sends the commands, and leaves out those that mail, come
+// since they were made, has made pointless.
+func (a *actor) stamp(commit string) {
+	a.m.commands = slices.DeleteFunc(slices.Clone(a.m.commands), func(cmd *command) bool {
+		f := a.m.frameAt(cmd.Frame)
+		if f == nil || f.Step != cmd.Step || f.Undoing != (cmd.Command == commandUndo) || f.Attempt != cmd.Attempt || !f.Waiting {
+			return true
+		}
+		f.Sent = commit
+		return false
+	})
 }
 
 // letters adds to the outbox what the commit brings.

@@ -331,7 +331,7 @@ func TestPoisonOverQueues(t *testing.T) {
 		for name, want := range map[string]map[string]string{
 			"payments-dlq": {"garbage": "unexpected end of JSON input", "stranger": `"replyTo" is "payments", want replies`,
 				"another step": `the step "Ship" is not done here, only Charge`, "later": `"waybill" is 2, want 1`},
-			"replies-dlq": {"garbage": "invalid character '}'", "to nobody": `a reply to the execution "e", which is not there`},
+			"replies-dlq": {"garbage": "invalid character '}'", "to nobody": `of the execution "e", which is not there`},
 		} {
 			for _, l := range x.buried(name) {
 				if f := l.Failure; f == nil || f.Reason != queue.ReasonPermanent || !strings.Contains(f.Message, want[l.ID]) || f.ReceiveCount != 1 {

@@ -77,8 +77,8 @@ func TestListAndCount(t *testing.T) {
 			t.Errorf("all: %v", got)
 		}
 		for name, want := range map[string]map[saga.Status]int64{
-			"trip": {saga.Running: 1, saga.Blocked: 1, saga.Completed: 3, saga.Compensated: 1, saga.Terminated: 0},
-			"":     {saga.Running: 2, saga.Blocked: 2, saga.Completed: 6, saga.Compensated: 2, saga.Terminated: 0},
+			"trip": {saga.Running: 1, saga.Blocked: 1, saga.Quarantined: 0, saga.Completed: 3, saga.Compensated: 1, saga.Terminated: 0},
+			"":     {saga.Running: 2, saga.Blocked: 2, saga.Quarantined: 0, saga.Completed: 6, saga.Compensated: 2, saga.Terminated: 0},
 		} {
 			got, err := c.Count(t.Context(), name)
 			if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {

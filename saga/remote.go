@@ -182,7 +182,7 @@ func (m *machine) hearReply(r *replyMessage, now time.Time) {
 			state = next
 		}
 		m.unblock(f)
-		f.Waiting, f.Lost = false, 0
+		f.Waiting, f.Lost, f.Sent = false, 0, ""
 		m.take(f, result{outcome: Done, state: state}, now)
 		return
 	}
@@ -192,7 +192,7 @@ func (m *machine) hearReply(r *replyMessage, now time.Time) {
 		}
 		return
 	}
-	f.Waiting = false
+	f.Waiting, f.Sent = false, ""
 	err := error(errors.New(r.Cause))
 	if r.Error != "" {
 		err = Named(r.Error, err)

@@ -12,6 +12,9 @@ const (
 	// Blocked executions wait for an operator, at a compensation that keeps
 	// failing or at a step after the point of no return.
 	Blocked Status = "blocked"
+	// Quarantined executions wait for an operator because a reply has proved that
+	// the store has lost a write of theirs: see [Client.Release].
+	Quarantined Status = "quarantined"
 	// Completed executions came through all their steps.
 	Completed Status = "completed"
 	// Compensated executions failed, were cancelled or ran out of time, and
@@ -23,7 +26,9 @@ const (
 )
 
 // Statuses are all of them, in the order of an execution's life.
-func Statuses() []Status { return []Status{Running, Blocked, Completed, Compensated, Terminated} }
+func Statuses() []Status {
+	return []Status{Running, Blocked, Quarantined, Completed, Compensated, Terminated}
+}
 
 // Ended reports whether nothing more will happen to the execution.
 func (s Status) Ended() bool { return s == Completed || s == Compensated || s == Terminated }
@@ -45,6 +50,8 @@ const (
 	CauseReverted = "reverted"
 	// CauseCrashes: opening the execution keeps killing its workers.
 	CauseCrashes = "crashes"
+	// CauseLost: the store has lost a write.
+	CauseLost = "lost write"
 )
 
 // A Cause tells why an execution left its way forward, or is blocked.

@@ -149,6 +149,7 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*ac
 		c: c, lease: o.Lease, started: o.Started, status: Status(o.Status), commit: o.Commit,
 		running: make(map[*frame]*attempt), answers: make(chan *attempt, 1), gone: make(chan struct{}),
 	}
+	a.opened, a.traced = parseCommit(o.Commit)
 	if b != nil {
 		a.meta = b.meta
 	} else if err := decodeJSON(c.cfg.Codec, o.Meta, &a.meta); err != nil {

@@ -111,6 +111,7 @@ func (m *machine) quit(f *frame) {
 	f.certain()
 	m.unblock(f)
 	f.Undoing, f.Pending, f.Attempt, f.At = false, false, 0, 0
+	f.Sent = ""
 	f.Waiting, f.Calls, f.Token, f.Misfits, f.Until, f.Stop, f.Locks = false, false, "", 0, 0, nil, nil
 	if f.Scope == nil {
 		f.Step = ""

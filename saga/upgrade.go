@@ -135,7 +135,7 @@ func (u *upgrade) indexes(ctx context.Context) ([]string, error) {
 			}
 		}
 	}
-	indexes := []string{indexOf(Running, u.def.name), indexOf(Blocked, u.def.name)}
+	indexes := []string{indexOf(Running, u.def.name), indexOf(Blocked, u.def.name), indexOf(Quarantined, u.def.name)}
 	for _, part := range sortedKeys(parts) {
 		m := meta{Definition: u.def.name, Part: part}
 		indexes = append(indexes, m.index(Running), m.index(Completed))

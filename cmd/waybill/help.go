@@ -73,6 +73,7 @@ var examples = map[string]string{
 	"saga skip":          "waybill saga skip trip-42 --yes --reason 'refunded by hand'",
 	"saga suspend":       "waybill saga suspend trip-42 --reason 'the bank is down'",
 	"saga resume":        "waybill saga resume trip-42",
+	"saga release":       "waybill saga release trip-42 --yes --reason 'the charge is refunded by hand'",
 	"saga terminate":     "waybill saga terminate trip-42 --yes --reason 'a test run'",
 	"saga preview-undo":  "waybill saga preview-undo trip-42",
 	"saga check-upgrade": "waybill saga check-upgrade trip --graph trip.json\nwaybill saga check-upgrade trip --version 2 --from 1\nwaybill saga check-upgrade trip --graph trip.json --register",

@@ -133,7 +133,7 @@ func statuses() []string {
 
 func statusStyle(x *saga.Execution) style {
 	switch x.Status {
-	case saga.Blocked:
+	case saga.Blocked, saga.Quarantined:
 		return red
 	case saga.Compensated:
 		return yellow
@@ -240,7 +240,7 @@ func executionTable(x *saga.Execution) table {
 	switch {
 	case x.Held:
 		t.add("held", "it is undone if its parent is")
-	case x.NextWake.IsZero(), x.Status == saga.Blocked: // which waits for an order alone
+	case x.NextWake.IsZero(), x.Status == saga.Blocked, x.Status == saga.Quarantined: // which waits for an order alone
 	case x.Status.Ended():
 		t.add("kept until", timestamp(x.NextWake))
 	default:
@@ -256,7 +256,11 @@ func executionTable(x *saga.Execution) table {
 		t.add("cause", x.Cause.String())
 	}
 	if x.Trouble != nil {
-		t.add("blocked by", x.Trouble.String())
+		by := "blocked by"
+		if x.Status == saga.Quarantined {
+			by = "quarantined"
+		}
+		t.add(by, x.Trouble.String())
 	}
 	if x.Unsure {
 		t.add("unsure", "an attempt has an unknown outcome; with another input confirm that you have seen to it")

@@ -115,7 +115,7 @@ func heeded(ctx context.Context, c *saga.Client, id string, before int) (bool, e
 		case saga.CancelRefused, saga.RetryRefused, saga.OrderRefused:
 			return true, fmt.Errorf("execution %q refused: %s", id, e.Error)
 		case saga.ExecutionAborted, saga.ExecutionRedriven, saga.CompensationEdited, saga.TaskEdited, saga.ExecutionSuspended, saga.ExecutionResumed,
-			saga.ExecutionTerminated, saga.TaskSkipped, saga.CompensationSkipped:
+			saga.ExecutionTerminated, saga.ExecutionReleased, saga.TaskSkipped, saga.CompensationSkipped:
 			return true, nil
 		}
 	}
@@ -146,6 +146,14 @@ clocks of its steps and of the saga stand still until waybill saga resume.`,
 	{
 		name: "resume", short: "Let a suspended execution go on", give: (*saga.Client).Resume,
 		long: "Let an execution that was suspended go on. Deadlines come as much later.",
+	},
+	{
+		name: "release", short: "Let a quarantined execution go on", yes: true, give: (*saga.Client).Release,
+		long: `Let an execution go on that is quarantined, because a reply has proved that Redis
+lost a write of its: from where it stands, as if nothing had been lost. See first to
+what its steps have done, and undo by hand what it does not know of; say so with
+--reason. Otherwise terminate it. That cannot be taken back: without --yes nothing is
+done, and the execution is shown.`,
 	},
 	{
 		name: "terminate", short: "End an execution where it stands", yes: true, give: (*saga.Client).Terminate,

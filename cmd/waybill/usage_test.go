@@ -31,7 +31,7 @@ func TestUsage(t *testing.T) {
 		{"config show --config none.yaml", "config: none.yaml: does not exist"},
 		{"config show --redis nowhere", "config: --redis: redis.addr has an address without a host or a port; want host:port"},
 		{"config show --endpoint-url nowhere", "config: --endpoint-url: aws.endpoint_url is not the base URL of a service"},
-		{"saga ls --status sleeping", `--status is "sleeping"; want running, blocked, completed, compensated`},
+		{"saga ls --status sleeping", `--status is "sleeping"; want running, blocked, quarantined, completed, compensated`},
 		{"saga ls --limit 0", "--limit is 0; want 1 or more"},
 		{"topology plan", "no endpoint is configured; name them under endpoints in waybill.yaml"},
 		{"dev --aws-addr=", `--aws-addr is ""; want host:port, such as 127.0.0.1:4566`},

@@ -9,6 +9,9 @@
 // A Store starts no goroutines and needs no closing. Bytes are copied on their
 // way in and out, so callers may reuse theirs.
 //
+// [Store.Snapshot] and [Store.Restore] show what becomes of executions when writes
+// are lost that were acknowledged.
+//
 // # Time
 //
 // Leases, wake-ups and retentions run on [time.Now]. Inside a bubble of

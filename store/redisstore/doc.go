@@ -23,7 +23,9 @@
 //	everysec      nothing is lost     about one second is lost
 //	always        nothing is lost     nothing is lost
 //
-// A failover to a replica may lose what the replica had not received.
+// A failover to a replica may lose what the replica had not received. Each shard of
+// a Cluster loses for itself. Package saga notices where a step's participant tells
+// of a commit that is lost: see Client.Release there.
 //
 // A Redis whose memory is full refuses writes. Calls try again for as long as
 // Config.GiveUp says: what is purged and what expires makes room.

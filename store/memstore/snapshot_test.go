@@ -1,0 +1,74 @@
+package memstore_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/memstore"
+)
+
+// A store that is restored holds what it held, and nothing that came since; the
+// snapshot stays as it was.
+func TestSnapshot(t *testing.T) {
+	ctx := context.Background()
+	st := memstore.New(memstore.Config{})
+	start := func(id string) {
+		t.Helper()
+		if _, err := st.Start(ctx, store.StartRequest{ID: id, Match: "m", Status: "running", Index: "i", Commit: "c0", Root: []byte("root")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start("a")
+	if _, err := st.PutDefinition(ctx, "fare", "1", []byte("{}"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Claim(ctx, store.Claim{Key: "k", Token: "t", Lease: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.AcquireLock(ctx, store.LockRequest{Resource: "r", Owner: "o", Request: "1", NotAfter: time.Now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	kept := st.Snapshot()
+	for range 2 {
+		o, err := st.Open(ctx, store.OpenRequest{ID: "a", Nonce: "n", Lease: time.Minute})
+		if err != nil || o.Epoch != 1 || string(o.Root) != "root" || len(o.Mail) != 0 {
+			t.Fatalf("opened is %+v, %v", o, err)
+		}
+		if _, err := st.Post(ctx, store.PostRequest{ID: "a", MailID: "m", Body: []byte("mail"), Limit: 9}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := st.Commit(ctx, &store.Commit{
+			Lease: o.Lease, Previous: "c0", CommitID: "c1", Set: map[string][]byte{store.RootFrame: []byte("another"), "f:x": []byte("x")},
+			History: []byte("h"), Status: "done", Index: "j", OldIndex: "i",
+		}); err != nil {
+			t.Fatal(err)
+		}
+		start("b")
+		if _, err := st.PutDefinition(ctx, "fare", "2", []byte("{}"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Complete(ctx, store.Completion{Key: "k", Token: "t", Result: []byte("result"), Retention: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		st.Restore(kept)
+		r, err := st.Get(ctx, "a")
+		if err != nil || r.Commit != "c0" || r.Unread != 0 || r.Status != "running" || string(r.Root) != "root" {
+			t.Errorf("restored, it is %+v, %v", r, err)
+		}
+		if h, err := st.History(ctx, "a", 0, 0); err != nil || len(h) != 0 {
+			t.Errorf("the history has %q, %v", h, err)
+		}
+		if _, err := st.Get(ctx, "b"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("what came since: %v", err)
+		}
+		if ids, err := st.List(ctx, "i", 0, 9); err != nil || len(ids) != 1 {
+			t.Errorf("the index has %q, %v", ids, err)
+		}
+		if _, err := st.Definition(ctx, "fare", "2"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a definition that came since: %v", err)
+		}
+	}
+}
