@@ -71,7 +71,7 @@ func TestStartStopStress(t *testing.T) {
 	})
 }
 
-// A coordinator whose context has ended already returns at once.
+// A coordinator whose context has ended already returns at once, in order.
 func TestRunAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := saga.New("trip", saga.Do("A", nothing))
@@ -80,7 +80,7 @@ func TestRunAfterTheEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		if err := c.Run(canceled(t)); !errors.Is(err, context.Canceled) || time.Since(begin) > 0 {
+		if err := c.Run(canceled(t)); err != nil || time.Since(begin) > 0 {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})
