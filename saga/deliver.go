@@ -24,6 +24,15 @@ func (c *Client) deliver(ctx context.Context, r store.PostRequest) (posted bool,
 	d, err := c.store.Deliver(ctx, r, store.OpenRequest{ID: r.ID, Nonce: nonce, Lease: k.cfg.Lease})
 	switch {
 	case d.Opening != nil:
+		if !k.knows(d.Opening) {
+			// Mail is to be heard soon, by those who have the definition.
+			k.leave(d.Opening.Lease, 0)
+			k.give()
+			if c.cfg.Ring != nil {
+				c.cfg.Ring(ctx, r.ID)
+			}
+			break
+		}
 		go k.run(d.Opening, sent, nil)
 	case d.Posted, refused(err):
 		k.give()
@@ -33,6 +42,13 @@ func (c *Client) deliver(ctx context.Context, r store.PostRequest) (posted bool,
 		k.spawn(r.ID, nonce)
 	}
 	return d.Posted, err
+}
+
+// knows reports whether an opening is of a definition that this process has. One
+// that cannot be read is for run to say so.
+func (c *Coordinator) knows(o *store.Opening) bool {
+	var m meta
+	return decodeJSON(c.cfg.Codec, o.Meta, &m) != nil || c.defs[definitionKey{m.Definition, m.Version}] != nil
 }
 
 // refused reports whether an error is the store's answer to mail, which it did

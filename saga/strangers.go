@@ -13,15 +13,19 @@ type strangers struct {
 	seen map[string]span // by id
 }
 
-type span struct{ first, last time.Time }
+type span struct {
+	first, last time.Time
+	commit      string // the execution's last, where that tells
+}
 
 // mostStrangers bounds the memory of them.
 const mostStrangers = 10_000
 
 // leave tells for how long an execution is left alone: not long at first,
 // because somebody who can run it may be about to look, and ever longer as it
-// keeps turning up, because perhaps there is nobody.
-func (s *strangers) leave(id string, cfg *CoordinatorConfig) time.Duration {
+// keeps turning up, because perhaps there is nobody. Where the execution has moved
+// since, there is somebody, and it is as if it turned up for the first time.
+func (s *strangers) leave(id, commit string, cfg *CoordinatorConfig) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now, longest := time.Now(), 2*cfg.Lease
@@ -31,12 +35,12 @@ func (s *strangers) leave(id string, cfg *CoordinatorConfig) time.Duration {
 	}
 	sp, known := s.seen[id]
 	switch {
-	case known && !forgotten(id, sp):
+	case known && !forgotten(id, sp) && sp.commit == commit:
 		sp.last = now
 	case !known && len(s.seen) >= mostStrangers:
 		return longest
 	default:
-		sp = span{first: now, last: now}
+		sp = span{first: now, last: now, commit: commit}
 	}
 	if s.seen == nil {
 		s.seen = make(map[string]span)

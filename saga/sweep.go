@@ -136,7 +136,7 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time, b *beginning) {
 		if err != nil {
 			c.log.Error("the execution is left to others", "execution", o.ID, "error", err)
 		}
-		c.release(o.Lease)
+		c.leave(o.Lease, c.strangers.leave(o.ID, o.Commit, &c.cfg))
 		return
 	}
 	a.steer(func() error { return a.run(o) })
@@ -183,11 +183,14 @@ func (c *Coordinator) actor(o *store.Opening, sent time.Time, b *beginning) (*ac
 	return a, nil
 }
 
-// release gives an execution back that this process cannot run.
-func (c *Coordinator) release(l store.Lease) {
+// release gives an execution back that this process cannot bring further now.
+func (c *Coordinator) release(l store.Lease) { c.leave(l, c.strangers.leave(l.ID, "", &c.cfg)) }
+
+// leave gives an execution back that has nothing to do here for so long.
+func (c *Coordinator) leave(l store.Lease, d time.Duration) {
 	ctx, cancel := context.WithTimeout(c.background, c.cfg.Lease)
 	defer cancel()
-	if err := c.store.Release(ctx, l, c.strangers.leave(l.ID, &c.cfg)); err != nil {
+	if err := c.store.Release(ctx, l, d); err != nil {
 		c.log.Warn("release", "execution", l.ID, "error", err)
 	}
 }

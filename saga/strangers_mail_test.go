@@ -1,0 +1,50 @@
+package saga_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store/memstore"
+)
+
+// A signal by a coordinator of other sagas is heard as soon as a sweep looks, the
+// twentieth time too, be there one such coordinator or two.
+func TestSignalByACoordinatorOfOtherSagasIsHeardSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memstore.New(memstore.Config{})
+		var sent time.Time
+		var worst time.Duration
+		heard := 0
+		s := saga.New("loop",
+			saga.Receive[trip, int]("R", "go", nil),
+			saga.Do("A", func(context.Context, *trip) error {
+				heard++
+				worst = max(worst, time.Since(sent))
+				return nil
+			}).ReadOnly(),
+			saga.Choose[trip]("More").When("R", func(*trip) bool { return true }).Otherwise("E"),
+			saga.Succeed[trip]("E")).Version("1")
+		c := coordinate(t, saga.CoordinatorConfig{Store: st, Sagas: []saga.Definer{s}})
+		other := func(name string) *saga.Client {
+			return coordinate(t, saga.CoordinatorConfig{Store: st, Name: name, Sagas: []saga.Definer{saga.New(name, saga.Do("A", nothing).ReadOnly())}})
+		}
+		foreign, _ := other("other"), other("another")
+		if _, err := s.Start(t.Context(), c, "1", trip{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for range 20 {
+			sent = time.Now()
+			if err := foreign.Signal(t.Context(), "1", "go", "", 1); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Second)
+		}
+		if heard != 20 || worst > 5*time.Second {
+			t.Errorf("%d of 20 signals were heard, the last after %s", heard, worst)
+		}
+	})
+}
