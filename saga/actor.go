@@ -55,7 +55,8 @@ type actor struct {
 	answers chan *attempt       // whose handlers have returned
 	gone    chan struct{}       // closed when the actor ends
 
-	recent map[place][]byte // states that this opening replaced
+	recent     map[place][]byte // states that this opening replaced
+	mostRecent int              // of them, before it is seen to which are needed
 
 	// The store's clock is base at the moment anchor, on ours.
 	base   time.Time

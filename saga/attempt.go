@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -326,6 +327,27 @@ func (a *actor) remember(entry int) {
 			a.recent[place{path, entry, i}] = state
 		}
 	}
+	if len(a.recent) > a.mostRecent {
+		a.forget()
+		a.mostRecent = 2*len(a.recent) + 16
+	}
+}
+
+// forget drops the states that no undo record names which is at hand. The history
+// has them.
+func (a *actor) forget() {
+	named := make(map[place]bool)
+	name := func(f *frame) bool {
+		for _, r := range f.Undo {
+			named[place{f.path, r.Entry, r.Nth}] = true
+		}
+		return true
+	}
+	a.m.each(name)
+	for _, f := range a.m.shelf {
+		name(f)
+	}
+	maps.DeleteFunc(a.recent, func(p place, _ []byte) bool { return !named[p] })
 }
 
 // state returns the state that an undo record names.
