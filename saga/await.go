@@ -218,7 +218,9 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	now = m.clock(now)
 	f, err := m.callee(t)
 	if err != nil {
-		if !m.completeLate(t, c) {
+		if m.completeLate(t, c) {
+			m.spend(t, c)
+		} else {
 			m.discard(m.root, err)
 		}
 		return
@@ -227,6 +229,7 @@ func (m *machine) complete(t taskToken, c completion, now time.Time) {
 	end := func() {
 		m.unblock(f)
 		f.Waiting, f.Token, f.Misfits, f.Lost = false, "", 0, 0
+		m.spend(t, c)
 	}
 	if c.Error != "" {
 		end()

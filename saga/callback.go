@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,6 +117,30 @@ type completion struct {
 	Cause  string          `json:"c,omitempty"`
 }
 
+// errRepeated reports a completion that was taken before.
+var errRepeated = fmt.Errorf("%w: it was used before", ErrToken)
+
+// mostSpent bounds the completions that an execution remembers.
+const mostSpent = 32
+
+// spentMark tells a completion from others, without giving its token away.
+func spentMark(t taskToken, c completion) string {
+	data, _ := json.Marshal(c) // which came as JSON, or is text
+	return digest([]byte(t.Secret + " " + string(data)))[:20]
+}
+
+// spend notes a completion that was taken, so that a repeat of it is told.
+func (m *machine) spend(t taskToken, c completion) {
+	m.root.Spent = append(m.root.Spent, spentMark(t, c))
+	m.root.Spent = m.root.Spent[max(0, len(m.root.Spent)-mostSpent):]
+	m.touch(m.root)
+}
+
+// spent reports whether a completion was taken before.
+func (f *frame) spent(mark string) bool {
+	return slices.ContainsFunc(f.Spent, func(s string) bool { return subtle.ConstantTimeCompare([]byte(s), []byte(mark)) == 1 })
+}
+
 // Complete ends the task of a token with a result, which is written as JSON. A
 // token is good for one time, but for results that the step has refused: see
 // [Callback]. It is an error that matches [ErrToken] if nobody waits for it.
@@ -141,7 +166,7 @@ func (c *Client) Fail(ctx context.Context, token, errorName, text string) error 
 
 // Heartbeat tells that whoever has the token is at work: see [Step.Heartbeat].
 func (c *Client) Heartbeat(ctx context.Context, token string) error {
-	t, _, err := c.waited(ctx, token, false)
+	t, _, err := c.waited(ctx, token, nil)
 	if err != nil {
 		return err
 	}
@@ -149,7 +174,7 @@ func (c *Client) Heartbeat(ctx context.Context, token string) error {
 }
 
 func (c *Client) finish(ctx context.Context, token string, end completion) error {
-	t, misfits, err := c.waited(ctx, token, true)
+	t, misfits, err := c.waited(ctx, token, &end)
 	if err != nil {
 		return err
 	}
@@ -161,18 +186,27 @@ func (c *Client) finish(ctx context.Context, token string, end completion) error
 	return c.tell(ctx, t.Execution, id, mail{Kind: mailComplete, Token: &t, End: &end})
 }
 
-// waited checks that somebody waits for a token or, with late, that what was done
+// waited checks that somebody waits for a token or, with an end, that what was done
 // with it is yet to be undone, and tells how many results came with it that did not
 // fit. The execution decides, when it reads the mail.
-func (c *Client) waited(ctx context.Context, token string, late bool) (t taskToken, misfits int, err error) {
+func (c *Client) waited(ctx context.Context, token string, end *completion) (t taskToken, misfits int, err error) {
 	if t, err = parseToken(token); err != nil {
 		return t, 0, err
 	}
-	fields, err := c.store.Frames(ctx, t.Execution, frameField(t.Frame))
+	fields, err := c.store.Frames(ctx, t.Execution, frameField(t.Frame), frameField(""))
 	if err != nil {
 		return t, 0, fmt.Errorf("saga: look for the task of a token: %w", err)
 	}
 	stored, ok := fields[frameField(t.Frame)]
+	var root frame
+	if end != nil && len(fields[frameField("")]) > 0 {
+		if err := decodeJSON(c.cfg.Codec, fields[frameField("")], &root); err != nil {
+			return t, 0, &ReadError{ID: t.Execution, What: "frame", Err: err}
+		}
+		if root.spent(spentMark(t, *end)) {
+			return t, 0, errRepeated
+		}
+	}
 	if !ok {
 		return t, 0, ErrToken
 	}
@@ -181,7 +215,7 @@ func (c *Client) waited(ctx context.Context, token string, late bool) (t taskTok
 		return t, 0, &ReadError{ID: t.Execution, What: "frame", Err: err}
 	}
 	begun := f.Undoing && f.Step == t.Step && !fromMillis(f.At).After(time.Now())
-	if late && !begun && f.owes(t) && f.toUndo(t.Step, t.Visit) != nil {
+	if end != nil && !begun && f.owes(t) && f.toUndo(t.Step, t.Visit) != nil {
 		return t, 0, nil
 	}
 	if f.Step != t.Step || f.visit(t.Step) != t.Visit || subtle.ConstantTimeCompare([]byte(f.Token), []byte(t.Secret)) != 1 {
@@ -204,7 +238,7 @@ func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
 	case err != nil:
 		return fmt.Errorf("saga: %s: %w", m.Kind, err)
 	case !posted:
-		return fmt.Errorf("%w: it was used before", ErrToken)
+		return errRepeated
 	}
 	return nil
 }

@@ -130,6 +130,8 @@ type frame struct {
 	// Cancel is an order that waits for the answer of a pivot: what becomes of it
 	// hangs on that.
 	Cancel *Cause `json:"O,omitempty"`
+	// Spent are marks of the last completions that were taken: see spentMark.
+	Spent []string `json:"sp,omitempty"`
 	// Ended is who ended the execution where it stood.
 	Ended *Cause `json:"E,omitempty"`
 	// Children is set once the execution has started some. Held is set where it

@@ -44,7 +44,8 @@ type taskMessage struct {
 
 // HandleMessage is a watermill handler for all messages that package saga knows:
 // starts, as [Coordinator.HandleStart] takes them, completions and heartbeats of
-// tasks, signals, and the replies of participants. It acknowledges a message once what it says is durable. An
+// tasks, signals, and the replies of participants. It acknowledges a message once what it says is durable,
+// and a repeat of a completion that was taken. An
 // error that a retry cannot cure, such as a token that nobody waits for, has a
 // method Permanent() bool that answers true.
 func (c *Coordinator) HandleMessage(msg *message.Message) error {
@@ -73,7 +74,7 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 	default:
 		err = Permanent(errors.New(`want one of "start", "complete", "fail", "heartbeat", "signal" and "reply" in it`))
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, errRepeated) {
 		return nil
 	}
 	if late := (*doneLate)(nil); errors.As(err, &late) {

@@ -141,7 +141,7 @@ func (m *machine) wipe() {
 	root := m.root
 	*root = frame{
 		State: root.State, Changed: root.Changed, Entries: root.Entries, Orders: root.Orders, Pivoted: root.Pivoted,
-		Ended: root.Ended, Locked: root.Locked, graph: root.graph, kids: root.kids, dirty: true,
+		Ended: root.Ended, Locked: root.Locked, Spent: root.Spent, graph: root.graph, kids: root.kids, dirty: true,
 	}
 	for _, kid := range root.kids {
 		if kid != nil {
