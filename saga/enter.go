@@ -113,7 +113,7 @@ func (m *machine) leave(f *frame, next string, now time.Time) {
 }
 
 func (m *machine) choose(f *frame, s *State, now time.Time) {
-	next := s.Next
+	next, found := s.Next, s.Next != "" || s.ends
 	for _, c := range s.Choices {
 		var holds bool
 		err := guard(func() (err error) { holds, err = c.holds(f.State); return err })
@@ -122,9 +122,13 @@ func (m *machine) choose(f *frame, s *State, now time.Time) {
 			return
 		}
 		if holds {
-			next = c.Next
+			next, found = c.Next, true
 			break
 		}
+	}
+	if !found {
+		m.fail(f, &Cause{Kind: CauseFailed, Step: s.Name, Name: ErrorNoChoice, Error: "nothing holds, and nothing comes next"}, now)
+		return
 	}
 	m.record(f, Event{Type: ChoiceStateExited, Step: s.Name})
 	m.leave(f, next, now)

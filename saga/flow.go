@@ -53,7 +53,8 @@ func WaitUntil[T any](name string, until func(state *T) time.Time) *Step[T] {
 }
 
 // Choose is a step that chooses what is next: the first [Step.When] or [Step.If]
-// that holds, else [Step.Otherwise], else the step that is listed next. After the
+// that holds, else [Step.Otherwise], else the step that is listed next. One that is
+// listed last fails with the error [ErrorNoChoice] then, unless it has an End. After the
 // [Step.Pivot] one that is listed last says Otherwise, or End.
 func Choose[T any](name string) *Step[T] {
 	return &Step[T]{state: State{Name: name, Type: TypeChoice}}

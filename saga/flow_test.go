@@ -82,12 +82,17 @@ func TestFlow(t *testing.T) {
 	caught := New("s", compensable("A").Next("B"), compensable("B").Catch("H", "NoSeats").Next("C"), compensable("C"), compensable("D").End(),
 		compensable("H").Next("D")).def
 	bothBad := New("s", compensable("A"), Pass("P", func(*int) error { return errors.New("no") }), Do("Z", nothing)).def
+	never := func(*int) bool { return false }
+	lost := New("s", compensable("A"), Choose[int]("C").When("A", never)).Version("1").def
+	over := New("s", compensable("A"), Choose[int]("C").When("A", never).End()).Version("1").def
 	tests := []struct {
 		name string
 		def  *Definition
 		ops  string
 		want string
 	}{
+		{"fails when nothing holds and nothing comes next", lost, "done done", "A+ C Failed <A ~A Compensated"},
+		{"ends when nothing holds and it says so", over, "done", "A+ C Succeeded"},
 		{"chooses what holds", choice, "done done", "Big C+ D+ Succeeded"},
 		{"chooses by a rule", rules, "done done", "A+ Big B+ Succeeded"},
 		{"undoes the way that it took", choice, "done declined done", "Big C+ D- Failed <C ~C Compensated"},
