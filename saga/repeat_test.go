@@ -16,15 +16,16 @@ import (
 // same token is refused for good.
 func TestRepeatedCompletionIsAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var token string
+		tokens := make(chan string, 1)
 		s := saga.New("trip", saga.Callback[trip, int]("C", func(ctx context.Context, _ *trip) error {
-			token = saga.StepFrom(ctx).Token
+			tokens <- saga.StepFrom(ctx).Token
 			return nil
 		}, nil).ReadOnly(), saga.Wait[trip]("W", time.Hour))
 		c, stop := run(t, saga.CoordinatorConfig{Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{s}})
 		if _, err := s.Start(t.Context(), c.Client(), "1", trip{}); err != nil {
 			t.Fatal(err)
 		}
+		token := <-tokens
 		time.Sleep(time.Second)
 		say := func(result string) error {
 			return c.HandleMessage(message.NewMessage("m1", []byte(`{"waybill":1,"complete":"`+token+`","result":`+result+`}`)))

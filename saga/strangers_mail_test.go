@@ -2,6 +2,7 @@ package saga_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,12 +16,15 @@ import (
 func TestSignalByACoordinatorOfOtherSagasIsHeardSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := memstore.New(memstore.Config{})
+		var mu sync.Mutex
 		var sent time.Time
 		var worst time.Duration
 		heard, late := 0, 0
 		s := saga.New("loop",
 			saga.Receive[trip, int]("R", "go", nil),
 			saga.Do("A", func(context.Context, *trip) error {
+				mu.Lock()
+				defer mu.Unlock()
 				heard++
 				took := time.Since(sent)
 				worst = max(worst, took)
@@ -41,12 +45,16 @@ func TestSignalByACoordinatorOfOtherSagasIsHeardSoon(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		for range 20 {
+			mu.Lock()
 			sent = time.Now()
+			mu.Unlock()
 			if err := foreign.Signal(t.Context(), "1", "go", "", 1); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Second)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		// Who looks first is chance, and a stranger that does leaves it for longer
 		// each time, but the next signal is as if it were the first.
 		if heard != 20 || late > 5 || worst > 70*time.Second {

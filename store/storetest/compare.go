@@ -117,7 +117,9 @@ func (c *comparison) pass(d time.Duration) {
 func both[T any](c *comparison, what string, call func(Store) (T, error)) (T, error) {
 	c.Helper()
 	times := 1
-	if rapid.IntRange(0, 4).Draw(c.T, "repeats") == 4 {
+	// On a clock that runs, what is brief may be over for one store when it is
+	// called again, and not for the other.
+	if rapid.IntRange(0, 4).Draw(c.T, "repeats") == 4 && (c.exact || !c.awaited) {
 		times = 2
 	}
 	var first T
