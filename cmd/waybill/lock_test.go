@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/waybill-dev/waybill/saga"
+	"github.com/waybill-dev/waybill/store"
+	"github.com/waybill-dev/waybill/store/redisstore"
 )
 
 // lockers runs a coordinator of a saga whose step waits, under a lock on the
 // fare's cents, until it may go on.
-func (c *cli) lockers() (client *saga.Client, def *saga.Saga[fare], entered chan string, release chan struct{}) {
+func (c *cli) lockers() (client *saga.Client, def *saga.Saga[fare], entered chan string, release chan struct{}, queued chan string) {
 	c.Helper()
-	entered, release = make(chan string, 10), make(chan struct{})
+	entered, release, queued = make(chan string, 10), make(chan struct{}), make(chan string, 1000)
 	def = saga.New("locker",
 		saga.Do("Credit", func(ctx context.Context, _ *fare) error {
 			entered <- saga.StepFrom(ctx).Execution
@@ -27,7 +29,7 @@ func (c *cli) lockers() (client *saga.Client, def *saga.Saga[fare], entered chan
 		}).ReadOnly().Lock(saga.Lock("account", func(f *fare) string { return fmt.Sprint(f.Cents) })),
 	)
 	coordinator, err := saga.NewCoordinator(saga.CoordinatorConfig{
-		Store: c.stack.Store, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+		Store: &queueing{c.stack.Store, queued}, Sagas: []saga.Definer{def}, Sweep: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		c.Fatal(err)
@@ -41,25 +43,34 @@ func (c *cli) lockers() (client *saga.Client, def *saga.Saga[fare], entered chan
 			c.Error(err)
 		}
 	})
-	return coordinator.Client(), def, entered, release
+	return coordinator.Client(), def, entered, release, queued
 }
 
 // waits starts an execution that waits for a lock, and returns when it does.
-func (c *cli) waits(client *saga.Client, def *saga.Saga[fare], id string, cents int64) {
+func (c *cli) waits(client *saga.Client, def *saga.Saga[fare], queued <-chan string, id string, cents int64) {
 	c.Helper()
 	if _, err := def.Start(c.Context(), client, id, fare{cents}); err != nil {
 		c.Fatal(err)
 	}
-	for {
-		x, err := client.Get(c.Context(), id)
-		if err != nil {
-			c.Fatal(err)
-		}
-		if len(x.Locks) == 1 && x.Locks[0].Place > 0 {
+	for owner := range queued {
+		if owner == id {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// queueing tells who waits for a lock, once they do.
+type queueing struct {
+	*redisstore.Store
+	queued chan<- string
+}
+
+func (s *queueing) AcquireLock(ctx context.Context, r store.LockRequest) (store.LockAnswer, error) {
+	answer, err := s.Store.AcquireLock(ctx, r)
+	if err == nil && !answer.Granted() {
+		s.queued <- r.Owner
+	}
+	return answer, err
 }
 
 func TestLock(t *testing.T) {
@@ -67,14 +78,14 @@ func TestLock(t *testing.T) {
 	if r := c.run("lock", "ls"); strings.TrimSpace(r.stdout) != "[]" || r.stderr != "namespace \"test\" has no locks that are held\n" {
 		t.Errorf("without locks: %+v", r)
 	}
-	client, def, entered, release := c.lockers()
+	client, def, entered, release, queued := c.lockers()
 	for _, id := range []string{"one", "other"} {
 		if _, err := def.Start(t.Context(), client, id, fare{map[string]int64{"one": 7, "other": 8}[id]}); err != nil {
 			t.Fatal(err)
 		}
 		<-entered
 	}
-	c.waits(client, def, "two", 7)
+	c.waits(client, def, queued, "two", 7)
 
 	list := decode[[]saga.LockInfo](t, c.ok("lock", "ls"))
 	if len(list) != 2 || list[0].Resource != "account/7" || list[0].Holder.Execution != "one" || list[0].Waiting != 1 {
@@ -115,12 +126,12 @@ func TestLock(t *testing.T) {
 
 func TestLockBreak(t *testing.T) {
 	c := newStackCLI(t, "")
-	client, def, entered, release := c.lockers()
+	client, def, entered, release, queued := c.lockers()
 	if _, err := def.Start(t.Context(), client, "one", fare{7}); err != nil {
 		t.Fatal(err)
 	}
 	<-entered
-	c.waits(client, def, "two", 7)
+	c.waits(client, def, queued, "two", 7)
 	fence := decode[saga.LockInfo](t, c.ok("lock", "show", "account/7")).Holder.Fence
 
 	r := c.run("lock", "break", "account/7", "--reason", "one hangs")
