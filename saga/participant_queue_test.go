@@ -67,7 +67,10 @@ type exchange struct {
 }
 
 func newExchange(t *testing.T) *exchange {
-	x := &exchange{T: t, stack: waybilltest.Start(t, waybilltest.NoSockets()), saga: remoteSaga(as[bill]),
+	// A command and its reply are each late, lost and hidden in turn: a minute is not
+	// enough for both ways, and a reply that comes too late makes another outcome.
+	patient := func(s *saga.Step[bill]) *saga.Step[bill] { return s.Timeout(10 * time.Minute) }
+	x := &exchange{T: t, stack: waybilltest.Start(t, waybilltest.NoSockets()), saga: remoteSaga(patient),
 		books: &books{charged: make(map[string]int), back: make(map[string]int)}}
 	x.endpoints = x.stack.Apply(t,
 		queue.Endpoint{Name: "payments", URL: "sqs://payments", DeadLetter: "sqs://payments-dlq", MaxReceiveCount: 50},
