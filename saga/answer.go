@@ -94,8 +94,8 @@ func (m *machine) take(f *frame, r result, now time.Time) {
 	if s := m.step(f); r.outcome == Done && !f.Undoing && s.part == nil {
 		if err := m.oversize(s, r.state); err != nil {
 			r = result{err: err, outcome: Unknown, held: r.held}
-			if s.calls() && !r.held {
-				r.outcome = NotDone // there is nothing to undo
+			if s.calls() {
+				r.outcome = m.untaken(s, r.held)
 			}
 		}
 	}

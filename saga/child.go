@@ -268,16 +268,6 @@ func (r *childReport) failure(stop *Cause) error {
 }
 
 func (m *machine) childDone(f *frame, s *State, r *childReport, stop *Cause, now time.Time) {
-	var state []byte
-	if err := guard(func() (err error) { state, err = s.absorb(f.State, r.State); return err }); err != nil {
-		err = Named(ErrorRuntime, Permanent(fmt.Errorf("take the child's state: %w", err)))
-		outcome := NotDone
-		if r.Held {
-			outcome = Unknown // it is to be undone
-		}
-		m.take(f, result{err: err, outcome: outcome}, now)
-		return
-	}
 	if stop != nil && s.Pivot && !m.stopping(f) {
 		if stop.Kind == CauseTimedOut {
 			m.record(f, Event{Type: ExecutionOverdue, Step: s.Name})
@@ -285,7 +275,23 @@ func (m *machine) childDone(f *frame, s *State, r *childReport, stop *Cause, now
 			m.record(f, Event{Type: CancelRefused, By: stop.By, Note: stop.Note, Error: "its child was past its point of no return"})
 		}
 	}
+	var state []byte
+	if err := guard(func() (err error) { state, err = s.absorb(f.State, r.State); return err }); err != nil {
+		err = Named(ErrorRuntime, Permanent(fmt.Errorf("take the child's state: %w", err)))
+		m.take(f, result{err: err, outcome: m.untaken(s, r.Held)}, now)
+		return
+	}
 	m.take(f, result{outcome: Done, state: state, held: r.Held}, now)
+}
+
+// untaken is the outcome of a step whose child has completed, and whose state cannot
+// be taken. Unknown has the child undone or, where nothing is, keeps in mind that it
+// has completed: a retry takes up what it ended with.
+func (m *machine) untaken(s *State, held bool) Outcome {
+	if held || s.Pivot || m.root.Pivoted {
+		return Unknown
+	}
+	return NotDone // there is nothing to undo
 }
 
 // hearUndone takes the report of a child that was to be undone.

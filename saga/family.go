@@ -110,40 +110,62 @@ func (a *actor) startChild(ctx context.Context, l *letter) error {
 	if def == nil {
 		return fmt.Errorf("start %q: this coordinator does not have version %q of saga %q", l.To, s.Version, s.Definition)
 	}
-	err := a.c.startChild(ctx, def, l.To, s)
-	if isPermanent(err) {
+	created, err := a.c.startChild(ctx, def, l.To, s)
+	switch {
+	case isPermanent(err):
 		refusal := &childReport{
 			Frame: s.Parent.Frame, Step: s.Parent.Step, Visit: s.Parent.Visit,
 			Cause: &Cause{Kind: CauseFailed, Step: s.Parent.Step, Error: errorText(err)},
 		}
 		return a.toSelf(ctx, l.To, refusal, l.ID)
+	case err == nil && !created:
+		return a.meetChild(ctx, l, s.Parent)
 	}
 	return err
 }
 
-func (c *Coordinator) startChild(ctx context.Context, def *Definition, id string, s childStart) error {
+// meetChild sees to a child that is there already. One that has ended does not tell
+// its parent again, which may be to take up what it ended with once more.
+func (a *actor) meetChild(ctx context.Context, l *letter, p parentRef) error {
+	x, err := a.c.Client().Get(ctx, l.To)
+	if err != nil {
+		return fmt.Errorf("read the child execution %q: %w", l.To, err)
+	}
+	if !x.Status.Ended() {
+		return nil
+	}
+	r := &childReport{Frame: p.Frame, Step: p.Step, Visit: p.Visit, Status: x.Status, State: x.State, Held: x.Held, Cause: x.Cause}
+	return a.toSelf(ctx, l.To, r, fmt.Sprint(l.ID, ".", l.Attempt))
+}
+
+// startChild starts a child, and reports whether it was not there before.
+func (c *Coordinator) startChild(ctx context.Context, def *Definition, id string, s childStart) (created bool, err error) {
 	input, err := def.decode(s.Input)
 	if err != nil {
-		return Permanent(fmt.Errorf("its input: %w", err))
+		return false, Permanent(fmt.Errorf("its input: %w", err))
 	}
 	if len(input) > c.cfg.MaxState && s.Part == "" {
-		return Permanent(&StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+		return false, Permanent(&StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
 	}
 	client := c.Client()
 	r, b, err := client.startRequest(def, id, input, startOptions{parent: &s.Parent})
 	if err != nil {
-		return Permanent(err)
+		return false, Permanent(err)
 	}
 	// The parts of a Map are shared out, as what waits is.
 	if (s.Part == "" || c.owns(id)) && c.take() {
-		_, _, err = client.startHere(ctx, def, input, r, b)
-	} else if _, err = c.store.Start(ctx, r); err == nil {
-		c.wake()
+		created, _, err = client.startHere(ctx, def, input, r, b)
+	} else {
+		var result store.StartResult
+		if result, err = c.store.Start(ctx, r); err == nil {
+			c.wake()
+		}
+		created = result.Created
 	}
 	if errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrInvalid) {
-		return Permanent(err)
+		return false, Permanent(err)
 	}
-	return err
+	return created, err
 }
 
 // toSelf posts to this execution what a child would have said.

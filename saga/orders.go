@@ -72,8 +72,8 @@ func (m *machine) retry(by, note string, now time.Time) {
 		if !f.Blocked && !f.unbegun() {
 			f.Attempt-- // the one that waits becomes the one at once
 		}
-		if s := m.step(f); f.Blocked && s.part != nil && !f.Undoing && !f.Waiting {
-			m.revisit(f, true) // what did the part has undone itself, and ended: it takes another
+		if s := m.step(f); f.Blocked && s.calls() && !f.Undoing && !f.Waiting && !f.Unknown {
+			m.revisit(f, true) // the child, or the part, has undone itself and ended: it takes another
 		}
 		m.unblock(f)
 		f.Tries, f.TriesOn, f.Lost = 0, nil, 0
