@@ -22,6 +22,10 @@ import (
 // [Step.Timeout] and [Step.Within] bound how long the step waits before it
 // cancels the child; there is no bound by default. A step that is tried again
 // starts another child. A child with a pivot is a pivot.
+//
+// A child that has completed, and whose state merge does not take, is undone. Where
+// nothing is undone, past the point of no return, the step is blocked then: a retry
+// takes the state of the same child once more.
 func Child[T, U any](name string, child *Saga[U], input func(state *T) (U, error), merge func(state *T, child U) error) *Step[T] {
 	s := &Step[T]{state: State{Name: name, Type: TypeTask}}
 	s.fault(input == nil, "it has no function that makes the child's input")

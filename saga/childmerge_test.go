@@ -2,6 +2,7 @@ package saga_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,10 +10,10 @@ import (
 )
 
 // lateMerge takes a child's state from the given try on.
-func lateMerge(from int) (tries *int, merge func(*trip, trip) error) {
-	tries = new(int)
+func lateMerge(from int32) (tries *atomic.Int32, merge func(*trip, trip) error) {
+	tries = new(atomic.Int32)
 	return tries, func(s *trip, child trip) error {
-		if *tries++; *tries < from {
+		if tries.Add(1) < from {
 			return errNo
 		}
 		*s = child
@@ -46,13 +47,13 @@ func TestChildThatCannotBeMerged(t *testing.T) {
 				if !x.Unsure {
 					t.Error("it is not shown that the step may have had its effect")
 				}
-				for want := 2; want <= 3; want++ {
+				for want := int32(2); want <= 3; want++ {
 					if err := h.client.Retry(t.Context(), "1", saga.Order{By: "ann"}); err != nil {
 						t.Fatal(err)
 					}
 					time.Sleep(time.Minute)
-					if *tries != want {
-						t.Fatalf("the child's state was offered %d times, want %d: it is %+v", *tries, want, h.get("1"))
+					if got := tries.Load(); got != want {
+						t.Fatalf("the child's state was offered %d times, want %d: it is %+v", got, want, h.get("1"))
 					}
 				}
 				h.waits(saga.Completed, "A, P, X, Y, D")
