@@ -45,6 +45,7 @@ func Callback[T, R any](name string, action Action[T], complete func(state *T, r
 func Receive[T, P any](name, signal string, apply func(state *T, payload P) error) *Step[T] {
 	s := &Step[T]{state: State{Name: name, Type: TypeTask, Signal: signal, ReadOnly: true}}
 	s.fault(signal == "", "the signal that it waits for has no name")
+	s.fault(len(signal) > store.MaxID, "the name of the signal that it waits for has %d bytes, at most %d are allowed", len(signal), store.MaxID)
 	s.state.absorb = absorber(apply)
 	return s
 }
@@ -120,6 +121,10 @@ type completion struct {
 // errRepeated reports a completion that was taken before.
 var errRepeated = fmt.Errorf("%w: it was used before", ErrToken)
 
+// errUnread reports a completion after another that the execution has not read yet:
+// nobody knows whether they are the same, or whether that one fits.
+var errUnread = fmt.Errorf("%w: it was used before, and what came with it is yet to be read", ErrToken)
+
 // mostSpent bounds the completions that an execution remembers.
 const mostSpent = 32
 
@@ -161,7 +166,7 @@ func (c *Client) Fail(ctx context.Context, token, errorName, text string) error 
 	if errorName == "" {
 		errorName = ErrorTaskFailed
 	}
-	return c.finish(ctx, token, completion{Error: errorName, Cause: errorText(errors.New(text))})
+	return c.finish(ctx, token, completion{Error: cutText(errorName), Cause: errorText(errors.New(text))})
 }
 
 // Heartbeat tells that whoever has the token is at work: see [Step.Heartbeat].
@@ -224,21 +229,26 @@ func (c *Client) waited(ctx context.Context, token string, end *completion) (t t
 	return t, f.Misfits, nil
 }
 
-// tell posts mail under an id. A repeat of a completion is an error.
+// tell posts mail under an id. A second completion is an error. Heartbeats, which
+// come in any number, leave the mailbox's headroom to others.
 func (c *Client) tell(ctx context.Context, id, mailID string, m mail) error {
 	m.Token.Execution = "" // it is in that one's box
 	body, err := encodeMail(c.cfg.Codec, m)
 	if err != nil {
 		return fmt.Errorf("saga: %s: %w", m.Kind, err)
 	}
-	posted, err := c.deliver(ctx, store.PostRequest{ID: id, MailID: mailID, Body: body, Limit: mailboxLimit + operatorHeadroom})
+	limit := mailboxLimit
+	if m.Kind == mailComplete {
+		limit += operatorHeadroom
+	}
+	posted, err := c.deliver(ctx, store.PostRequest{ID: id, MailID: mailID, Body: body, Limit: limit})
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone), errors.Is(err, store.ErrEnded):
 		return fmt.Errorf("%w: %w", ErrToken, err)
 	case err != nil:
 		return fmt.Errorf("saga: %s: %w", m.Kind, err)
 	case !posted:
-		return errRepeated
+		return errUnread
 	}
 	return nil
 }
@@ -261,6 +271,8 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 	switch {
 	case name == "":
 		return errors.New("saga: signal: the name is empty")
+	case store.CheckID("name", name) != nil:
+		return Permanent(fmt.Errorf("saga: signal: %w", store.CheckID("name", name)))
 	case checkID(execution) != nil:
 		return fmt.Errorf("saga: signal %q: %w", name, checkID(execution))
 	case len(data) > c.cfg.MaxState:

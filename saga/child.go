@@ -138,6 +138,7 @@ type childOrder struct {
 	s       *State          // the calling step
 	input   json.RawMessage // of a start
 	why     string
+	halt    int // of a suspension that is passed on, or its end: its number
 }
 
 const orderStart = "start"
@@ -146,8 +147,11 @@ const orderStart = "start"
 // its undo records.
 func (m *machine) tell(f *frame, kind string, s *State, visit int, input json.RawMessage, why string) {
 	o := childOrder{kind: kind, place: parentRef{Frame: f.path, Step: s.Name, Visit: max(visit, 1)}, s: s, input: input, why: why}
-	if kind == orderStart || kind == mailUndo || kind == mailCancel {
+	switch kind {
+	case orderStart, mailUndo, mailCancel:
 		o.attempt = f.Attempt
+	case mailSuspend, mailResume:
+		o.halt = m.root.Halts
 	}
 	m.orders = append(m.orders, o)
 	m.touch(f)
@@ -217,6 +221,7 @@ type childReport struct {
 	Status Status          `json:"u"` // empty: it could not be started
 	State  json.RawMessage `json:"d,omitempty"`
 	Held   bool            `json:"h,omitempty"` // it can be undone
+	Lost   bool            `json:"l,omitempty"` // it is missing, whatever it has done
 	Cause  *Cause          `json:"c,omitempty"`
 }
 
@@ -243,6 +248,10 @@ func (m *machine) hearChild(r *childReport, now time.Time) {
 	f.Waiting, f.Calls, f.Stop, f.Lost, f.At = false, false, nil, 0, toMillis(now)
 	if r.Status == Completed {
 		m.childDone(f, s, r, stop, now)
+		return
+	}
+	if r.Lost { // its undo, which must fail, brings that to an operator
+		m.take(f, result{err: Permanent(r.failure(stop)), outcome: Unknown}, now)
 		return
 	}
 	if stop != nil && stop.Kind != CauseFailed && !m.stopping(f) { // what was passed on to it

@@ -103,6 +103,7 @@ func (m *machine) leave(f *frame, next string, now time.Time) {
 		m.ended(f, now)
 		return
 	}
+	m.unhalt()
 	m.record(f, Event{Type: ExecutionSucceeded})
 	if m.child && len(f.Undo) > 0 && !f.Pivoted {
 		f.Held = true

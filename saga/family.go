@@ -78,7 +78,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 	}
 	m, name := mail{Kind: o.kind, By: "saga " + a.lease.ID, Note: o.why}, "parent."+o.kind
 	if o.kind == mailSuspend || o.kind == mailResume { // which come more than once
-		m.Parent, name = true, name+"."+strconv.Itoa(a.m.root.Halts)
+		m.Parent, name = true, name+"."+strconv.Itoa(o.halt)
 	}
 	body, err := json.Marshal(m)
 	l := &letter{
@@ -186,6 +186,7 @@ func (a *actor) unheard(ctx context.Context, l *letter) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
 		r.Cause = &Cause{Kind: CauseFailed, Step: l.Asks.Step, Error: fmt.Sprintf("the child execution %q is missing", l.To)}
+		r.Lost = true
 	case err != nil:
 		return err
 	case x.Status == Completed && l.ID == "parent."+mailUndo:

@@ -45,7 +45,8 @@ type taskMessage struct {
 // HandleMessage is a watermill handler for all messages that package saga knows:
 // starts, as [Coordinator.HandleStart] takes them, completions and heartbeats of
 // tasks, signals, and the replies of participants. It acknowledges a message once what it says is durable,
-// and a repeat of a completion that was taken. An
+// and a repeat of a completion that was taken; one that comes after another
+// which is yet to be read is an error until that is. An
 // error that a retry cannot cure, such as a token that nobody waits for, has a
 // method Permanent() bool that answers true.
 func (c *Coordinator) HandleMessage(msg *message.Message) error {
@@ -83,6 +84,9 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 		return nil
 	}
 	err = fmt.Errorf("message %s: %w", msg.UUID, err)
+	if errors.Is(err, errUnread) {
+		return err // when that is read, this one is a repeat or another
+	}
 	if errors.Is(err, ErrToken) || errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrEnded) ||
 		errors.Is(err, store.ErrGone) {
 		return Permanent(err)

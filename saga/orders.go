@@ -232,6 +232,17 @@ func (m *machine) unsuspend(note string, now time.Time) {
 	}
 }
 
+// unhalt ends the suspension of an execution that has come to its end, by what was
+// at work: its parent, which hears of that, does not tell it any more to go on.
+func (m *machine) unhalt() {
+	if q := m.root.Quarantine; q != nil { // which an operator has to end
+		q.Suspended = false
+	} else {
+		m.root.Suspended, m.root.Still = 0, false
+	}
+	m.root.Halted = false
+}
+
 func (m *machine) refuse(by, note, why string) {
 	m.record(m.root, Event{Type: OrderRefused, By: by, Note: note, Error: why})
 }

@@ -324,6 +324,7 @@ func (m *machine) finish(g *frame, now time.Time) {
 		m.enter(g, m.def.byName[sc.Then], now)
 	case g == m.root:
 		g.Step, g.At = "", 0
+		m.unhalt()
 		m.clear()
 		m.record(g, Event{Type: ExecutionCompensated})
 		m.report()
