@@ -62,6 +62,18 @@ func (m *machine) stopLate(f *frame, now time.Time) bool {
 	return true
 }
 
+// missed fails a step whose next attempt was to begin within its time, when no worker
+// was there, and has not.
+func (m *machine) missed(f *frame, s *State, now time.Time) bool {
+	end := f.over(s)
+	if s.Type != TypeTask || f.Undoing || f.Attempt == 0 || end.IsZero() || end.After(now) {
+		return false
+	}
+	err := fmt.Errorf("it was not begun within %s", s.Within)
+	m.take(f, result{err: Named(ErrorTimeout, Permanent(err)), outcome: NotDone}, now)
+	return true
+}
+
 // heartbeat puts off the time by which a frame that waits must hear something.
 func (m *machine) heartbeat(f *frame, s *State, now time.Time) {
 	f.At = f.Until

@@ -301,6 +301,8 @@ func (m *machine) turn(now time.Time) bool {
 			m.record(f, Event{Type: WaitStateExited, Step: s.Name})
 			m.leave(f, s.Next, now)
 			return true
+		case m.missed(f, s, now):
+			return true
 		}
 	}
 	return false
