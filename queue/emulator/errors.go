@@ -139,6 +139,10 @@ func errUnknownOperation(name string) *Error {
 	}
 }
 
+func errMissingAction() *Error {
+	return &Error{Code: "MissingAction", Message: "The request names no action."}
+}
+
 func errMalformed(format string, args ...any) *Error {
 	return &Error{
 		Code:      "SerializationException",

@@ -27,6 +27,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add("", "Action=Publish&TopicArn=arn:aws:sns:us-east-1:000000000000:t&Message=x&MessageAttributes.entry.1.Name=a&MessageAttributes.entry.1.Value.DataType=Number&MessageAttributes.entry.1.Value.StringValue=1e3")
 	f.Add("", "Action=PublishBatch&TopicArn=arn:aws:sns:us-east-1:000000000000:t&PublishBatchRequestEntries.member.1.Id=a&PublishBatchRequestEntries.member.1.Message=x")
 	f.Add("", "Action=Subscribe&TopicArn=arn:aws:sns:us-east-1:000000000000:t&Protocol=sqs&Endpoint=arn:aws:sqs:us-east-1:000000000000:q&Attributes.entry.1.key=FilterPolicy&Attributes.entry.1.value={}")
+	f.Add("", "Version=2012-11-05&Action=SendMessageBatch&QueueUrl=http://h/000000000000/q&SendMessageBatchRequestEntry.1.Id=a&SendMessageBatchRequestEntry.1.MessageBody=x&SendMessageBatchRequestEntry.1.MessageAttribute.1.Name=a&SendMessageBatchRequestEntry.1.MessageAttribute.1.Value.DataType=String")
+	f.Add("", "Version=2012-11-05&Action=SetQueueAttributes&QueueUrl=http://h/000000000000/q&Attribute.1.Name=DelaySeconds&Attribute.1.Value=3")
+	f.Add("", "Version=2012-11-05&Action=ReceiveMessage&QueueUrl=http://h/000000000000/q&WaitTimeSeconds=0&AttributeName.1=All")
 	f.Fuzz(func(t *testing.T, target, body string) {
 		s := New(Config{})
 		made := s.exchange(t, "AmazonSQS.CreateQueue", `{"QueueName":"q"}`)

@@ -120,14 +120,14 @@ func TestRequestsThatAreNone(t *testing.T) {
 		contains                                string
 	}{
 		{"too long", "POST", "application/x-amz-json-1.0", "AmazonSQS.SendMessage", strings.Repeat(" ", 8<<20+1), 413, "SerializationException"},
-		{"a form too long", "POST", "application/x-www-form-urlencoded", "", "Action=Publish&Message=" + strings.Repeat("x", 1<<20), 413, "MalformedInput"},
+		{"a form too long", "POST", "application/x-www-form-urlencoded", "", "Action=Publish&Message=" + strings.Repeat("x", 4<<20), 413, "MalformedInput"},
 		{"another service", "POST", "application/x-amz-json-1.0", "DynamoDB_20120810.ListTables", "{}", 400, "UnknownOperationException"},
 		{"no action", "POST", "application/x-www-form-urlencoded", "", "Version=2010-03-31", 400, "MissingAction"},
 		{"no protocol", "POST", "text/plain", "", "hello", 400, "X-Amz-Target"},
 		{"no content type", "POST", "", "", "hello", 400, "X-Amz-Target"},
 		{"a bad form", "POST", "application/x-www-form-urlencoded", "", "Action=%zz", 400, "MalformedInput"},
 		{"a browser", "GET", "", "", "", 400, "MissingAction"},
-		{"SQS by the Query protocol", "POST", "application/x-www-form-urlencoded", "", "Action=ListQueues&Version=2012-11-05", 400, "UnsupportedOperation"},
+		{"SQS by the Query protocol", "POST", "application/x-www-form-urlencoded", "", "Action=ListQueues&Version=2012-11-05", 200, "ListQueuesResult"},
 		{"no UTF-8", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", "{\"QueueNamePrefix\":\"\xff\"}", 400, "UTF-8"},
 		{"half a character", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", `{"QueueNamePrefix":"\ud83d x"}`, 400, "UTF-8"},
 		{"a character of two halves", "POST", "application/x-amz-json-1.0", "AmazonSQS.ListQueues", `{"QueueNamePrefix":"\\ud83d \ud83d\ude00"}`, 200, "{}"},

@@ -20,11 +20,11 @@ const (
 	DefaultAddr    = "127.0.0.1:4566"
 )
 
-// Bounds on what is read of one request. A batch of SQS carries at most 1 MiB and one of SNS 256 KiB, which
-// escapes may swell sixfold in JSON and threefold in a form.
+// Bounds on what is read of one request. A batch of SQS carries at most 1 MiB, which escapes may
+// swell sixfold in JSON and threefold in a form.
 const (
 	maxRequestBody = 8 << 20
-	maxForm        = 1 << 20
+	maxForm        = 4 << 20
 )
 
 // Config says how a [Server] behaves. Its zero value is good.

@@ -128,15 +128,18 @@ func (c *call) header(contentType string, body []byte) http.Header {
 const jsonContentType = "application/x-amz-json-1.0"
 
 func (c *call) jsonAnswer(out any) response {
-	var body []byte
+	body := encodeOutput(out)
+	return response{status: http.StatusOK, header: c.header(jsonContentType, body), body: body}
+}
+
+func encodeOutput(out any) []byte {
 	switch out := out.(type) {
 	case nothing:
+		return nil
 	case jsonAppender:
-		body = out.appendJSON(make([]byte, 0, 1024))
-	default:
-		body = mustMarshal(out)
+		return out.appendJSON(make([]byte, 0, 1024))
 	}
-	return response{status: http.StatusOK, header: c.header(jsonContentType, body), body: body}
+	return mustMarshal(out)
 }
 
 func (c *call) jsonError(err *Error) response {

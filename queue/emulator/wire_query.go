@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// The Query protocol: a form with an Action goes in, XML comes out. SNS speaks it.
+// The Query protocol: a form with an Action goes in, XML comes out. SNS speaks it, and SQS did.
 const (
 	snsNamespace = "http://sns.amazonaws.com/doc/2010-03-31/"
 	snsVersion   = "2010-03-31"
@@ -32,14 +32,14 @@ func (s *Server) answerQuery(c *call, r *http.Request, body []byte) response {
 	if err != nil {
 		return c.xmlError(err, snsNamespace)
 	}
-	name := f.Get("Action")
-	if f.Get("Version") == sqsVersion {
-		return c.xmlError(errUnsupported("This server speaks the JSON protocol of SQS, not yet the Query protocol."), snsNamespace)
+	if f.isSQS(r.Header.Get("Authorization")) {
+		return s.answerSQSQuery(c, r.URL.Path, f)
 	}
+	name := f.Get("Action")
 	run, known := snsOperations[name]
 	switch {
 	case name == "":
-		return c.xmlError(&Error{Code: "MissingAction", Message: "The request names no action."}, snsNamespace)
+		return c.xmlError(errMissingAction(), snsNamespace)
 	case !known:
 		return c.xmlError(errUnknownOperation(name), snsNamespace)
 	}
