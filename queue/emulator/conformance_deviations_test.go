@@ -1,5 +1,7 @@
 package emulator_test
 
+const noMoves = "has no move tasks, and answers with an internal error"
+
 // deviations are what the other servers do otherwise, by rule: in the versions that CONFORMANCE.md names, as
 // the tests find them.
 var deviations = map[string]map[peer]deviation{
@@ -172,6 +174,59 @@ var deviations = map[string]map[peer]deviation{
 		localStack: {"does not act on RedriveAllowPolicy", "denyAll: accepted"},
 		elasticMQ:  {"does not have RedriveAllowPolicy", "denyAll: accepted"},
 		moto:       {"does not act on RedriveAllowPolicy", "denyAll: accepted"},
+	},
+
+	"moves/home": {
+		elasticMQ: {"moves all messages to one of the queues", "nothing came"},
+		moto:      {noMoves, "StatusCode: 500"},
+	},
+	"moves/destination": {
+		moto: {noMoves, "StatusCode: 500"},
+	},
+	"moves/anew": {
+		localStack: {"moves the message as it is, with its id, its count and its time", "ApproximateReceiveCount is 3"},
+		elasticMQ:  {"keeps the message's id", "has its old id"},
+		moto:       {noMoves, "StatusCode: 500"},
+	},
+	"moves/unknown-source": {
+		localStack: {"fails the task, by an error of its own", "the reason is AttributeError"},
+		elasticMQ:  {"moves it to one of the queues", "the status is COMPLETED"},
+		moto:       {noMoves, "StatusCode: 500"},
+	},
+	"moves/source": {
+		elasticMQ: {"answers 503 after 20 s where the source is no dead-letter queue", "a queue that is no dead-letter queue: refused with no API error"},
+		moto:      {noMoves, "StatusCode: 500"},
+	},
+	"moves/bounds": {
+		localStack: {"does not check the bounds", "a rate of -1: accepted"},
+		elasticMQ:  {"does not check the bounds", "a rate of -1: accepted"},
+		moto:       {noMoves, "StatusCode: 500"},
+	},
+	"moves/rate": {
+		moto: {noMoves, "StatusCode: 500"},
+	},
+	"moves/one": {
+		localStack: {"takes the cancellation of a task that is over", "cancelling it again: accepted"},
+		elasticMQ:  {"refuses a second task as UnsupportedOperation", "a second task: refused with UnsupportedOperation"},
+		moto:       {noMoves, "StatusCode: 500"},
+	},
+	"moves/listed": {
+		elasticMQ: {"does not end a task whose messages come back", "has not ended"},
+		moto:      {noMoves, "StatusCode: 500"},
+	},
+
+	"permissions/added": {
+		elasticMQ: {"takes the request and keeps nothing", "the number of statements is 0"},
+	},
+	"permissions/kept": {
+		elasticMQ: {"takes the request and keeps nothing", "the number of statements is 0"},
+	},
+	"permissions/labels": {
+		elasticMQ: {"takes the request and keeps nothing", "the same label: accepted"},
+	},
+	"permissions/actions": {
+		localStack: {"lets others create queues", "CreateQueue: accepted"},
+		elasticMQ:  {"takes the request and keeps nothing", "CreateQueue: accepted"},
 	},
 
 	"batch/empty": {

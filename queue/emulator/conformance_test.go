@@ -74,7 +74,7 @@ const (
 func allRules() []rule {
 	var out []rule
 	for _, part := range [][]rule{
-		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, batchRules, wireRules,
+		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, moveRules, permissionRules, batchRules, wireRules,
 		topicRules, subscriptionRules, deliveryRules, filterRules,
 	} {
 		out = append(out, part...)

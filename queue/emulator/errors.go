@@ -115,6 +115,10 @@ func errReceiptHandleIsInvalid(handle string) *Error {
 	}
 }
 
+func errOverLimit(format string, args ...any) *Error {
+	return &Error{Code: "OverLimit", Message: fmt.Sprintf(format, args...), Status: http.StatusForbidden}
+}
+
 func errUnsupported(format string, args ...any) *Error {
 	return errSimpleQueueService("UnsupportedOperation", format, args...)
 }

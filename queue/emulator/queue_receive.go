@@ -162,7 +162,7 @@ func (q *queue) take(now time.Time, opts receiveOptions) (out []delivery, dead [
 			q.drop(m)
 			dead = append(dead, m)
 		case q.inFlight >= maxInFlight:
-			return out, dead, dlq, &Error{Code: "OverLimit", Message: "Too many messages in flight.", Status: 403}
+			return out, dead, dlq, errOverLimit("Too many messages in flight.")
 		default:
 			out = append(out, q.deliver(m, now, visibility, opts.twice))
 		}

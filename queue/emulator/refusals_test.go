@@ -142,11 +142,6 @@ func TestRefusals(t *testing.T) {
 			_, err := queues.ListQueues(ctx, &sqs.ListQueuesInput{MaxResults: aws.Int32(1001)})
 			return err
 		}, "InvalidParameterValue", "MaxResults"},
-		{"a move task", func(ctx context.Context) error {
-			_, err := queues.StartMessageMoveTask(ctx, &sqs.StartMessageMoveTaskInput{SourceArn: aws.String("arn:aws:sqs:us-east-1:000000000000:q")})
-			return err
-		}, "InvalidAction", "The action StartMessageMoveTask"},
-
 		{"a FIFO topic", createTopic("t.fifo", "FifoTopic", "true"), "InvalidParameter", "no FIFO topics yet"},
 		{"an attribute of FIFO topics", createTopic("t2", "ContentBasedDeduplication", "true"), "InvalidParameter", "no FIFO topics yet"},
 		{"an unknown attribute", createTopic("t2", "Colour", "red"), "InvalidParameter", "AttributeName"},

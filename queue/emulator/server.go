@@ -68,6 +68,7 @@ type Server struct {
 	queues  sync.Map // queueKey -> *queue
 	deleted sync.Map // queueKey -> time.Time
 	making  sync.Mutex
+	moves   moves
 
 	topics sync.Map // topicKey -> *topic
 	subs   sync.Map // subscription ARN -> *subscription

@@ -2,8 +2,10 @@ package emulator
 
 import "strings"
 
-// sqsOperations is the API of SQS as far as the server has it.
+// sqsOperations is the API of SQS, all of it.
 var sqsOperations = map[string]operation{
+	"AddPermission":                op((*Server).addPermission),
+	"CancelMessageMoveTask":        op((*Server).cancelMessageMoveTask),
 	"ChangeMessageVisibility":      op((*Server).changeMessageVisibility),
 	"ChangeMessageVisibilityBatch": op((*Server).changeMessageVisibilityBatch),
 	"CreateQueue":                  op((*Server).createQueue),
@@ -13,13 +15,16 @@ var sqsOperations = map[string]operation{
 	"GetQueueAttributes":           op((*Server).getQueueAttributes),
 	"GetQueueUrl":                  op((*Server).getQueueURL),
 	"ListDeadLetterSourceQueues":   op((*Server).listDeadLetterSourceQueues),
+	"ListMessageMoveTasks":         op((*Server).listMessageMoveTasks),
 	"ListQueues":                   op((*Server).listQueues),
 	"ListQueueTags":                op((*Server).listQueueTags),
 	"PurgeQueue":                   op((*Server).purgeQueue),
 	"ReceiveMessage":               op((*Server).receiveMessage),
+	"RemovePermission":             op((*Server).removePermission),
 	"SendMessage":                  op((*Server).sendMessage),
 	"SendMessageBatch":             op((*Server).sendMessageBatch),
 	"SetQueueAttributes":           op((*Server).setQueueAttributes),
+	"StartMessageMoveTask":         op((*Server).startMessageMoveTask),
 	"TagQueue":                     op((*Server).tagQueue),
 	"UntagQueue":                   op((*Server).untagQueue),
 }

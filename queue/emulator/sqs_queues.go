@@ -269,11 +269,7 @@ func (s *Server) listDeadLetterSourceQueues(c *call, in *listDeadLetterSourceQue
 	if err != nil {
 		return nil, err
 	}
-	names := s.queueNames(c, func(q *queue) bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		return q.set.redrive != nil && q.set.redrive.target == dlq.arn
-	})
+	names := s.queueNames(c, func(q *queue) bool { return q.buriesIn(dlq.arn) })
 	names, next, err := page(names, in.MaxResults, in.NextToken)
 	if err != nil {
 		return nil, err
