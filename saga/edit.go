@@ -21,8 +21,9 @@ type Edit struct {
 	// in [Position], empty for a step in no branch. Step may be empty.
 	Frame, Step string
 	// ConfirmUnknown says that whoever gives the order has seen to the attempts
-	// under the old input whose outcome is unknown: nobody else finds out whether
-	// they had an effect, and under a new key it would come on top.
+	// under the old input whose outcome is unknown, or that somebody else is at:
+	// nobody else finds out whether they had an effect, and under a new key it
+	// would come on top.
 	ConfirmUnknown bool
 }
 
@@ -71,7 +72,7 @@ func (c *Client) RetryWith(ctx context.Context, id string, e Edit, o Order) erro
 	if len(input) > c.cfg.MaxState {
 		return fmt.Errorf("saga: edit an input: %w", &StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
 	}
-	target, err := c.editable(ctx, id, e)
+	target, entries, err := c.editable(ctx, id, e)
 	if err != nil {
 		return err
 	}
@@ -84,8 +85,10 @@ func (c *Client) RetryWith(ctx context.Context, id string, e Edit, o Order) erro
 	if err != nil {
 		return fmt.Errorf("edit the input of %q: %w", id, err)
 	}
+	// An order that was refused is in the history, and may be given again.
+	mailID := "edit." + digest(fmt.Appendf(plain, " %d", entries))[:16]
 	_, err = c.deliver(ctx, store.PostRequest{
-		ID: id, MailID: "edit." + digest(plain)[:16], Body: body, Limit: mailboxLimit + operatorHeadroom,
+		ID: id, MailID: mailID, Body: body, Limit: mailboxLimit + operatorHeadroom,
 	})
 	if err != nil {
 		return fmt.Errorf("edit: %w", err)
@@ -93,27 +96,28 @@ func (c *Client) RetryWith(ctx context.Context, id string, e Edit, o Order) erro
 	return nil
 }
 
-// editable finds what an edit is for.
-func (c *Client) editable(ctx context.Context, id string, e Edit) (*inputEdit, error) {
-	p, err := c.blockedAt(ctx, id, e.Frame, e.Step)
+// editable finds what an edit is for, and how many entries the history has by then.
+func (c *Client) editable(ctx context.Context, id string, e Edit) (target *inputEdit, entries int, err error) {
+	p, entries, err := c.blockedAt(ctx, id, e.Frame, e.Step)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if p.Unsure && !e.ConfirmUnknown {
-		return nil, &UnconfirmedError{Execution: id, Frame: p.Frame, Step: p.Step, Undo: p.Undoing}
+		return nil, 0, &UnconfirmedError{Execution: id, Frame: p.Frame, Step: p.Step, Undo: p.Undoing}
 	}
-	return &inputEdit{Frame: p.Frame, Step: p.Step, Undo: p.Undoing, Attempt: p.Attempt}, nil
+	return &inputEdit{Frame: p.Frame, Step: p.Step, Undo: p.Undoing, Attempt: p.Attempt}, entries, nil
 }
 
 // blockedAt finds where an execution is blocked: at the frame and the step that
-// are given or, without them, at the only place.
-func (c *Client) blockedAt(ctx context.Context, id, frame, step string) (Position, error) {
+// are given or, without them, at the only place. It also tells how many entries
+// the history has.
+func (c *Client) blockedAt(ctx context.Context, id, frame, step string) (at Position, entries int, err error) {
 	x, root, err := c.read(ctx, id)
 	switch {
 	case err != nil:
-		return Position{}, err
+		return Position{}, 0, err
 	case x.Status.Ended():
-		return Position{}, fmt.Errorf("execution %q is %s: %w", id, x.Status, store.ErrEnded)
+		return Position{}, 0, fmt.Errorf("execution %q is %s: %w", id, x.Status, store.ErrEnded)
 	}
 	all := append([]Position{root.position(id)}, x.Branches...)
 	all = slices.DeleteFunc(all, func(p Position) bool { return !p.Blocked })
@@ -128,11 +132,11 @@ func (c *Client) blockedAt(ctx context.Context, id, frame, step string) (Positio
 	}
 	switch {
 	case len(blocked) == 0:
-		return Position{}, fmt.Errorf("execution %q: %w%s", id, ErrNotBlocked, places(" but at ", all))
+		return Position{}, 0, fmt.Errorf("execution %q: %w%s", id, ErrNotBlocked, places(" but at ", all))
 	case len(blocked) > 1:
-		return Position{}, fmt.Errorf("execution %q is blocked at %s: say which one is meant", id, places("", blocked))
+		return Position{}, 0, fmt.Errorf("execution %q is blocked at %s: say which one is meant", id, places("", blocked))
 	}
-	return blocked[0], nil
+	return blocked[0], root.Entries, nil
 }
 
 // places lists where an execution is blocked, if it is.
@@ -179,10 +183,12 @@ func (m *machine) edit(e *inputEdit, by, note string, now time.Time) {
 		return
 	}
 	event := Event{Step: f.Step, By: by, Note: note}
-	if f.unsure() {
+	unsure := f.unsure()
+	if unsure {
 		event.Outcome = Unknown // which was confirmed
 	}
 	m.unblock(f)
+	f.hangUp()
 	f.Tries, f.TriesOn, f.Lost, f.Entered = 0, nil, 0, now.UnixMilli()
 	if f.Undoing {
 		r := &f.Undo[len(f.Undo)-1]
@@ -195,13 +201,12 @@ func (m *machine) edit(e *inputEdit, by, note string, now time.Time) {
 	event.Type, event.changed = TaskEdited, m.setState(f, input)
 	m.record(f, event)
 	// A pivot whose first visit may be done stays one: nothing is undone then.
-	pivoting := f.Unknown && m.step(f).Pivot
+	pivoting := unsure && m.step(f).Pivot
 	f.certain()
 	f.Unknown, f.Doubt = pivoting, pivoting
-	f.Token, f.Misfits = "", 0
 	m.revisit(f, true)
-	if len(m.step(f).Locks) > 0 { // whose keys may be others now
-		f.Locks, f.Pending, f.At, f.Until = untold, true, toMillis(now), 0
+	if f.First || len(m.step(f).Locks) > 0 { // whose keys may be others now
+		f.Locks, f.Pending, f.At = untold, true, toMillis(now)
 		return
 	}
 	m.dispatch(f, now)
@@ -230,9 +235,13 @@ func (m *machine) accepts(f *frame, e *inputEdit) (input []byte, refused string)
 }
 
 // unsure reports whether an attempt of what the frame is at, under its present
-// key, has an unknown outcome.
+// key, has an unknown outcome: so has one that somebody else is at, if it is not
+// waited for any more.
 func (f *frame) unsure() bool {
-	if f.Undoing {
+	switch {
+	case f.Waiting && f.Attempt > 0:
+		return true
+	case f.Undoing:
 		return f.Undo[len(f.Undo)-1].Unsure
 	}
 	return f.Unknown

@@ -210,6 +210,24 @@ func TestEditIsRepeated(t *testing.T) {
 	})
 }
 
+// An order that was refused may be given again: what it was refused for may have
+// been mended.
+func TestEditIsGivenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		_, c := blockedTrip(t, &j, nil, errRefused)
+		for n := range 2 {
+			if err := c.RetryWith(t.Context(), "1", saga.Edit{Input: 7}, saga.Order{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+			if refused := count(t, c, "1", saga.RetryRefused); refused != n+1 {
+				t.Errorf("%d of %d orders were refused", refused, n+1)
+			}
+		}
+	})
+}
+
 // What cannot be edited is refused, and nothing is changed.
 func TestEditIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -97,16 +97,31 @@ func (m *machine) hearLate(f *frame, r *undoRecord, a lateAnswer) {
 		m.record(f, e)
 		return
 	}
+	if f.Held && len(f.Undo) == 1 {
+		return // what is held can be undone: its parent counts on that
+	}
 	m.touch(f)
 	if !heardNot(&r.Unheard, r.Doubt, a.attempt) {
 		return
 	}
 	e.Outcome = NotDone
 	m.recall(f, r)
-	f.Undo = slices.DeleteFunc(f.Undo, func(other undoRecord) bool {
-		return other.Fork == nil && other.Step == a.step && max(other.Visit, 1) == a.visit
-	})
+	f.strike(r)
 	m.record(f, e)
+}
+
+// strike takes a record off, wherever it is.
+func (f *frame) strike(r *undoRecord) {
+	for i := range f.Undo {
+		if &f.Undo[i] != r {
+			continue
+		}
+		f.Undo = slices.Delete(f.Undo, i, i+1)
+		if f.Scope != nil && i < f.Scope.Keep {
+			f.Scope.Keep-- // those that stay as they are
+		}
+		return
+	}
 }
 
 // recall takes back a compensation that was to wait for a handler, and has not

@@ -40,13 +40,14 @@ func SkipDone() SkipOption { return func(o *skipOptions) { o.done = true } }
 // an error that matches [ErrNotBlocked] where nothing such is blocked, and an error
 // where several are and no [SkipAt] tells which one is meant. The execution checks
 // that again when it reads the order, and refuses to skip a choice that leaves
-// nothing to go on at; what it refuses is in its history.
+// nothing to go on at, and a child that is at work; what it refuses is in its
+// history.
 func (c *Client) Skip(ctx context.Context, id string, o Order, opts ...SkipOption) error {
 	var options skipOptions
 	for _, opt := range opts {
 		opt(&options)
 	}
-	p, err := c.blockedAt(ctx, id, options.frame, options.step)
+	p, _, err := c.blockedAt(ctx, id, options.frame, options.step)
 	if err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ func (m *machine) skip(target *skipped, by, note string, now time.Time) {
 	}
 	m.unblock(f)
 	if f.Undoing {
+		f.hangUp()
 		m.record(f, Event{Type: CompensationSkipped, Step: f.Step, By: by, Note: note})
 		m.undone(f)
 		return
@@ -106,7 +108,10 @@ func (m *machine) skippable(target *skipped) (f *frame, refused string) {
 			return nil, "it is blocked at " + places("", blocked) + ": say which one is meant"
 		}
 	}
-	if s := m.step(f); !f.Undoing && s.Type == TypeChoice && s.Next == "" {
+	switch s := m.step(f); {
+	case f.Waiting && s.calls():
+		return nil, fmt.Sprintf("step %s waits for another execution, which goes on: retry, and see to what is blocked there", s.Name)
+	case !f.Undoing && s.Type == TypeChoice && s.Next == "":
 		return nil, fmt.Sprintf("step %s chooses what is next, and without it there is nothing: mend what it fails at and retry, or terminate", s.Name)
 	}
 	return f, ""
@@ -142,13 +147,19 @@ func (m *machine) passOver(f *frame, done bool, now time.Time) {
 		f.State = untouched(f.State)
 	}
 	f.certain()
+	f.hangUp()
 	f.Pending, f.Attempt = false, 0
-	f.Waiting, f.Calls, f.Token, f.Misfits, f.Until, f.Stop = false, false, "", 0, 0, nil
 	m.record(f, Event{Type: TaskStateExited, Step: s.Name})
 	if s.Pivot {
 		m.passPivot(f)
 	}
 	m.leave(f, s.Next, now)
+}
+
+// hangUp lets the frame wait for nobody outside any more.
+func (f *frame) hangUp() {
+	f.Waiting, f.Calls, f.Stop, f.Until = false, false, nil, 0
+	f.Token, f.Sent, f.Misfits = "", "", 0
 }
 
 // untouched is what came of the items of a part that is skipped: they are as they

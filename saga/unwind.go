@@ -121,8 +121,11 @@ func (m *machine) quit(f *frame) {
 
 // owe has an action undone that may have had an effect.
 func (m *machine) owe(f *frame, s *State) {
-	if f.Waiting && s.Callback {
-		f.doubt(true) // whoever has the token may complete it
+	if f.Waiting && (s.Callback || s.Remote != "") {
+		f.doubt(true) // whoever has the token may complete it, or the command do it
+		if s.undoneHere() {
+			f.StillRunning = max(f.StillRunning, toMillis(fromMillis(f.Until).Add(m.lease)))
+		}
 	}
 	r := undoRecord{Unknown: true, NotUntil: f.StillRunning, Unheard: f.Unheard, Doubt: f.Doubt && len(f.Unheard) > 0}
 	if s.Callback {
