@@ -224,7 +224,7 @@ func (c *Coordinator) family(d *Definition) (errs []error) {
 				if known := c.defs[key]; known == nil {
 					c.defs[key] = child
 					errs = append(errs, c.family(child)...)
-				} else if diff := differ(shapeOf(known.root), shapeOf(child.root), ""); diff != "" {
+				} else if diff := child.differs(known); diff != "" {
 					errs = append(errs, fmt.Errorf("saga %q, step %q: two graphs of saga %q have the version %q: %s. Give one of them a Version of its own",
 						d.name, s.Name, child.name, child.version, diff))
 				}

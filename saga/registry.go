@@ -36,7 +36,7 @@ func (c *Client) Register(ctx context.Context, graph *Definition) error {
 }
 
 // A VersionError reports a definition whose name and version are registered with
-// a graph of another shape: other states, or other ways between them. Executions
+// a graph of another shape: other states, ways between them, or locks. Executions
 // of that version would be run by the one today and by the other tomorrow.
 type VersionError struct {
 	Definition string
@@ -58,7 +58,7 @@ func (c *Coordinator) register(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if diff := differ(shapeOf(old.root), shapeOf(d.root), ""); diff != "" {
+			if diff := d.differs(old); diff != "" {
 				return &VersionError{Definition: d.name, Version: d.version, Difference: diff}
 			}
 			return nil
@@ -100,6 +100,24 @@ func register(ctx context.Context, st store.Definitions, d *Definition, replace 
 		}
 	}
 	return fmt.Errorf("others keep registering version %q", d.version)
+}
+
+// differs tells the first difference between the shape of the definition and that
+// of an older one; empty: there is none.
+func (d *Definition) differs(old *Definition) string {
+	was, is := lockNames(old.locks), lockNames(d.locks)
+	if !slices.Equal(was, is) {
+		return fmt.Sprintf("its own locks are %q, and were %q", is, was)
+	}
+	return differ(shapeOf(old.root), shapeOf(d.root), "")
+}
+
+func lockNames(locks []LockDef) []string {
+	var names []string
+	for _, l := range locks {
+		names = append(names, l.Name)
+	}
+	return names
 }
 
 // differ tells the first difference between two shapes; empty: there is none.

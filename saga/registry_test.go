@@ -93,13 +93,18 @@ func TestRegisterAnotherGraph(t *testing.T) {
 		{"another branch", steps{both(x)}, steps{both(saga.Branch("z", undone("X")))}, `step "P": branch 1 is "z", and was "x"`},
 		{"a step of a branch", steps{both(x)}, steps{both(saga.Branch("x", undone("Z")))}, `step "P", branch "x": step 1 is "Z", and was "X"`},
 		{"a step of an item", steps{items(item)}, steps{items(saga.Pass("I", func(*int) error { return nil }))}, `step "E", each item: step "I": its read_only is missing, and was true`},
+		{"a lock of a step", steps{undone("A")}, steps{undone("A").Lock(accountLock(time.Hour))}, `step "A": its locks is [{"name":"account"}], and was missing`},
+		{"a lock of its own", steps{undone("A")}, steps{undone("A")}, `its own locks are ["account"], and were []`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := memstore.New(memstore.Config{})
 				old, new := saga.New("trip", tt.old...).Version("1"), saga.New("trip", tt.new...).Version("1")
-				if tt.name == "tuned" {
+				switch tt.name {
+				case "tuned":
 					new = new.Within(3 * time.Hour)
+				case "a lock of its own":
+					new = new.Lock(accountLock(time.Hour))
 				}
 				if err := starts(t, st, old); err != nil {
 					t.Fatal(err)
