@@ -105,6 +105,8 @@ func (a *actor) evict(l *heldLock, answer store.LockAnswer) bool {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone):
 	case err != nil || r.Version != store.FormatVersion:
 		return false
+	case r.Ended && r.LeaseUntil.After(a.now()):
+		return false // its worker gives it back when the handlers that had it have returned
 	case !r.Ended:
 		var f frame
 		if err := decodeJSON(a.c.cfg.Codec, r.Root, &f); err != nil {

@@ -367,6 +367,29 @@ func TestLockOfATerminatedHandler(t *testing.T) {
 	}
 }
 
+// Who has waited for long and looks after the holder does not take the lock from
+// handlers that are at work.
+func TestLockOfATerminatedHandlerIsNotTaken(t *testing.T) {
+	for offset := time.Duration(0); offset < 40*time.Second; offset += 5 * time.Second {
+		athome(t, guarded, func(h *home) {
+			h.plan("1 B", func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(15 * time.Second)
+				return h.note(context.Background(), "1 B has returned")
+			})
+			h.starts("1", "2")
+			time.Sleep(2*time.Minute + offset)
+			if err := h.client.Terminate(t.Context(), "1", saga.Order{}); err != nil {
+				t.Error(err)
+			}
+			h.becomes("2", saga.Completed)
+			h.did("1 A, 1 B, 2 A, 1 B has returned, 2 B, 2 C")
+			h.becomes("1", saga.Terminated)
+			h.free()
+		})
+	}
+}
+
 // A place that somebody gave up for an execution which waits still is asked for
 // anew.
 func TestLockPlaceThatWasReleased(t *testing.T) {
