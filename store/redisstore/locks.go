@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,6 +106,7 @@ func (s *Store) ListLocks(ctx context.Context, offset, limit int) ([]string, err
 	if limit < 1 || offset < 0 {
 		return nil, nil
 	}
+	limit = min(limit, math.MaxInt-offset)
 	cmds := make([]*redis.ZSliceCmd, s.keys.partitions)
 	err := s.pipelined(ctx, func(p redis.Pipeliner) {
 		for i := range cmds {

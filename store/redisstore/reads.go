@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,6 +146,7 @@ func (s *Store) List(ctx context.Context, index string, offset, limit int) ([]st
 	if limit < 1 || offset < 0 {
 		return nil, nil
 	}
+	limit = min(limit, math.MaxInt-offset)
 	cmds := make([]*redis.ZSliceCmd, s.keys.partitions)
 	err := s.pipelined(ctx, func(p redis.Pipeliner) {
 		for i := range cmds {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -325,6 +326,7 @@ var lockRules = []rule{
 			list(0, 10, "c", "a", "d", "b")
 			list(1, 2, "a", "d")
 			list(3, 10, "b")
+			list(1, math.MaxInt, "a", "d", "b") // all that follow
 			list(4, 10)
 			list(0, 0)
 			list(-1, 10)

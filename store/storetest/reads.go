@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -77,13 +78,14 @@ var readRules = []rule{
 				e.Advance(2 * time.Millisecond)
 			}
 			for _, tt := range []struct{ offset, limit int }{
-				{0, 12}, {0, 100}, {0, 5}, {5, 5}, {10, 5}, {11, 1}, {12, 5}, {50, 5}, {0, 0}, {0, -1}, {-1, 5},
+				{0, 12}, {0, 100}, {0, 5}, {5, 5}, {10, 5}, {11, 1}, {12, 5}, {50, 5}, {0, 0}, {0, -1}, {-1, 5}, {5, math.MaxInt},
 			} {
 				got, err := e.List(e.Context(), "fare running", tt.offset, tt.limit)
 				e.ok(err)
 				var page []string
 				if tt.offset >= 0 && tt.limit > 0 {
-					page = want[min(tt.offset, 12):min(tt.offset+tt.limit, 12)]
+					page = want[min(tt.offset, 12):]
+					page = page[:min(tt.limit, len(page))]
 				}
 				if !slices.Equal(got, page) {
 					e.Errorf("List(%d, %d) = %q, want %q", tt.offset, tt.limit, got, page)
