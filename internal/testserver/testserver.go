@@ -11,7 +11,8 @@
 //	WAYBILL_TEST_POSTGRES    postgres://user@host:port/database of PostgreSQL
 //	WAYBILL_TEST_MYSQL       user@tcp(host:port)/database of MySQL or MariaDB
 //
-// WAYBILL_TEST_PYTHON names no server, but a Python that has boto3: see [Python].
+// WAYBILL_TEST_PYTHON and WAYBILL_TEST_AWSCLI name no servers, but programs that are
+// clients: see [Python] and [AWSCLI].
 //
 // An unset variable leaves its server out, so that `go test ./...` passes on a
 // machine that has only Go. With CI=true an unset variable fails the test
