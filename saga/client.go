@@ -72,6 +72,7 @@ type startOptions struct {
 	replyTo string
 	delay   time.Duration
 	parent  *parentRef
+	pivoted bool
 }
 
 // NotifyTo makes the coordinator publish a notice to an endpoint when the
@@ -149,6 +150,7 @@ func checkID(id string) error {
 
 func (c *Client) startRequest(def *Definition, id string, input []byte, options startOptions) (store.StartRequest, *beginning, error) {
 	m := begin(def, input)
+	m.root.Pivoted = options.pivoted
 	b := &beginning{root: m.root, meta: meta{
 		Definition: def.name, Version: def.version, Input: input, ReplyTo: options.replyTo,
 		Delay: options.delay.Milliseconds(), Parent: options.parent, Part: def.part,

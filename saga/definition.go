@@ -21,6 +21,7 @@ type Definition struct {
 	parts   map[string]*Definition // of Maps, for the executions that do parts of them
 	part    string                 // whose part it is
 	mapSize mapSize
+	around  []*State                     // of a part: its Map, and what that is in, from the outside
 	decode  func([]byte) ([]byte, error) // checks an input and makes it canonical
 }
 

@@ -98,7 +98,9 @@
 //
 // Up to 1,000 items run within the saga's execution. More, up to a million, are
 // shared out in parts to executions of their own, which any coordinator may
-// take: [Execution].Part tells them.
+// take: [Execution].Part tells them. An item that fails for good after the point of
+// no return is blocked there: a retry of that execution tries that item again, and
+// none that is done.
 //
 // A [Child] runs another saga, as an execution of its own, whose id is that of
 // its parent with the place of the step. A child that has completed is held until

@@ -22,11 +22,13 @@ func (m *meta) index(s Status) string {
 
 // A childStart is the body of the letter that starts a child.
 type childStart struct {
-	Definition string          `json:"d"`
-	Version    string          `json:"v"`
-	Part       string          `json:"m,omitempty"`
-	Input      json.RawMessage `json:"i"`
-	Parent     parentRef       `json:"p"`
+	Definition string `json:"d"`
+	Version    string `json:"v"`
+	Part       string `json:"m,omitempty"`
+	// Pivoted says that the part's saga is past its point of no return.
+	Pivoted bool            `json:"g,omitempty"`
+	Input   json.RawMessage `json:"i"`
+	Parent  parentRef       `json:"p"`
 }
 
 // group names the family of the execution, by the one that begins it.
@@ -68,6 +70,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 		start := childStart{Input: o.input, Parent: place}
 		if o.s.part != nil {
 			start.Definition, start.Version, start.Part = a.meta.Definition, a.meta.Version, o.s.part.Name
+			start.Pivoted = a.m.root.Pivoted
 		} else {
 			start.Definition, start.Version = o.s.child.name, o.s.child.version
 		}
@@ -148,7 +151,7 @@ func (c *Coordinator) startChild(ctx context.Context, def *Definition, id string
 		return false, Permanent(&StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
 	}
 	client := c.Client()
-	r, b, err := client.startRequest(def, id, input, startOptions{parent: &s.Parent})
+	r, b, err := client.startRequest(def, id, input, startOptions{parent: &s.Parent, pivoted: s.Pivoted})
 	if err != nil {
 		return false, Permanent(err)
 	}

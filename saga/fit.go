@@ -37,6 +37,7 @@ func (t *fitting) check() (*Misfit, error) {
 // pivot compares the points of no return.
 func (t *fitting) pivot() *Misfit {
 	switch p := t.def.pivot(); {
+	case t.def.part != "": // its saga's counts
 	case !t.root.Pivoted && t.pivoted:
 		return &Misfit{Step: p.Name, Problem: "it is the graph's point of no return, and was no such when the execution passed it"}
 	case t.root.Pivoted && p == nil:

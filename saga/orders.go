@@ -13,6 +13,8 @@ func (m *machine) cancel(by, note string, now time.Time) {
 	switch {
 	case m.reverting() || m.status().Ended():
 		refuse("it is being undone, or has ended, already")
+	case m.root.Pivoted && m.def.yields(""):
+		m.abort(why, now) // its saga has no use for it any more
 	case m.root.Pivoted:
 		refuse("it is past its point of no return")
 	case m.passOn(why):

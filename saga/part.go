@@ -43,6 +43,7 @@ func (d *Definition) partOf(s *State) {
 		name: d.name, version: d.version, part: s.Name, root: root, parts: d.parts, mapSize: mapSize{inlineItems, partItems}, byName: map[string]*State{s.Name: &each},
 		decode: func(input []byte) ([]byte, error) { return input, nil },
 	}
+	part.around = d.root.wayTo(s)
 	part.include(s.Each)
 	d.parts[s.Name] = part
 
@@ -57,6 +58,41 @@ func (d *Definition) partOf(s *State) {
 	s.batch = &Graph{States: []*State{call}, loops: make(map[string]bool)}
 	call.graph = s.batch
 	d.byName[call.Name] = call
+}
+
+// wayTo are the states that a state is in, from the outside, and itself; none where
+// it is not in the graph.
+func (g *Graph) wayTo(s *State) []*State {
+	for _, t := range g.States {
+		if t == s {
+			return []*State{s}
+		}
+		for _, inner := range t.graphs() {
+			if way := inner.wayTo(s); way != nil {
+				return append([]*State{t}, way...)
+			}
+		}
+	}
+	return nil
+}
+
+// yields reports whether a part past the point of no return ends with an error,
+// because something around its items takes it: else what failed is blocked, as in its
+// saga. An error without a name is any.
+func (d *Definition) yields(name string) bool {
+	for i, s := range d.around {
+		caught := len(s.Catch) > 0
+		again := s.Retry != nil || len(s.RetryOn) > 0
+		if name != "" {
+			_, caught = s.catcher(name)
+			_, _, again = s.policy(name, false)
+		}
+		own := i == len(d.around)-1 // which the part counts by itself
+		if caught || again || s.Tolerate > 0 && !own {
+			return true
+		}
+	}
+	return false
 }
 
 // include adds a graph's states, and those below it, to the definition.

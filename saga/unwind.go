@@ -16,7 +16,7 @@ func (m *machine) fail(f *frame, cause *Cause, now time.Time) { m.failFor(f, cau
 // failFor does so, and for good, which lets the step itself not be tried again.
 func (m *machine) failFor(f *frame, cause *Cause, good bool, now time.Time) {
 	cause.Frame = f.path
-	if f.parent == nil && m.bound() && !m.catches(f, cause) {
+	if f.parent == nil && m.bound() && !m.catches(f, cause) && !m.def.yields(cause.errorName()) {
 		m.block(f, cause)
 		return
 	}
@@ -47,7 +47,7 @@ func (m *machine) failFor(f *frame, cause *Cause, good bool, now time.Time) {
 				Error: fmt.Sprintf("%d items failed, and %d may; the last: %s", p.Fork.Failures, s.Tolerate, cause)}
 		}
 	}
-	if m.bound() {
+	if m.bound() && !m.def.yields(cause.errorName()) {
 		m.block(f, cause)
 		return
 	}
