@@ -148,14 +148,15 @@ func (f *frame) spent(mark string) bool {
 
 // Complete ends the task of a token with a result, which is written as JSON. A
 // token is good for one time, but for results that the step has refused: see
-// [Callback]. It is an error that matches [ErrToken] if nobody waits for it.
+// [Callback]. It is an error that matches [ErrToken] if nobody waits for it; also,
+// where the store's answer was lost, if it was this very call that it was used by.
 func (c *Client) Complete(ctx context.Context, token string, result any) error {
 	data, err := json.Marshal(result)
 	if err != nil {
 		return fmt.Errorf("saga: complete a task: encode its result: %w", err)
 	}
-	if len(data) > c.cfg.MaxState {
-		return Permanent(fmt.Errorf("saga: complete a task: its result has %d bytes, at most %d are allowed", len(data), c.cfg.MaxState))
+	if why := excess(data, c.cfg.MaxState); why != "" {
+		return Permanent(fmt.Errorf("saga: complete a task: its result %s", why))
 	}
 	return c.finish(ctx, token, completion{Result: data})
 }
@@ -275,8 +276,8 @@ func (c *Client) Signal(ctx context.Context, execution, name, id string, payload
 		return Permanent(fmt.Errorf("saga: signal: %w", store.CheckID("name", name)))
 	case checkID(execution) != nil:
 		return fmt.Errorf("saga: signal %q: %w", name, checkID(execution))
-	case len(data) > c.cfg.MaxState:
-		return Permanent(fmt.Errorf("saga: signal %q: its payload has %d bytes, at most %d are allowed", name, len(data), c.cfg.MaxState))
+	case excess(data, c.cfg.MaxState) != "":
+		return Permanent(fmt.Errorf("saga: signal %q: its payload %s", name, excess(data, c.cfg.MaxState)))
 	}
 	if id == "" {
 		id = newID()

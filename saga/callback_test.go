@@ -299,6 +299,7 @@ func TestHandleMessage(t *testing.T) {
 		for body, want := range map[string]string{
 			`{`:                               "unexpected end",
 			`{"waybill": 2}`:                  `"waybill" is 2, want 1`,
+			`{"waybill": 2, "complete": 7}`:   `"waybill" is 2, want 1`,
 			`{"waybill": 1}`:                  `want one of "start"`,
 			`{"waybill": 1, "complete": "x"}`: "nobody waits for this task token",
 			`{"waybill": 1, "fail": "` + token + `"}`:                                    "nobody waits for this task token",

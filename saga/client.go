@@ -98,8 +98,8 @@ func (c *Client) start(ctx context.Context, def *Definition, id string, input []
 	if err != nil {
 		return false, false, Permanent(fmt.Errorf("start %q of saga %q: input: %w", id, def.name, err))
 	}
-	if len(input) > c.cfg.MaxState {
-		return false, false, fmt.Errorf("start %q of saga %q: %w", id, def.name, &StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+	if err := checkState("", input, c.cfg.MaxState); err != nil {
+		return false, false, fmt.Errorf("start %q of saga %q: %w", id, def.name, err)
 	}
 	if err := checkID(id); err != nil {
 		return false, false, fmt.Errorf("start of saga %q: %w", def.name, err)
@@ -143,7 +143,7 @@ func (c *Client) sameStart(ctx context.Context, def *Definition, id string, inpu
 // checkID refuses ids that nobody could type, or read in a log.
 func checkID(id string) error {
 	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
-		return Permanent(fmt.Errorf("the id %q has control characters, or is no UTF-8: %w", id, store.ErrInvalid))
+		return Permanent(fmt.Errorf("the id %.100q has control characters, or is no UTF-8: %w", id, store.ErrInvalid))
 	}
 	return nil
 }

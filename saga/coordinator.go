@@ -69,7 +69,8 @@ type CoordinatorConfig struct {
 	// knows, which lets whoever can send a start have a notice sent to any of them.
 	NotifyTo []string
 
-	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB.
+	// MaxState bounds the JSON of a state, in bytes. Defaults to 256 KiB. It has at
+	// most 1,000 levels in any case.
 	MaxState int
 
 	// EarlySignals is how long a signal that comes by this coordinator waits for

@@ -69,8 +69,8 @@ func (c *Client) RetryWith(ctx context.Context, id string, e Edit, o Order) erro
 	if err != nil {
 		return fmt.Errorf("saga: edit an input: %w", err)
 	}
-	if len(input) > c.cfg.MaxState {
-		return fmt.Errorf("saga: edit an input: %w", &StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+	if err := checkState("", input, c.cfg.MaxState); err != nil {
+		return fmt.Errorf("saga: edit an input: %w", err)
 	}
 	target, entries, err := c.editable(ctx, id, e)
 	if err != nil {

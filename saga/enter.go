@@ -364,10 +364,7 @@ func (m *machine) detach(f *frame) {
 
 // oversize is the error of a state that a step must not set.
 func (m *machine) oversize(s *State, state []byte) error {
-	if m.maxState == 0 || len(state) <= m.maxState {
-		return nil
-	}
-	return &StateSizeError{Step: s.Name, Size: len(state), Limit: m.maxState}
+	return checkState(s.Name, state, m.maxState)
 }
 
 // setState replaces the frame's state, and keeps the one before where the undo

@@ -286,17 +286,23 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
-// StateSizeError reports a state that has grown over [CoordinatorConfig.MaxState].
+// StateSizeError reports a state that has grown over [CoordinatorConfig.MaxState], or
+// whose JSON is nested more than 1,000 levels deep.
 type StateSizeError struct {
 	Step        string // empty: it is the input
-	Size, Limit int    // bytes
+	Size, Limit int    // bytes or, with Levels, levels
+	Levels      bool
 }
 
 func (e *StateSizeError) Error() string {
-	if e.Step == "" {
-		return fmt.Sprintf("the input has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", e.Size, e.Limit)
+	what := "the input"
+	if e.Step != "" {
+		what = fmt.Sprintf("state after step %q", e.Step)
 	}
-	return fmt.Sprintf("state after step %q has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", e.Step, e.Size, e.Limit)
+	if e.Levels {
+		return fmt.Sprintf("%s is nested %d levels deep, at most %d are allowed", what, e.Size, e.Limit)
+	}
+	return fmt.Sprintf("%s has %d bytes, at most %d are allowed: keep what is large elsewhere, and a reference here", what, e.Size, e.Limit)
 }
 
 // Permanent reports that a retry would not help.

@@ -147,8 +147,8 @@ func (c *Coordinator) startChild(ctx context.Context, def *Definition, id string
 	if err != nil {
 		return false, Permanent(fmt.Errorf("its input: %w", err))
 	}
-	if len(input) > c.cfg.MaxState && s.Part == "" {
-		return false, Permanent(&StateSizeError{Size: len(input), Limit: c.cfg.MaxState})
+	if err := checkState("", input, c.cfg.MaxState); err != nil && s.Part == "" {
+		return false, Permanent(err)
 	}
 	client := c.Client()
 	r, b, err := client.startRequest(def, id, input, startOptions{parent: &s.Parent, pivoted: s.Pivoted})

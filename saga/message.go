@@ -51,11 +51,8 @@ type taskMessage struct {
 // method Permanent() bool that answers true.
 func (c *Coordinator) HandleMessage(msg *message.Message) error {
 	var m taskMessage
-	if err := json.Unmarshal(msg.Payload, &m); err != nil {
+	if err := readMessage(msg.Payload, &m, &m.Waybill); err != nil {
 		return Permanent(fmt.Errorf("message %s: %w", msg.UUID, err))
-	}
-	if m.Waybill != messageFormat {
-		return Permanent(fmt.Errorf(`message %s: "waybill" is %d, want %d, the version of the message's format`, msg.UUID, m.Waybill, messageFormat))
 	}
 	client, ctx := c.Client(), msg.Context()
 	var err error
@@ -94,6 +91,16 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 	return err
 }
 
+// readMessage decodes a message of the version of its format that is read here.
+func readMessage(payload []byte, into any, waybill *int) error {
+	err := json.Unmarshal(payload, into)
+	if *waybill != messageFormat && (err == nil || *waybill != 0) {
+		// Said first: a later version may look otherwise.
+		return fmt.Errorf(`"waybill" is %d, want %d, the version of the message's format`, *waybill, messageFormat)
+	}
+	return err
+}
+
 // reply gives a participant's reply to its execution. One that comes after the
 // end, or again, is of no use to anybody.
 func (c *Client) reply(ctx context.Context, payload []byte) error {
@@ -107,9 +114,9 @@ func (c *Client) reply(ctx context.Context, payload []byte) error {
 	if r.Reply == commandUndo {
 		r.Result = nil // which nobody asks for
 	}
-	if limit := c.cfg.MaxState; len(r.Result) > limit {
+	if why := excess(r.Result, c.cfg.MaxState); why != "" {
 		// What was done cannot be taken into the state, and so is to be undone.
-		r.Outcome, r.Permanent, r.Error, r.Cause = Unknown, true, "", fmt.Sprintf("the result has %d bytes, at most %d are allowed", len(r.Result), limit)
+		r.Outcome, r.Permanent, r.Error, r.Cause = Unknown, true, "", "the result "+why
 		r.Result = nil
 	}
 	r.Error, r.Cause = cutText(r.Error), cutText(r.Cause)
@@ -181,25 +188,25 @@ func orNull(data json.RawMessage) json.RawMessage {
 // answers true: package pipeline moves such messages to the dead-letter queue.
 func (c *Coordinator) HandleStart(msg *message.Message) error {
 	var m startMessage
-	if err := json.Unmarshal(msg.Payload, &m); err != nil {
+	if err := readMessage(msg.Payload, &m, &m.Waybill); err != nil {
 		return Permanent(fmt.Errorf("start message %s: %w", msg.UUID, err))
 	}
 	switch {
-	case m.Waybill != messageFormat:
-		return Permanent(fmt.Errorf(`start message %s: "waybill" is %d, want %d, the version of the message's format`, msg.UUID, m.Waybill, messageFormat))
 	case m.ID == "":
 		return Permanent(fmt.Errorf(`start message %s: "id" is empty, want an id of your own for the execution`, msg.UUID))
+	case len(m.ID) > store.MaxID:
+		return Permanent(fmt.Errorf("start message %s: %w", msg.UUID, store.CheckID("id", m.ID)))
 	case len(m.Input) == 0:
 		return Permanent(fmt.Errorf(`start message %s: "input" is missing`, msg.UUID))
 	}
 	def := c.names[m.Start]
 	if def == nil {
-		return Permanent(fmt.Errorf(`start message %s: "start" is %q: %w, have %s`, msg.UUID, m.Start,
+		return Permanent(fmt.Errorf(`start message %s: "start" is %.100q: %w, have %s`, msg.UUID, m.Start,
 			ErrUnknownDefinition, strings.Join(sortedKeys(c.names), ", ")))
 	}
 	var opts []StartOption
 	if allowed := c.cfg.NotifyTo; m.ReplyTo != "" && len(allowed) > 0 && !slices.Contains(allowed, m.ReplyTo) {
-		return Permanent(fmt.Errorf(`start message %s: "replyTo" is %q, want %s`, msg.UUID, m.ReplyTo, strings.Join(allowed, " or ")))
+		return Permanent(fmt.Errorf(`start message %s: "replyTo" is %.100q, want %s`, msg.UUID, m.ReplyTo, strings.Join(allowed, " or ")))
 	}
 	if m.ReplyTo != "" {
 		opts = append(opts, NotifyTo(m.ReplyTo))
@@ -222,8 +229,11 @@ func Doorbell(publisher message.Publisher, topic string) func(context.Context, s
 	}
 }
 
-// HandleRing is a watermill handler for what [Doorbell] publishes.
+// HandleRing is a watermill handler for what [Doorbell] publishes. What is no id is
+// nothing to it.
 func (c *Coordinator) HandleRing(msg *message.Message) error {
-	c.Ring(string(msg.Payload))
+	if id := string(msg.Payload); store.CheckID("id", id) == nil && checkID(id) == nil {
+		c.Ring(id)
+	}
 	return nil
 }

@@ -53,6 +53,7 @@ func TestHandleStart(t *testing.T) {
 			{"no input", `{"waybill":1,"start":"trip","id":"2"}`, `"input" is missing`},
 			{"no saga", `{"waybill":1,"id":"2","input":{}}`, `"start" is "": unknown definition, have tour, trip`},
 			{"an unknown saga", `{"waybill":1,"start":"cruise","id":"2","input":{}}`, `"start" is "cruise": unknown definition, have tour, trip`},
+			{"a later form", `{"waybill":2,"start":"trip","id":7}`, `"waybill" is 2, want 1`},
 			{"input of another type", `{"waybill":1,"start":"trip","id":"2","input":{"Log":"x"}}`, `start "2" of saga "trip": input: json: cannot unmarshal`},
 		}
 		for _, tt := range tests {

@@ -165,24 +165,19 @@ func (p *Participant) read(payload []byte) (*command, *service, error) {
 		return nil, nil, fmt.Errorf("it has %d bytes, at most %d are allowed", len(payload), p.cfg.MaxCommand)
 	}
 	c := new(command)
-	err := json.Unmarshal(payload, c)
-	if c.Waybill != messageFormat && (err == nil || c.Waybill != 0) {
-		// Said first: a later version may look otherwise.
-		return nil, nil, fmt.Errorf(`"waybill" is %d, want %d, the version of the message's format`, c.Waybill, messageFormat)
-	}
-	if err != nil {
+	if err := readMessage(payload, c, &c.Waybill); err != nil {
 		return nil, nil, err
 	}
 	if err := c.check(); err != nil {
 		return nil, nil, err
 	}
 	if len(p.cfg.ReplyTo) > 0 && !slices.Contains(p.cfg.ReplyTo, c.ReplyTo) {
-		return nil, nil, fmt.Errorf(`"replyTo" is %q, want %s`, c.ReplyTo, strings.Join(p.cfg.ReplyTo, " or "))
+		return nil, nil, fmt.Errorf(`"replyTo" is %.100q, want %s`, c.ReplyTo, strings.Join(p.cfg.ReplyTo, " or "))
 	}
 	s := p.steps[c.Step]
 	switch {
 	case s == nil:
-		return nil, nil, fmt.Errorf("the step %q is not done here, only %s", c.Step, strings.Join(sortedKeys(p.steps), ", "))
+		return nil, nil, fmt.Errorf("the step %.100q is not done here, only %s", c.Step, strings.Join(sortedKeys(p.steps), ", "))
 	case c.Command == commandUndo && s.undo == nil:
 		return nil, nil, fmt.Errorf("the step %q is not undone here: it was served without Undo", c.Step)
 	}
@@ -193,7 +188,7 @@ func (p *Participant) read(payload []byte) (*command, *service, error) {
 func (c *command) check() error {
 	switch {
 	case c.Command != commandDo && c.Command != commandUndo:
-		return fmt.Errorf(`"command" is %q, want "do" or "undo"`, c.Command)
+		return fmt.Errorf(`"command" is %.100q, want "do" or "undo"`, c.Command)
 	case c.Execution == "" || c.Definition == "" || c.Step == "":
 		return errors.New(`"execution", "definition" and "step" are required, and one is missing`)
 	case c.Visit < 1 || c.Attempt < 1 || c.Attempt >= store.LastAttempt:
@@ -202,10 +197,12 @@ func (c *command) check() error {
 		return fmt.Errorf(`"notAfter" is %d, want milliseconds since 1970`, c.NotAfter)
 	case len(c.Input) == 0:
 		return errors.New(`"input" is missing`)
+	case excess(c.Input, 0) != "":
+		return fmt.Errorf(`"input" %s`, excess(c.Input, 0))
 	case c.ReplyTo == "":
 		return errors.New(`"replyTo" is empty, want the endpoint of the reply`)
 	case c.Command == commandUndo && c.Outcome != Done && c.Outcome != Unknown:
-		return fmt.Errorf(`"outcome" of what is to be undone is %q, want %q or %q`, c.Outcome, Done, Unknown)
+		return fmt.Errorf(`"outcome" of what is to be undone is %.100q, want %q or %q`, c.Outcome, Done, Unknown)
 	}
 	for name, key := range map[string]string{"key": c.Key, "undoes": c.Undoes} {
 		if name == "undoes" && c.Command == commandDo {

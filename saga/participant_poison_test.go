@@ -52,6 +52,7 @@ func TestParticipantRefusesPoison(t *testing.T) {
 		"no visit":                {without("visit"), `"visit" is 0`},
 		"no time":                 {without("notAfter"), `"notAfter" is 0, want milliseconds since 1970`},
 		"no input":                {without("input"), `"input" is missing`},
+		"too deep an input":       {set("input", nested(1001)), `"input" is nested 1001 levels deep, at most 1000 are allowed`},
 		"nowhere to reply":        {without("replyTo"), `"replyTo" is empty`},
 		"another place to reply":  {set("replyTo", "sqs://salaries"), `"replyTo" is "sqs://salaries", want replies or others`},
 		"an unknown step":         {set("step", "Discharge"), `the step "Discharge" is not done here, only Charge, Look`},

@@ -106,11 +106,11 @@ type replyMessage struct {
 func (r *replyMessage) check() error {
 	switch {
 	case r.Reply != commandDo && r.Reply != commandUndo:
-		return fmt.Errorf(`"reply" is %q, want "do" or "undo"`, r.Reply)
+		return fmt.Errorf(`"reply" is %.100q, want "do" or "undo"`, r.Reply)
 	case r.Execution == "" || r.Step == "" || r.Visit < 1 || r.Attempt < 1:
 		return errors.New(`"execution", "step", "visit" and "attempt" are the command's, and one is missing`)
 	case r.Outcome != Done && r.Outcome != NotDone && r.Outcome != Unknown:
-		return fmt.Errorf(`"outcome" is %q, want %q, %q or %q`, r.Outcome, Done, NotDone, Unknown)
+		return fmt.Errorf(`"outcome" is %.100q, want %q, %q or %q`, r.Outcome, Done, NotDone, Unknown)
 	}
 	return nil
 }

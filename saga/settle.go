@@ -127,8 +127,8 @@ func (p *Participant) do(ctx context.Context, c *command, s *service) (*answer, 
 	if err != nil {
 		return p.judge(c, err)
 	}
-	if len(result) > p.cfg.MaxResult {
-		return failed(Unknown, Permanent(fmt.Errorf("the result has %d bytes, at most %d are allowed", len(result), p.cfg.MaxResult))), nil
+	if why := excess(result, p.cfg.MaxResult); why != "" {
+		return failed(Unknown, Permanent(errors.New("the result "+why))), nil
 	}
 	return &answer{Version: answerVersion, Outcome: Done, Result: result}, nil
 }

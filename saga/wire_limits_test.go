@@ -2,6 +2,7 @@ package saga_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -112,6 +113,50 @@ func TestLongNamesFromOutside(t *testing.T) {
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// What is refused is named briefly, however long it is; and what is no id rings no
+// bell.
+func TestErrorsOfLongMessages(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		co, stop := run(t, saga.CoordinatorConfig{
+			Store: memstore.New(memstore.Config{}), Sagas: []saga.Definer{approval(nil, as[loan])}, NotifyTo: []string{"here"},
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		for _, body := range []string{
+			`{"waybill":1,"start":"` + long + `","id":"1","input":{}}`,
+			`{"waybill":1,"start":"loan","id":"` + long + `","input":7}`,
+			`{"waybill":1,"start":"loan","id":"\u0001` + long + `","input":{}}`,
+			`{"waybill":1,"start":"loan","id":"1","input":{},"replyTo":"` + long + `"}`,
+			`{"waybill":1,"signal":"` + long + `","execution":"1"}`,
+			`{"waybill":1,"signal":"go","execution":"\u0001` + long + `"}`,
+			`{"waybill":1,"signal":"go","execution":"` + long + `"}`,
+			`{"waybill":1,"signal":"go","execution":"1","id":"` + long + `"}`,
+			`{"waybill":1,"complete":"` + long + `"}`,
+			`{"waybill":1,"reply":"` + long + `"}`,
+			`{"waybill":1,"reply":"do","execution":"1","step":"A","visit":1,"attempt":1,"outcome":"` + long + `"}`,
+			`{"waybill":1,"reply":"do","execution":"` + long + `","step":"A","visit":1,"attempt":1,"outcome":"done"}`,
+			`{"waybill":1,"` + long + `":"` + long + `"}`,
+		} {
+			if err := co.HandleMessage(message.NewMessage("m", message.Payload(body))); err == nil || len(err.Error()) > 1000 {
+				t.Errorf("%.60s: %.200v", body, err)
+			}
+		}
+		for _, ring := range []string{long, "", "\x00", "\xff"} {
+			if err := co.HandleRing(message.NewMessage("m", message.Payload(ring))); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if log.Len() > 0 {
+			t.Errorf("it logs %.300s", log.String())
 		}
 	})
 }
