@@ -93,8 +93,9 @@ func (t taskToken) String() string {
 	return base64.RawURLEncoding.EncodeToString(data)
 }
 
-// maxToken bounds what is read as a token.
-const maxToken = 4096
+// maxToken bounds what is read as a token. JSON may write a byte of an id as six, and
+// base64 three bytes as four.
+const maxToken = 16 << 10
 
 func parseToken(text string) (taskToken, error) {
 	var t taskToken

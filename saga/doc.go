@@ -313,4 +313,7 @@
 //	{"waybill": 1, "fail": TOKEN, "error": "Refused", "cause": "too much"}
 //	{"waybill": 1, "heartbeat": TOKEN}
 //	{"waybill": 1, "signal": "go", "execution": "ride-4711", "id": "s-1", "payload": {...}}
+//
+// What goes into a state has at most [CoordinatorConfig].MaxState bytes, and is nested
+// at most 1,000 levels deep.
 package saga

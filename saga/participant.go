@@ -76,7 +76,7 @@ type Participant struct {
 // Bounds of what a participant reads, writes, and waits for.
 const (
 	defaultMaxCommand = 1 << 20
-	maxKey            = 4 << 10 // bytes of a command's key
+	maxKey            = 4 << 10 // bytes of a command's key, and of what is in it
 	replyTimeout      = 15 * time.Second
 )
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // Remote is a step that another service does: a participant, in any language,
@@ -109,6 +111,8 @@ func (r *replyMessage) check() error {
 		return fmt.Errorf(`"reply" is %.100q, want "do" or "undo"`, r.Reply)
 	case r.Execution == "" || r.Step == "" || r.Visit < 1 || r.Attempt < 1:
 		return errors.New(`"execution", "step", "visit" and "attempt" are the command's, and one is missing`)
+	case len(r.Step) > store.MaxID || len(r.Commit) > store.MaxID || len(r.Frame) > maxKey || len(r.Key) > maxKey:
+		return fmt.Errorf(`"key" and "frame" have at most %d bytes, "step" and "commit" %d, and one has more`, maxKey, store.MaxID)
 	case r.Outcome != Done && r.Outcome != NotDone && r.Outcome != Unknown:
 		return fmt.Errorf(`"outcome" is %.100q, want %q, %q or %q`, r.Outcome, Done, NotDone, Unknown)
 	}

@@ -117,6 +117,24 @@ func TestLongNamesFromOutside(t *testing.T) {
 	})
 }
 
+// A task of an execution whose id is as long as may be, and of characters that JSON
+// escapes, can be completed, too.
+func TestTokenOfALongID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tokens := make(chan string, 1)
+		s := approval(tokens, as[loan])
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		id := strings.Repeat("&", store.MaxID)
+		if _, err := s.Start(t.Context(), c, id, loan{}); err != nil {
+			t.Fatal(err)
+		}
+		token := <-tokens
+		if err := c.Complete(t.Context(), token, verdict{"ann"}); err != nil {
+			t.Errorf("a token of %d bytes: %v", len(token), err)
+		}
+	})
+}
+
 // What is refused is named briefly, however long it is; and what is no id rings no
 // bell.
 func TestErrorsOfLongMessages(t *testing.T) {
@@ -144,6 +162,13 @@ func TestErrorsOfLongMessages(t *testing.T) {
 		} {
 			if err := co.HandleMessage(message.NewMessage("m", message.Payload(body))); err == nil || len(err.Error()) > 1000 {
 				t.Errorf("%.60s: %.200v", body, err)
+			}
+		}
+		for _, field := range []string{"frame", "step", "commit", "key"} {
+			body := `{"waybill":1,"reply":"do","execution":"1","step":"A","visit":1,"attempt":1,"outcome":"done","` + field + `":"` + long + `"}`
+			var permanent interface{ Permanent() bool }
+			if err := co.HandleMessage(message.NewMessage("m", message.Payload(body))); !errors.As(err, &permanent) || !permanent.Permanent() || len(err.Error()) > 1000 {
+				t.Errorf("a long %s in a reply: %.200v, want it refused", field, err)
 			}
 		}
 		for _, ring := range []string{long, "", "\x00", "\xff"} {

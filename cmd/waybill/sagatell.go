@@ -95,7 +95,7 @@ stands in no list of processes.`,
 }
 
 // maxSecret bounds what is read as a token.
-const maxSecret = 8192
+const maxSecret = 32 << 10
 
 // secret is an argument that may stand on the standard input instead.
 func (a *app) secret(arg string) (string, error) {
