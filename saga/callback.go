@@ -27,12 +27,16 @@ import (
 // again only where a policy names that error.
 //
 // [Step.Timeout] is how long an attempt waits in all, a year if need be, and
-// defaults to 24 hours, or to [Step.Within] where that is less; in a saga whose own
-// time is less, say it; [Step.Heartbeat] how long without a [Client.Heartbeat]. A
-// wait that ends without an answer has an [Unknown] outcome.
+// defaults to 24 hours, or to [Step.Within] where that is less; [Step.Heartbeat] how
+// long without a [Client.Heartbeat]. A wait that ends without an answer has an
+// [Unknown] outcome.
+//
+// Say the Timeout in a saga whose own time is less, and for the [Step.Pivot] and what
+// comes after it: there a wait that ends without an answer is blocked, unless the
+// step has a [Step.Catch], or a Retry, of [ErrorTimeout].
 func Callback[T, R any](name string, action Action[T], complete func(state *T, result R) error) *Step[T] {
 	s := Do(name, action)
-	s.state.Callback = true
+	s.state.Callback, s.state.untold = true, true
 	s.state.Timeout = 24 * time.Hour
 	s.state.absorb = absorber(complete)
 	return s

@@ -97,6 +97,7 @@ type State struct {
 	graph  *Graph
 	faults []string // of how it was built
 	timed  bool     // its timeout is no default
+	untold bool     // it is a Callback's, and nobody has said for how long it waits
 	ends   bool     // it says that it is the end
 	child  *Definition
 	part   *State // the Map that it does a part of

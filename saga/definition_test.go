@@ -82,6 +82,16 @@ func TestValidate(t *testing.T) {
 		{"a Choose that may choose nothing", saga.New("trip", bare("P").Pivot(), saga.Choose[trip]("C").If("P", saga.Field("x").Present())),
 			[]string{`step "C": it comes after the pivot "P", and where nothing holds nothing comes next: say what does with Otherwise, or that it is the end with End`}},
 		{"a Choose that may be the end", saga.New("trip", bare("P").Pivot(), saga.Choose[trip]("C").If("Z", saga.Field("x").Present()).End(), bare("Z")), nil},
+		{"a Callback's default after the pivot", forward(saga.Callback[trip, int]("C", nothing, nil)),
+			[]string{`step "C": it comes after the pivot "P", where nothing is undone, and it would be blocked when nobody answers in 24h0m0s, which is its default: say with Timeout or Within how long it waits, or with Catch what comes next`}},
+		{"a Callback's default that another error is caught of", forward(saga.Callback[trip, int]("C", nothing, nil).Catch("Z", "No")), []string{`say with Timeout or Within`}},
+		{"a Callback that is caught", forward(saga.Callback[trip, int]("C", nothing, nil).Catch("Z")), nil},
+		{"a Callback whose time is caught", forward(saga.Callback[trip, int]("C", nothing, nil).Catch("Z", saga.ErrorTimeout)), nil},
+		{"a Callback that is asked again", forward(saga.Callback[trip, int]("C", nothing, nil).Retry(saga.Retry{Attempts: saga.Forever}, saga.ErrorTimeout)), nil},
+		{"a Callback that says its time", forward(saga.Callback[trip, int]("C", nothing, nil).Timeout(time.Hour)), nil},
+		{"a Callback that has its time", forward(saga.Callback[trip, int]("C", nothing, nil).Within(time.Hour)), nil},
+		{"a Callback that is the pivot", saga.New("trip", step("A"), saga.Callback[trip, int]("C", nothing, nil).Pivot(), bare("Z")),
+			[]string{`step "C": it is the pivot, and would be blocked when nobody answers in 24h0m0s, which is its default: say with Timeout or Within how long it waits`}},
 		{"a Callback's default", saga.New("trip", saga.Callback[trip, int]("C", nothing, nil).ReadOnly(), step("A")).Within(time.Hour),
 			[]string{`step "C": its timeout is 24h0m0s by default, and the saga's own time is 1h0m0s: say with Timeout how long it waits`}},
 		{"a Callback's own time", saga.New("trip", saga.Callback[trip, int]("C", nothing, nil).ReadOnly().Within(time.Minute), step("A")).Within(time.Hour), nil},
@@ -176,6 +186,18 @@ func TestDefinition(t *testing.T) {
 }
 
 // A step given to two sagas is a step of its own in each.
+// A graph that is read does not tell what its author left to the defaults.
+func TestParsedCallbackAfterThePivot(t *testing.T) {
+	s := saga.New("trip", saga.Do("P", nothing).Pivot(), saga.Callback[trip, int]("C", nothing, nil).Timeout(24*time.Hour))
+	graph, err := json.Marshal(s.Definition())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := saga.ParseDefinition(graph); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStepsAreCopied(t *testing.T) {
 	a := saga.Do("A", nothing).Undo(undoNothing)
 	one := saga.New("one", a, saga.Do("B", nothing))

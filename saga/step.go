@@ -181,7 +181,7 @@ func (s *Step[T]) UndoRetry(r Retry) *Step[T] {
 // Defaults to 1 minute; for a [Callback] to 24 hours, or to [Step.Within] where that
 // is less; and for a [Child] and a [Receive] to no bound.
 func (s *Step[T]) Timeout(d time.Duration) *Step[T] {
-	s.state.Timeout, s.state.UndoTimeout, s.state.timed = d, d, true
+	s.state.Timeout, s.state.UndoTimeout, s.state.timed, s.state.untold = d, d, true, false
 	return s
 }
 

@@ -54,7 +54,9 @@ func TestCheckUpgrade(t *testing.T) {
 	}
 	wait := func(name string) *saga.Step[trip] { return saga.Wait[trip](name, time.Hour) }
 	receive := func(name, signal string) *saga.Step[trip] { return saga.Receive[trip, int](name, signal, nil) }
-	callback := func(name string) *saga.Step[trip] { return saga.Callback[trip, int](name, nothing, nil) }
+	callback := func(name string) *saga.Step[trip] {
+		return saga.Callback[trip, int](name, nothing, nil).Timeout(24 * time.Hour)
+	}
 	remote := func(name, endpoint string) *saga.Step[trip] {
 		return saga.Remote[trip, int, int](name, endpoint, func(*trip) (int, error) { return 0, nil }, nil)
 	}

@@ -284,9 +284,19 @@ func (s *State) forwardProblems() []string {
 	}
 	add(s.Signal != "" && (s.Timeout > 0 || s.Within > 0) && len(s.Catch) == 0,
 		"and a saga cannot fail any more then: say with Catch what comes next when no signal comes in time, or let it wait without a Timeout or Within")
+	add(s.waitsByDefault(),
+		"where nothing is undone, and it would be blocked when nobody answers in %s, which is its default: say with Timeout or Within how long it waits, or with Catch what comes next", s.Timeout)
 	add(s.Type == TypeChoice && s.Next == "" && !s.ends,
 		"and where nothing holds nothing comes next: say what does with Otherwise, or that it is the end with End")
 	return problems
+}
+
+// waitsByDefault reports whether nobody has said how long somebody outside has, nor
+// what comes of it when that is over.
+func (s *State) waitsByDefault() bool {
+	_, caught := s.catcher(ErrorTimeout)
+	_, _, again := s.policy(ErrorTimeout, true)
+	return s.untold && s.Within == 0 && !caught && !again
 }
 
 // acts reports whether the state may have an effect outside.
@@ -400,6 +410,8 @@ func (s *State) taskProblems() []string {
 	add(!s.compensable() && s.UndoRetry != nil, "it has an UndoRetry and no Undo")
 	add(s.compensable() && (s.ReadOnly || s.Irreversible), "it has an Undo and is declared ReadOnly or Irreversible: remove one")
 	add(s.ReadOnly && s.Irreversible, "it is declared both ReadOnly and Irreversible")
+	add(s.Pivot && s.waitsByDefault(),
+		"it is the pivot, and would be blocked when nobody answers in %s, which is its default: say with Timeout or Within how long it waits", s.Timeout)
 	add(s.Pivot && s.compensable(), "it is the pivot and has an Undo, which would never run")
 	return problems
 }
