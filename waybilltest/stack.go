@@ -167,6 +167,7 @@ func (s *Stack) stop() error {
 	if s.redis != nil {
 		s.redis.Close()
 	}
+	s.Emulator.Close()
 	if s.served == nil {
 		close(s.done)
 		return errors.Join(errs...)

@@ -1,6 +1,9 @@
 package emulator_test
 
-const noMoves = "has no move tasks, and answers with an internal error"
+const (
+	noMoves        = "has no move tasks, and answers with an internal error"
+	noConfirmation = "asks no endpoint of http for a confirmation"
+)
 
 // deviations are what the other servers do otherwise, by rule: in the versions that CONFORMANCE.md names, as
 // the tests find them.
@@ -397,5 +400,25 @@ var deviations = map[string]map[peer]deviation{
 	"filters/checked": {
 		localStack: {"takes an array", "[]: accepted"},
 		moto:       {"answers with an internal error to what is no JSON", "nonsense: refused with no API error"},
+	},
+
+	"http/confirmation": {
+		moto: {noConfirmation, "nothing was delivered"},
+	},
+	"http/token": {
+		moto: {noConfirmation, "nothing was delivered"},
+	},
+	"http/notification": {
+		moto: {noConfirmation, "nothing was delivered"},
+	},
+	"http/raw": {
+		moto: {noConfirmation, "nothing was delivered"},
+	},
+	"http/refused": {
+		moto: {noConfirmation, "nothing was delivered"},
+	},
+	"http/retried": {
+		localStack: {"tries once", "nothing was delivered"},
+		moto:       {noConfirmation, "nothing was delivered"},
 	},
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"runtime"
@@ -75,7 +76,7 @@ func allRules() []rule {
 	var out []rule
 	for _, part := range [][]rule{
 		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, moveRules, permissionRules, batchRules, wireRules,
-		topicRules, subscriptionRules, deliveryRules, filterRules,
+		topicRules, subscriptionRules, deliveryRules, httpRules, filterRules,
 	} {
 		out = append(out, part...)
 	}
@@ -98,8 +99,12 @@ func TestConformance(t *testing.T) {
 		for _, r := range allRules() {
 			t.Run(r.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { // waits cost nothing
-					s := emulator.New(emulator.Config{EnforcePolicies: true})
-					for _, complaint := range r.hold(newProbe(t, "http://emulator", s.Client()), nil) {
+					web := make(bubbleWeb)
+					s := emulator.New(emulator.Config{EnforcePolicies: true, HTTPClient: &http.Client{Transport: web}})
+					defer s.Close()
+					p := newProbe(t, "http://emulator", s.Client())
+					p.serve = web.serve
+					for _, complaint := range r.hold(p, nil) {
 						t.Error(complaint)
 					}
 				})
@@ -107,8 +112,9 @@ func TestConformance(t *testing.T) {
 		}
 	})
 	t.Run("socket", func(t *testing.T) {
-		endpoint := listen(t, emulator.New(emulator.Config{EnforcePolicies: true}))
-		runRules(t, endpoint, "", true)
+		s := emulator.New(emulator.Config{EnforcePolicies: true})
+		t.Cleanup(s.Close)
+		runRules(t, listen(t, s), "", true)
 	})
 	for _, p := range peers {
 		endpoint, ok := p.endpoint(t)
@@ -238,9 +244,11 @@ type probe struct {
 
 	namespace string
 	names     int
-	queues    []string // URLs, to be deleted
-	topics    []string // ARNs, to be deleted
-	deviates  bool     // whether it is listed as breaking the rule
+	serve     func(http.Handler) (url string, stop func()) // makes an HTTP server that the server under test can reach
+	queues    []string                                     // URLs, to be deleted
+	topics    []string                                     // ARNs, to be deleted
+	stops     []func()
+	deviates  bool // whether it is listed as breaking the rule
 	failures  []string
 }
 
@@ -256,7 +264,26 @@ func newProbe(t *testing.T, endpoint string, client *http.Client) *probe {
 		ctx: t.Context(), endpoint: endpoint, http: client,
 		sqs: sqs.NewFromConfig(cfg), sns: sns.NewFromConfig(cfg),
 		namespace: testserver.Namespace(t),
+		serve: func(h http.Handler) (string, func()) {
+			web := httptest.NewServer(h)
+			return web.URL, web.Close
+		},
 	}
+}
+
+// bubbleWeb are HTTP servers without sockets, by their hosts.
+type bubbleWeb map[string]http.Handler
+
+func (w bubbleWeb) serve(h http.Handler) (url string, stop func()) {
+	host := fmt.Sprintf("web-%d.test", len(w))
+	w[host] = h
+	return "http://" + host, func() {}
+}
+
+func (w bubbleWeb) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := httptest.NewRecorder()
+	w[r.URL.Host].ServeHTTP(answer, r)
+	return answer.Result(), nil
 }
 
 // stopped is what fatalf panics with.
@@ -281,6 +308,9 @@ func (p *probe) cleanUp() {
 	}
 	for _, url := range p.queues {
 		_, _ = p.sqs.DeleteQueue(p.ctx, &sqs.DeleteQueueInput{QueueUrl: &url})
+	}
+	for _, stop := range p.stops {
+		stop()
 	}
 }
 

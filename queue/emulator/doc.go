@@ -26,15 +26,17 @@
 // SQS, by AWS JSON 1.0 and by the Query protocol of before: standard queues with all their attributes;
 // sends, receives, deletes and changes of visibility, alone and in batches with an error for each entry;
 // delays, long polls that wake when a message arrives, receive counts, redrive policies and move tasks,
-// retention, purges, tags, permissions. SNS, by the Query protocol: standard topics, subscriptions of queues
-// with raw and enveloped delivery, filter policies of both scopes, dead-letter queues, batches, tags.
+// retention, purges, tags, permissions. SNS, by the Query protocol: standard topics, batches and tags;
+// subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of the
+// program that holds the server ([Config.Functions]), with raw and enveloped delivery, filter policies of
+// both scopes, retries by delivery policies, and dead-letter queues.
 //
 // Each rule that it keeps is a row of the table in CONFORMANCE.md, with its source, and with what
 // LocalStack, ElasticMQ and moto do in its place. What is left to the service's discretion, it does in the
 // way that is easiest to reason about: counts are exact, messages come in the order in which they became
-// visible, a short poll sees all messages, and publishing has delivered when it answers.
+// visible, a short poll sees all messages, and publishing has delivered to queues when it answers.
 //
-// It has no FIFO queues and topics, no encryption and no protocols of SNS but sqs. What it does not have, it
+// It has no FIFO queues and topics, no encryption, and no e-mail, SMS or push. What it does not have, it
 // refuses with a clear error. Access policies are kept, and enforced only on what topics deliver, with
 // [Config.EnforcePolicies]: AWS silently drops what a topic publishes for a queue whose policy does not let
 // it. The signature of a notification is a placeholder.

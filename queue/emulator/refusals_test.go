@@ -165,7 +165,7 @@ func TestRefusals(t *testing.T) {
 		{"a structured message of another type", publish(func(in *sns.PublishInput) {
 			in.MessageStructure, in.Message = aws.String("json"), aws.String(`{"default":7}`)
 		}), "InvalidParameter", "must be a string"},
-		{"another protocol", subscribe("email", "a@b.example"), "InvalidParameter", "sqs only, not to email"},
+		{"another protocol", subscribe("email", "a@b.example"), "InvalidParameter", "delivers by http, https, lambda, sqs, not by email"},
 		{"a FIFO queue for a standard topic", subscribe("sqs", q2+".fifo"), "InvalidParameter", "FIFO"},
 		{"a dead-letter queue that is none", subscribe("sqs", q2, "RedrivePolicy", `{"deadLetterTargetArn":"q"}`), "InvalidParameter", "deadLetterTargetArn"},
 		{"a filter policy that is none", subscribe("sqs", q2, "FilterPolicy", `{"fare":[{"numeric":[">","5"]}]}`), "InvalidParameter", "fare: numeric: a number is due"},

@@ -51,6 +51,17 @@ type Config struct {
 
 	// Fault is the first fault hook; see [Server.SetFault]. Defaults to none.
 	Fault func(Request) Fault
+
+	// Functions are what subscriptions with the protocol lambda deliver to, by their names: the one of
+	// "arn:aws:lambda:us-east-1:000000000000:function:audit" is Functions["audit"]. A function that
+	// returns an error is called again, as SNS does: three times at once, and then with delays from 1 s
+	// to 20 s, for 23 days. It is called from many goroutines at once; its context ends with
+	// [Server.Close]. Defaults to none.
+	Functions map[string]func(context.Context, Notification) error
+
+	// HTTPClient delivers to subscriptions with the protocols http and https. Defaults to one that waits
+	// 15 s for an answer and follows no redirects.
+	HTTPClient *http.Client
 }
 
 // Server is SQS and SNS in one process. It is an [http.Handler] that serves both on one port. All its
@@ -70,14 +81,18 @@ type Server struct {
 	making  sync.Mutex
 	moves   moves
 
-	topics sync.Map // topicKey -> *topic
-	subs   sync.Map // subscription ARN -> *subscription
+	topics    sync.Map // topicKey -> *topic
+	subs      sync.Map // subscription ARN -> *subscription
+	functions map[string]functionEndpoint
+	web       *http.Client
+	ownWeb    bool // web is not the user's
+	couriers  *couriers
 }
 
 var accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
 
-// New returns a server without queues and topics. It starts nothing and needs no closing. New panics if
-// cfg.Account is neither empty nor twelve digits.
+// New returns a server without queues and topics. It starts nothing, and only one whose topics deliver to
+// functions or over HTTP needs [Server.Close]. New panics if cfg.Account is neither empty nor twelve digits.
 func New(cfg Config) *Server {
 	s := &Server{
 		account:     cfg.Account,
@@ -86,6 +101,15 @@ func New(cfg Config) *Server {
 		noCooldowns: cfg.NoCooldowns,
 		policies:    cfg.EnforcePolicies,
 		counters:    newCounters(),
+		functions:   make(map[string]functionEndpoint),
+		web:         cfg.HTTPClient,
+		couriers:    newCouriers(),
+	}
+	for name, f := range cfg.Functions {
+		s.functions[name] = f
+	}
+	if s.web == nil {
+		s.web, s.ownWeb = newHTTPClient(), true
 	}
 	if s.account == "" {
 		s.account = DefaultAccount
@@ -109,6 +133,7 @@ type call struct {
 	requestID string
 	region    string
 	base      string // scheme and host that the request came by, for the URLs of queues
+	signed    bool   // whether the request has a signature, which is not checked
 	fault     Fault
 }
 
@@ -145,6 +170,7 @@ func (s *Server) answer(r *http.Request, base string) response {
 		requestID: uuid.NewString(),
 		region:    s.regionOf(r.Header.Get("Authorization")),
 		base:      base,
+		signed:    r.Header.Get("Authorization") != "" || r.URL.Query().Has("X-Amz-Signature"),
 	}
 	body, err := readBody(r)
 	if target := r.Header.Get("X-Amz-Target"); target != "" {

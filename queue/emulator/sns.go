@@ -12,6 +12,7 @@ import (
 
 // snsOperations is the API of SNS as far as the server has it.
 var snsOperations = map[string]snsOperation{
+	"ConfirmSubscription":       snsOp((*Server).confirmSubscription),
 	"CreateTopic":               snsOp((*Server).createTopic),
 	"DeleteTopic":               snsOp((*Server).deleteTopic),
 	"GetSubscriptionAttributes": snsOp((*Server).getSubscriptionAttributes),
@@ -67,6 +68,9 @@ type topic struct {
 	attrs map[string]string
 	tags  map[string]string
 
+	// policy is what the attribute DeliveryPolicy says, nil if there is none.
+	policy atomic.Pointer[topicDeliveryPolicy]
+
 	// subs is replaced and never changed, so that publishing reads it without a lock.
 	subs atomic.Pointer[[]*subscription]
 }
@@ -90,8 +94,8 @@ func (s *Server) topic(arn string) (*topic, *Error) {
 
 type createTopicOutput struct{ TopicArn string }
 
-// topicSettings are the attributes of a standard topic that can be set. The server keeps them, and acts
-// on none.
+// topicSettings are the attributes of a standard topic that can be set. The server acts on DeliveryPolicy, and
+// keeps the others.
 var topicSettings = []string{
 	"DataProtectionPolicy", "DeliveryPolicy", "DisplayName", "KmsMasterKeyId", "Policy",
 	"SignatureVersion", "TracingConfig",
@@ -141,6 +145,9 @@ func (s *Server) createTopic(c *call, f form) (*createTopicOutput, *Error) {
 		return &createTopicOutput{key.arn()}, v.(*topic).sameAs(attrs, tags)
 	}
 	t := &topic{key: key, attrs: attrs, tags: tags}
+	if err := t.setDelivery(attrs["DeliveryPolicy"]); err != nil {
+		return nil, err
+	}
 	t.subs.Store(new([]*subscription))
 	s.topics.Store(key, t)
 	return &createTopicOutput{key.arn()}, nil
@@ -203,13 +210,21 @@ func (s *Server) getTopicAttributes(c *call, f form) (*snsAttributesOutput, *Err
 	if err != nil {
 		return nil, err
 	}
+	confirmed, pending := 0, 0
+	for _, sub := range t.live(s.clock.Now()) {
+		if sub.isPending() {
+			pending++
+		} else {
+			confirmed++
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := maps.Clone(t.attrs)
 	out["TopicArn"] = t.key.arn()
 	out["Owner"] = t.key.account
-	out["SubscriptionsConfirmed"] = strconv.Itoa(len(*t.subs.Load()))
-	out["SubscriptionsPending"] = "0"
+	out["SubscriptionsConfirmed"] = strconv.Itoa(confirmed)
+	out["SubscriptionsPending"] = strconv.Itoa(pending)
 	out["SubscriptionsDeleted"] = "0"
 	if _, ok := out["DisplayName"]; !ok {
 		out["DisplayName"] = ""
@@ -226,10 +241,28 @@ func (s *Server) setTopicAttributes(c *call, f form) (nothing, *Error) {
 	if err := topicSettingFault(name, value); err != nil {
 		return nothing{}, err
 	}
+	if name == "DeliveryPolicy" {
+		if err := t.setDelivery(value); err != nil {
+			return nothing{}, err
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.attrs[name] = value
 	return nothing{}, nil
+}
+
+// setDelivery keeps what a DeliveryPolicy says.
+func (t *topic) setDelivery(text string) *Error {
+	var p *topicDeliveryPolicy
+	if text != "" {
+		var err *Error
+		if p, err = parseTopicDeliveryPolicy(text); err != nil {
+			return err
+		}
+	}
+	t.policy.Store(p)
+	return nil
 }
 
 type listTopicsOutput struct {

@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"context"
 	"encoding/base64"
 	"net/url"
 	"time"
@@ -9,31 +10,55 @@ import (
 	"github.com/waybill-dev/waybill/eventpattern"
 )
 
-// deliver puts a publication into the queue of every subscription that wants it, before Publish answers.
-// What cannot be delivered goes to the subscription's dead-letter queue, or is lost, as with SNS.
+// deliver puts a publication into the queue of every subscription that wants it, before Publish answers, and
+// sends couriers to the others. What cannot be delivered goes to the subscription's dead-letter queue, or is
+// lost, as with SNS.
 func (s *Server) deliver(c *call, p *publication) {
 	now := s.clock.Now()
 	seen := sight{publication: p}
 	for _, sub := range *p.topic.subs.Load() {
 		set := sub.set.Load()
-		if !seen.by(set) {
+		if sub.isPending() || !seen.by(set) {
 			continue
 		}
-		body, attrs := p.message, p.attrs
+		if sub.endpoint != nil {
+			l := s.letter(c, sub, p, now)
+			s.couriers.send(func(ctx context.Context) { s.carry(ctx, sub, l) })
+			continue
+		}
+		body, attrs := p.text(sub.protocol), p.attrs
 		if !set.raw {
 			body, attrs = envelope(c, sub, p, now), nil
 		}
-		a := arrival{message: &message{content: s.delivered(p, body, attrs, now)}}
-		if q := s.lookupARN(sub.endpoint); q != nil && s.mayDeliver(p.topic, q) && q.accepts(a.content) {
+		a := arrival{message: &message{content: s.delivered(p.group, body, attrs, now)}}
+		if q := s.lookupARN(sub.address); q != nil && s.mayDeliver(p.topic, q) && q.accepts(a.content) {
 			a.delay = q.settings().delay
 			if q.add(a) {
 				continue
 			}
 		}
-		if dlq := s.lookupARN(set.deadLetter); dlq != nil && s.mayDeliver(p.topic, dlq) {
-			a.delay = 0
-			dlq.add(a)
-		}
+		s.buryPublication(sub, a)
+	}
+}
+
+// letter is a publication for an endpoint outside the server.
+func (s *Server) letter(c *call, sub *subscription, p *publication, now time.Time) *letter {
+	text := p.text(sub.protocol)
+	l := &letter{kind: kindNotification, id: p.id, raw: sub.set.Load().raw, body: text, notification: Notification{
+		MessageID: p.id, TopicARN: p.topic.key.arn(), SubscriptionARN: sub.arn,
+		Subject: p.subject, Message: text, Timestamp: now, Attributes: notificationAttributes(p.attrs),
+	}}
+	if !l.raw {
+		l.body = envelope(c, sub, p, now)
+	}
+	return l
+}
+
+// buryPublication puts what a subscription could not take into its dead-letter queue, if it has one.
+func (s *Server) buryPublication(sub *subscription, a arrival) {
+	if dlq := s.lookupARN(sub.set.Load().deadLetter); dlq != nil && s.mayDeliver(sub.topic, dlq) {
+		a.delay = 0
+		dlq.add(a)
 	}
 }
 
@@ -83,21 +108,30 @@ func (q *queue) accepts(m *content) bool {
 	return len(m.attrs) <= maxAttributes && len(m.body)+attributesSize(m.attrs) <= q.settings().maxSize
 }
 
-func (s *Server) delivered(p *publication, body string, attrs map[string]attribute, now time.Time) *content {
+// delivered is a message as SNS sends it to a queue.
+func (s *Server) delivered(group, body string, attrs map[string]attribute, now time.Time) *content {
 	return &content{
 		id:       uuid.NewString(),
 		body:     body,
 		bodyMD5:  md5Hex(body),
 		attrs:    attrs,
 		attrsMD5: md5OfAttributes(attrs),
-		group:    p.group,
+		group:    group,
 		sender:   "AIDAISMY7JYY5F7RTT6AO", // SNS delivers in its own name, whose id is the same for all
 		sentAt:   now,
 	}
 }
 
+func snsTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// appendSignature appends a signature that is none: there is no certificate to check it by.
+func appendSignature(dst []byte, c *call) []byte {
+	dst = appendField(dst, "SignatureVersion", "1")
+	dst = appendField(dst, "Signature", "EMULATOR")
+	return appendField(dst, "SigningCertURL", c.base+"/SimpleNotificationService-emulator.pem")
+}
+
 // envelope wraps a publication as the SNS developer guide shows it ("Parsing Amazon SNS message formats").
-// Its signature is none: there is no certificate to check it by.
 func envelope(c *call, sub *subscription, p *publication, now time.Time) string {
 	dst := appendField([]byte{'{'}, "Type", "Notification")
 	dst = appendField(dst, "MessageId", p.id)
@@ -105,11 +139,9 @@ func envelope(c *call, sub *subscription, p *publication, now time.Time) string 
 	if p.subject != "" {
 		dst = appendField(dst, "Subject", p.subject)
 	}
-	dst = appendField(dst, "Message", p.message)
-	dst = appendField(dst, "Timestamp", now.UTC().Format("2006-01-02T15:04:05.000Z"))
-	dst = appendField(dst, "SignatureVersion", "1")
-	dst = appendField(dst, "Signature", "EMULATOR")
-	dst = appendField(dst, "SigningCertURL", c.base+"/SimpleNotificationService-emulator.pem")
+	dst = appendField(dst, "Message", p.text(sub.protocol))
+	dst = appendField(dst, "Timestamp", snsTime(now))
+	dst = appendSignature(dst, c)
 	dst = appendField(dst, "UnsubscribeURL", c.base+"/?Action=Unsubscribe&SubscriptionArn="+url.QueryEscape(sub.arn))
 	if len(p.attrs) > 0 {
 		dst = append(appendName(dst, "MessageAttributes"), '{')

@@ -2,7 +2,6 @@ package emulator
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -18,12 +17,24 @@ type publication struct {
 	topic   *topic
 	id      string
 	subject string
-	message string // for the protocol sqs
+	message string
+	texts   map[string]string // by protocol, where the message has several
 	attrs   map[string]attribute
 	group   string
 }
 
 func (p *publication) size() int { return len(p.message) + attributesSize(p.attrs) }
+
+// text returns the message for a protocol.
+func (p *publication) text(protocol string) string {
+	if p.texts == nil {
+		return p.message
+	}
+	if text, ok := p.texts[protocol]; ok {
+		return text
+	}
+	return p.texts["default"]
+}
 
 type publishOutput struct{ MessageId string }
 
@@ -69,37 +80,18 @@ func (f form) publication(prefix string, t *topic) (*publication, *Error) {
 	case f.Get(prefix+"MessageDeduplicationId") != "":
 		return nil, errInvalidParameter("MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type")
 	}
+	var err *Error
 	switch structure := f.Get(prefix + "MessageStructure"); structure {
 	case "":
 	case "json":
-		if err := p.choose(); err != nil {
+		if p.texts, err = parseTexts(p.message); err != nil {
 			return nil, err
 		}
 	default:
 		return nil, errInvalidParameter("MessageStructure")
 	}
-	var err *Error
 	p.attrs, err = f.messageAttributes(prefix + "MessageAttributes.entry")
 	return p, err
-}
-
-// choose replaces a message of one text a protocol by the one for sqs.
-func (p *publication) choose() *Error {
-	var texts map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(p.message), &texts); err != nil {
-		return errInvalidParameter("Message Structure - JSON message body failed to parse")
-	}
-	text, ok := texts["sqs"]
-	if !ok {
-		text, ok = texts["default"]
-	}
-	if _, hasDefault := texts["default"]; !hasDefault {
-		return errInvalidParameter("Message Structure - No default entry in JSON message body")
-	}
-	if err := json.Unmarshal(text, &p.message); !ok || err != nil {
-		return errInvalidParameter("Message Structure - the message of a protocol must be a string")
-	}
-	return nil
 }
 
 // validSubject reports whether s is UTF-8 of less than 100 characters without line breaks or control

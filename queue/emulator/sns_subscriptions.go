@@ -4,19 +4,33 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/waybill-dev/waybill/eventpattern"
 )
 
-// subscription is a queue's subscription to a topic.
+// subscription is that of a queue, a URL or a function to a topic.
 type subscription struct {
 	arn      string
 	topic    *topic
-	endpoint string // the queue's ARN
+	protocol string
+	address  string   // the queue's or function's ARN, or the URL
+	endpoint endpoint // nil for a queue
 	owner    string
+
+	// Those over HTTP must be confirmed, with this token.
+	token string
+	asked time.Time
+
+	mu      sync.Mutex
+	pending bool
+	guarded bool      // only signed requests may end it
+	next    time.Time // when the next delivery may be, where a policy says how many a second
 
 	// set is replaced and never changed, so that publishing reads it without a lock. The topic's lock
 	// guards its replacement.
@@ -29,7 +43,8 @@ type subscriptionSettings struct {
 	raw        bool
 	filter     *eventpattern.Pattern // nil lets everything through
 	onBody     bool
-	deadLetter string // an ARN, or ""
+	deadLetter string          // an ARN, or ""
+	delivery   *deliveryPolicy // nil if there is none
 }
 
 // with returns the settings with some attributes changed.
@@ -67,6 +82,13 @@ func (set *subscriptionSettings) with(changes map[string]string) (*subscriptionS
 		}
 		out.deadLetter = p.DeadLetterTargetArn
 	}
+	if text := out.text["DeliveryPolicy"]; text != "" {
+		p, err := parseDeliveryPolicy(text)
+		if err != nil {
+			return nil, err
+		}
+		out.delivery = p
+	}
 	return out, nil
 }
 
@@ -101,68 +123,156 @@ func (sub *subscription) attributes() map[string]string {
 	if set.text["RawMessageDelivery"] == "" {
 		out["RawMessageDelivery"] = "false"
 	}
-	out["ConfirmationWasAuthenticated"] = "true"
-	out["Endpoint"] = sub.endpoint
+	sub.mu.Lock()
+	out["ConfirmationWasAuthenticated"] = strconv.FormatBool(sub.token == "" || sub.guarded)
+	out["PendingConfirmation"] = strconv.FormatBool(sub.pending)
+	sub.mu.Unlock()
+	if sub.token != "" {
+		out["EffectiveDeliveryPolicy"] = string(mustMarshal(sub.policy()))
+	}
+	out["Endpoint"] = sub.address
 	out["Owner"] = sub.owner
-	out["PendingConfirmation"] = "false"
-	out["Protocol"] = "sqs"
+	out["Protocol"] = sub.protocol
 	out["SubscriptionArn"] = sub.arn
 	out["SubscriptionPrincipal"] = "arn:aws:iam::" + sub.owner + ":root"
 	out["TopicArn"] = sub.topic.key.arn()
 	return out
 }
 
+// protocols are those that the server delivers by.
+var protocols = []string{"http", "https", "lambda", "sqs"}
+
+// policy is how deliveries over HTTP go: as the subscription says, or else the topic.
+func (sub *subscription) policy() *deliveryPolicy {
+	own := sub.set.Load().delivery
+	top := sub.topic.policy.Load()
+	switch {
+	case top == nil && own == nil:
+		return &deliveryPolicy{Retries: &httpRetries}
+	case top == nil, own != nil && !top.HTTP.Overrides:
+		return own
+	}
+	p := &deliveryPolicy{Retries: top.HTTP.Retries}
+	p.Throttle.MaxReceivesPerSecond = top.HTTP.Throttle.MaxReceivesPerSecond
+	p.Request.ContentType = top.HTTP.Request.ContentType
+	return p
+}
+
+func (sub *subscription) retries() retryPolicy {
+	if sub.protocol == "lambda" {
+		return functionRetries
+	}
+	return *sub.policy().Retries
+}
+
+// throttle returns how many deliveries there may be in a second, 0 for any number.
+func (sub *subscription) throttle() int {
+	if sub.protocol == "lambda" {
+		return 0
+	}
+	return sub.policy().Throttle.MaxReceivesPerSecond
+}
+
+func (sub *subscription) contentType() string {
+	if t := sub.policy().Request.ContentType; t != "" {
+		return t
+	}
+	return "text/plain; charset=UTF-8"
+}
+
 type subscribeOutput struct{ SubscriptionArn string }
+
+// newSubscription makes a subscription of what a request names, with nothing but its endpoint.
+func (s *Server) newSubscription(c *call, t *topic, protocol, address string) (*subscription, *Error) {
+	sub := &subscription{arn: t.key.arn() + ":" + uuid.NewString(), topic: t, protocol: protocol, address: address, owner: s.account}
+	switch protocol {
+	case "sqs":
+		if parts := strings.Split(address, ":"); len(parts) != 6 || !strings.HasPrefix(address, "arn:aws:sqs:") || parts[5] == "" {
+			return nil, errInvalidParameter("SQS endpoint ARN")
+		}
+		if strings.HasSuffix(address, ".fifo") {
+			return nil, errInvalidParameter("Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics")
+		}
+	case "lambda":
+		f, err := s.function(address)
+		if err != nil {
+			return nil, err
+		}
+		sub.endpoint = f
+	case "http", "https":
+		if err := httpEndpointFault(protocol, address); err != nil {
+			return nil, err
+		}
+		sub.endpoint = &httpEndpoint{client: s.web, url: address, sub: sub}
+		sub.token, sub.asked, sub.pending = newToken(), s.clock.Now(), true
+	case "application", "email", "email-json", "firehose", "sms":
+		return nil, errInvalidParameter("Protocol: this server delivers by %s, not by %s", strings.Join(protocols, ", "), protocol)
+	default:
+		return nil, errInvalidParameter("Amazon SNS does not support this protocol string: %s", clip(protocol))
+	}
+	return sub, nil
+}
 
 func (s *Server) subscribe(c *call, f form) (*subscribeOutput, *Error) {
 	t, err := s.topic(f.Get("TopicArn"))
 	if err != nil {
 		return nil, err
 	}
-	endpoint := f.Get("Endpoint")
-	switch protocol := f.Get("Protocol"); protocol {
-	case "sqs":
-	case "application", "email", "email-json", "firehose", "http", "https", "lambda", "sms":
-		return nil, errInvalidParameter("Protocol: this server delivers to sqs only, not to %s", protocol)
-	default:
-		return nil, errInvalidParameter("Amazon SNS does not support this protocol string: %s", clip(protocol))
-	}
-	if parts := strings.Split(endpoint, ":"); len(parts) != 6 || !strings.HasPrefix(endpoint, "arn:aws:sqs:") || parts[5] == "" {
-		return nil, errInvalidParameter("SQS endpoint ARN")
-	}
-	if strings.HasSuffix(endpoint, ".fifo") {
-		return nil, errInvalidParameter("Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics")
+	sub, err := s.newSubscription(c, t, f.Get("Protocol"), f.Get("Endpoint"))
+	if err != nil {
+		return nil, err
 	}
 	attrs := f.stringMap("Attributes")
+	if _, has := attrs["DeliveryPolicy"]; has && sub.token == "" {
+		return nil, errInvalidParameter("DeliveryPolicy: only subscriptions over http and https have one")
+	}
 	set, err := new(subscriptionSettings).with(attrs)
 	if err != nil {
 		return nil, err
 	}
+	sub.set.Store(set)
+	if sub, err = s.join(t, sub, attrs); err != nil {
+		return nil, err
+	}
+	if !sub.isPending() {
+		return &subscribeOutput{sub.arn}, nil
+	}
+	s.ask(c, sub, kindConfirmation)
+	if f.Get("ReturnSubscriptionArn") == "true" {
+		return &subscribeOutput{sub.arn}, nil
+	}
+	return &subscribeOutput{"pending confirmation"}, nil
+}
 
+// join adds a subscription to a topic, or returns the one that the topic has of the endpoint.
+func (s *Server) join(t *topic, sub *subscription, attrs map[string]string) (*subscription, *Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if now, ok := s.topics.Load(t.key); !ok || now != t {
 		return nil, errNotFound("Topic")
 	}
-	subs := *t.subs.Load()
-	for _, sub := range subs {
-		if sub.endpoint != endpoint {
+	subs := t.live(s.clock.Now())
+	for _, stale := range *t.subs.Load() {
+		if !slices.Contains(subs, stale) {
+			s.subs.Delete(stale.arn)
+		}
+	}
+	for _, other := range subs {
+		if other.protocol != sub.protocol || other.address != sub.address {
 			continue
 		}
-		have := sub.attributes()
+		have := other.attributes()
 		for name, value := range attrs {
 			if value != have[name] {
 				return nil, errInvalidParameter("Attributes Reason: Subscription already exists with different attributes")
 			}
 		}
-		return &subscribeOutput{sub.arn}, nil
+		return other, nil
 	}
-	sub := &subscription{arn: t.key.arn() + ":" + uuid.NewString(), topic: t, endpoint: endpoint, owner: s.account}
-	sub.set.Store(set)
-	subs = append(slices.Clip(subs), sub)
 	s.subs.Store(sub.arn, sub)
+	subs = append(subs, sub)
 	t.subs.Store(&subs)
-	return &subscribeOutput{sub.arn}, nil
+	return sub, nil
 }
 
 // subscription returns the one that a request names as SubscriptionArn.
@@ -171,7 +281,7 @@ func (s *Server) subscription(f form) (*subscription, *Error) {
 	if parts := strings.Split(arn, ":"); len(parts) != 7 || parts[2] != "sns" {
 		return nil, errInvalidParameter("SubscriptionArn Reason: An ARN must have at least 6 elements, not %d", len(parts))
 	}
-	if sub, ok := s.subs.Load(arn); ok {
+	if sub, ok := s.subs.Load(arn); ok && !sub.(*subscription).isStale(s.clock.Now()) {
 		return sub.(*subscription), nil
 	}
 	return nil, errNotFound("Subscription")
@@ -184,6 +294,12 @@ func (s *Server) unsubscribe(c *call, f form) (nothing, *Error) {
 			err = nil // unsubscribing twice is no error
 		}
 		return nothing{}, err
+	}
+	if err := sub.mayUnsubscribe(c); err != nil {
+		return nothing{}, err
+	}
+	if sub.token != "" && !c.signed {
+		s.ask(c, sub, kindUnsubscribed) // so that the endpoint knows who was not asked
 	}
 	t := sub.topic
 	t.mu.Lock()
@@ -217,8 +333,9 @@ func (s *Server) listSubscriptionsByTopic(c *call, f form) (*listSubscriptionsOu
 
 func (s *Server) listSubs(f form, want func(*subscription) bool) (*listSubscriptionsOutput, *Error) {
 	all := make(map[string]*subscription)
+	now := s.clock.Now()
 	s.subs.Range(func(arn, v any) bool {
-		if sub := v.(*subscription); want(sub) {
+		if sub := v.(*subscription); want(sub) && !sub.isStale(now) {
 			all[arn.(string)] = sub
 		}
 		return true
@@ -230,7 +347,10 @@ func (s *Server) listSubs(f form, want func(*subscription) bool) (*listSubscript
 	out := &listSubscriptionsOutput{NextToken: next}
 	for _, arn := range arns {
 		sub := all[arn]
-		out.Subscriptions = append(out.Subscriptions, subscriptionEntry{arn, sub.owner, "sqs", sub.endpoint, sub.topic.key.arn()})
+		if sub.isPending() {
+			arn = "PendingConfirmation"
+		}
+		out.Subscriptions = append(out.Subscriptions, subscriptionEntry{arn, sub.owner, sub.protocol, sub.address, sub.topic.key.arn()})
 	}
 	return out, nil
 }
@@ -248,9 +368,13 @@ func (s *Server) setSubscriptionAttributes(c *call, f form) (nothing, *Error) {
 	if err != nil {
 		return nothing{}, err
 	}
+	name := f.Get("AttributeName")
+	if name == "DeliveryPolicy" && sub.token == "" {
+		return nothing{}, errInvalidParameter("DeliveryPolicy: only subscriptions over http and https have one")
+	}
 	sub.topic.mu.Lock()
 	defer sub.topic.mu.Unlock()
-	set, err := sub.set.Load().with(map[string]string{f.Get("AttributeName"): f.Get("AttributeValue")})
+	set, err := sub.set.Load().with(map[string]string{name: f.Get("AttributeValue")})
 	if err != nil {
 		return nothing{}, err
 	}
