@@ -148,7 +148,8 @@ func (sub *subscription) policy() *deliveryPolicy {
 	top := sub.topic.policy.Load()
 	switch {
 	case top == nil && own == nil:
-		return &deliveryPolicy{Retries: &httpRetries}
+		retries := httpRetries
+		return &deliveryPolicy{Retries: &retries}
 	case top == nil, own != nil && !top.HTTP.Overrides:
 		return own
 	}
