@@ -5,9 +5,8 @@ const (
 	noConfirmation = "asks no endpoint of http for a confirmation"
 )
 
-// deviations are what the other servers do otherwise, by rule: in the versions that CONFORMANCE.md names, as
-// the tests find them.
-var deviations = map[string]map[peer]deviation{
+// plainDeviations are the deviations from all rules but those of FIFO and fair queues.
+var plainDeviations = map[string]map[peer]deviation{
 	"queues/names": {
 		elasticMQ: {"refuses a bad name as InvalidAttributeName", "refused with InvalidAttributeName"},
 	},

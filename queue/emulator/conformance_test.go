@@ -76,6 +76,7 @@ func allRules() []rule {
 	var out []rule
 	for _, part := range [][]rule{
 		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, moveRules, permissionRules, batchRules, wireRules,
+		fifoQueueRules, fifoSendRules, dedupRules, fifoOrderRules, fifoReceiptRules, attemptRules, fifoRedriveRules, fairRules,
 		topicRules, subscriptionRules, deliveryRules, httpRules, filterRules,
 	} {
 		out = append(out, part...)

@@ -23,10 +23,12 @@
 //
 // # What it does
 //
-// SQS, by AWS JSON 1.0 and by the Query protocol of before: standard queues with all their attributes;
-// sends, receives, deletes and changes of visibility, alone and in batches with an error for each entry;
-// delays, long polls that wake when a message arrives, receive counts, redrive policies and move tasks,
-// retention, purges, tags, permissions. SNS, by the Query protocol: standard topics, batches and tags;
+// SQS, by AWS JSON 1.0 and by the Query protocol of before: standard and FIFO queues with all their
+// attributes; sends, receives, deletes and changes of visibility, alone and in batches with an error for each
+// entry; delays, long polls that wake when a message arrives, receive counts, redrive policies and move tasks,
+// retention, purges, tags, permissions. FIFO queues have groups in order, deduplication by id and by content
+// in both scopes, sequence numbers, receive attempts, and receipt handles that expire. Standard queues are
+// fair to the groups of their messages. SNS, by the Query protocol: standard topics, batches and tags;
 // subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of the
 // program that holds the server ([Config.Functions]), with raw and enveloped delivery, filter policies of
 // both scopes, retries by delivery policies, and dead-letter queues.
@@ -34,10 +36,17 @@
 // Each rule that it keeps is a row of the table in CONFORMANCE.md, with its source, and with what
 // LocalStack, ElasticMQ and moto do in its place. What is left to the service's discretion, it does in the
 // way that is easiest to reason about: counts are exact, messages come in the order in which they became
-// visible, a short poll sees all messages, and publishing has delivered to queues when it answers.
+// visible, a short poll sees all messages, and publishing has delivered to queues when it answers. In a FIFO
+// queue, a message can be received when all that are before it in its group can; groups come in the order in
+// which they became free, and one that was received from goes behind the others. A group of a standard queue
+// is noisy while it has at least 30 messages in flight that are more than a tenth of all: then the others'
+// messages come first. How long messages take does not count.
 //
-// It has no FIFO queues and topics, no encryption, and no e-mail, SMS or push. What it does not have, it
-// refuses with a clear error. Access policies are kept, and enforced only on what topics deliver, with
+// FIFO queues have no limits of throughput, so FifoThroughputLimit is kept and does nothing; and they find
+// what is free however much waits before it, where AWS looks at the first 120,000 messages.
+//
+// It has no FIFO topics, no encryption, and no e-mail, SMS or push. What it does not have, it refuses with a
+// clear error. Access policies are kept, and enforced only on what topics deliver, with
 // [Config.EnforcePolicies]: AWS silently drops what a topic publishes for a queue whose policy does not let
 // it. The signature of a notification is a placeholder.
 //

@@ -119,6 +119,11 @@ func errOverLimit(format string, args ...any) *Error {
 	return &Error{Code: "OverLimit", Message: fmt.Sprintf(format, args...), Status: http.StatusForbidden}
 }
 
+// errReceiptHandleExpired is a FIFO queue's answer to a receipt handle whose visibility timeout has run out.
+func errReceiptHandleExpired(handle string) *Error {
+	return errInvalidParameterValue("Value %s for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.", clip(handle))
+}
+
 func errUnsupported(format string, args ...any) *Error {
 	return errSimpleQueueService("UnsupportedOperation", format, args...)
 }

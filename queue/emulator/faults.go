@@ -40,6 +40,7 @@ type Fault struct {
 	// Twice makes ReceiveMessage leave a second copy of each message that it returns, which can be
 	// received at once, as when one of the service's servers missed the receive (SQS developer guide,
 	// "At-least-once delivery"). The copy has the same message id, and outlives the deletion of the first.
+	// It does nothing to FIFO queues, which deliver exactly once.
 	Twice bool
 }
 

@@ -23,6 +23,11 @@ func FuzzRequest(f *testing.F) {
 	f.Add("AmazonSQS.ReceiveMessage", `{"QueueUrl":"http://h/000000000000/q","MaxNumberOfMessages":10,"AttributeNames":["All"],"MessageAttributeNames":["a.*"]}`)
 	f.Add("AmazonSQS.SetQueueAttributes", `{"QueueUrl":"http://h/000000000000/q","Attributes":{"RedrivePolicy":"{\"deadLetterTargetArn\":\"a\",\"maxReceiveCount\":\"3\"}"}}`)
 	f.Add("AmazonSQS.SetQueueAttributes", `{"QueueUrl":"http://h/000000000000/q","Attributes":{"Policy":"{\"Statement\":{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":[\"sqs:*\"],\"Condition\":{\"ArnLike\":{\"aws:SourceArn\":\"*\"}}}}"}}`)
+	f.Add("AmazonSQS.SendMessage", `{"QueueUrl":"http://h/000000000000/q.fifo","MessageBody":"x","MessageGroupId":"g","MessageDeduplicationId":"d"}`)
+	f.Add("AmazonSQS.SendMessageBatch", `{"QueueUrl":"http://h/000000000000/q.fifo","Entries":[{"Id":"a","MessageBody":"x","MessageGroupId":"g","MessageDeduplicationId":"m"},{"Id":"b","MessageBody":"x","MessageGroupId":"h","MessageDeduplicationId":"m"}]}`)
+	f.Add("AmazonSQS.ReceiveMessage", `{"QueueUrl":"http://h/000000000000/q.fifo","MaxNumberOfMessages":10,"ReceiveRequestAttemptId":"!","VisibilityTimeout":0}`)
+	f.Add("AmazonSQS.CreateQueue", `{"QueueName":"r.fifo","Attributes":{"FifoQueue":"true","ContentBasedDeduplication":"true","DeduplicationScope":"messageGroup","FifoThroughputLimit":"perMessageGroupId"}}`)
+	f.Add("AmazonSQS.SetQueueAttributes", `{"QueueUrl":"http://h/000000000000/q.fifo","Attributes":{"FifoQueue":"true","DelaySeconds":"9","DeduplicationScope":"messageGroup"}}`)
 	f.Add("AmazonSQS.ListQueues", `{"MaxResults":1,"NextToken":"eA=="}`)
 	f.Add("", "Action=Publish&TopicArn=arn:aws:sns:us-east-1:000000000000:t&Message=x&MessageAttributes.entry.1.Name=a&MessageAttributes.entry.1.Value.DataType=Number&MessageAttributes.entry.1.Value.StringValue=1e3")
 	f.Add("", "Action=PublishBatch&TopicArn=arn:aws:sns:us-east-1:000000000000:t&PublishBatchRequestEntries.member.1.Id=a&PublishBatchRequestEntries.member.1.Message=x")
@@ -32,9 +37,14 @@ func FuzzRequest(f *testing.F) {
 	f.Add("", "Version=2012-11-05&Action=ReceiveMessage&QueueUrl=http://h/000000000000/q&WaitTimeSeconds=0&AttributeName.1=All")
 	f.Fuzz(func(t *testing.T, target, body string) {
 		s := New(Config{})
-		made := s.exchange(t, "AmazonSQS.CreateQueue", `{"QueueName":"q"}`)
-		if made.Code != http.StatusOK {
-			t.Fatalf("CreateQueue: %d %s", made.Code, made.Body)
+		for _, in := range []struct{ operation, body string }{
+			{"CreateQueue", `{"QueueName":"q"}`},
+			{"CreateQueue", `{"QueueName":"q.fifo","Attributes":{"FifoQueue":"true"}}`},
+			{"SendMessage", `{"QueueUrl":"http://h/000000000000/q.fifo","MessageBody":"x","MessageGroupId":"g","MessageDeduplicationId":"m"}`},
+		} {
+			if made := s.exchange(t, "AmazonSQS."+in.operation, in.body); made.Code != http.StatusOK {
+				t.Fatalf("%s: %d %s", in.operation, made.Code, made.Body)
+			}
 		}
 		s.exchange(t, "", "Action=CreateTopic&Name=t")
 		w := s.exchange(t, target, body)
@@ -167,10 +177,10 @@ func TestNumbers(t *testing.T) {
 // Answers that encode themselves are the same as those that package json encodes.
 func TestAppendJSON(t *testing.T) {
 	out := &batchOutput{
-		successful: []batchSuccess{{id: "a"}, {id: "b", sent: &content{id: "1", bodyMD5: "2", attrsMD5: "3", traceMD5: "4"}}},
+		successful: []batchSuccess{{id: "a"}, {id: "b", sent: sentMessage{&content{id: "1", bodyMD5: "2", attrsMD5: "3", traceMD5: "4"}, "5"}}},
 		failed:     []batchFailure{{"c", errMissingParameter("X")}, {"d", &Error{Code: "E", Message: "\"m\"", Receiver: true}}},
 	}
-	const want = `{"Successful":[{"Id":"a"},{"Id":"b","MessageId":"1","MD5OfMessageBody":"2","MD5OfMessageAttributes":"3","MD5OfMessageSystemAttributes":"4"}],` +
+	const want = `{"Successful":[{"Id":"a"},{"Id":"b","MessageId":"1","MD5OfMessageBody":"2","MD5OfMessageAttributes":"3","MD5OfMessageSystemAttributes":"4","SequenceNumber":"5"}],` +
 		`"Failed":[{"Id":"c","Code":"MissingParameter","Message":"The request must contain the parameter X.","SenderFault":true},{"Id":"d","Code":"E","Message":"\"m\"","SenderFault":false}]}`
 	if got := out.appendJSON(nil); !bytes.Equal(got, []byte(want)) {
 		t.Errorf("the answer is %s, want %s", got, want)

@@ -2,12 +2,12 @@ package emulator
 
 import "time"
 
-// timeHeap orders messages by a time, earliest first. at names the time; pos is where the message
-// keeps its place in this heap, so that it can be taken from the middle.
+// timeHeap orders messages by a time, earliest first, and by arrival where it is the same. at names the time;
+// pos is where the message keeps its place in this heap, so that it can be taken from the middle.
 type timeHeap struct {
 	items []*message
 	at    func(*message) time.Time
-	pos   func(*message) *int
+	pos   func(*message) *int32
 }
 
 func (h *timeHeap) len() int { return len(h.items) }
@@ -22,12 +22,12 @@ func (h *timeHeap) first() *message {
 
 func (h *timeHeap) push(m *message) {
 	h.items = append(h.items, m)
-	*h.pos(m) = len(h.items) - 1
+	*h.pos(m) = int32(len(h.items) - 1)
 	h.up(len(h.items) - 1)
 }
 
 func (h *timeHeap) remove(m *message) {
-	i, last := *h.pos(m), len(h.items)-1
+	i, last := int(*h.pos(m)), len(h.items)-1
 	if i != last {
 		h.swap(i, last)
 	}
@@ -45,12 +45,18 @@ func (h *timeHeap) fix(i int) {
 	}
 }
 
-func (h *timeHeap) less(i, j int) bool { return h.at(h.items[i]).Before(h.at(h.items[j])) }
+func (h *timeHeap) less(i, j int) bool {
+	a, b := h.items[i], h.items[j]
+	if c := h.at(a).Compare(h.at(b)); c != 0 {
+		return c < 0
+	}
+	return a.number < b.number
+}
 
 func (h *timeHeap) swap(i, j int) {
 	h.items[i], h.items[j] = h.items[j], h.items[i]
-	*h.pos(h.items[i]) = i
-	*h.pos(h.items[j]) = j
+	*h.pos(h.items[i]) = int32(i)
+	*h.pos(h.items[j]) = int32(j)
 }
 
 func (h *timeHeap) up(i int) {

@@ -136,7 +136,7 @@ func (m *move) carry(msg *message) (moved bool, reason string) {
 		return false, ""
 	}
 	if !to.add(arrival{message: &message{content: msg.anew(to.clock.Now())}}) {
-		m.source.add(arrival{message: msg})
+		m.source.putBack(msg)
 		return false, reasonNoQueue
 	}
 	return true, ""
@@ -158,12 +158,16 @@ func (q *queue) oldest(last uint64) *message {
 	if q.deleted {
 		return nil
 	}
-	for m := q.ready.head; m != nil; m = m.next {
-		if m.number <= last {
-			return m
+	if q.fifo != nil {
+		return q.fifo.oldest(last)
+	}
+	m := q.ready.first(last)
+	for _, t := range q.fair.heap {
+		if own := t.ready.first(last); own != nil && (m == nil || own.shown < m.shown) {
+			m = own
 		}
 	}
-	return nil
+	return m
 }
 
 // takeOut takes a message that may be received out of the queue, and reports false if it is no such any more.

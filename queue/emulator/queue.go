@@ -29,24 +29,35 @@ const (
 	inFlight              // received and hidden
 )
 
-// message is a content's place in one queue. The queue's lock guards it.
+// message is a content's place in one queue. The queue's lock guards it. There may be millions of them: what
+// only messages with a group have is in place.
 type message struct {
 	*content
-	number        uint64
-	state         state
+	*place                  // nil without a group
+	number        uint64    // by arrival
+	shown         uint64    // by when it became ready
 	visibleAt     time.Time // when delayed or inFlight ends
 	receivedAt    time.Time // the latest receive
 	firstReceived time.Time
 	receives      int    // ApproximateReceiveCount; goes on counting in a dead-letter queue
-	receipt       uint32 // the latest receive in this queue, 0 before the first
 	source        string // DeadLetterQueueSourceArn
 
-	prev, next *message // in queue.ready
-	hiddenPos  int      // in queue.hidden
-	agePos     int      // in queue.ages
+	prev, next *message // in queue.ready, tenant.ready or group.messages
+	hiddenPos  int32    // in queue.hidden
+	agePos     int32    // in queue.ages
+	receipt    uint32   // the latest receive in this queue, 0 before the first
+	state      state
 }
 
-// queue is one standard queue. Its lock is the only one on the way of a message, and is held for no
+// place is what a message with a group has in its queue. In a standard queue, all of a tenant share one.
+type place struct {
+	tenant  *tenant  // in a standard queue
+	line    *line    // in a FIFO queue
+	dedup   string   // MessageDeduplicationId
+	attempt *attempt // of the latest receive, if that had an id
+}
+
+// queue is one queue, standard or FIFO. Its lock is the only one on the way of a message, and is held for no
 // I/O; no two queues' locks are ever held together, since dead-letter queues may form a ring.
 //
 // Time acts lazily: each operation first settles what is due. A timer runs only while somebody waits.
@@ -66,10 +77,16 @@ type queue struct {
 
 	last     uint64              // the latest message's number
 	messages map[uint64]*message // all of them
-	ready    readyList           // those that may be received
+	ready    messageList         // those that may be received, and have no group
 	hidden   timeHeap            // those delayed or in flight, by visibleAt
 	ages     timeHeap            // all, by sentAt
 	inFlight int                 // how many of hidden are in flight
+	shown    uint64              // the latest message.shown
+	fair     *tenants            // the messages with a group, nil in a FIFO queue
+	fifo     *fifo               // the order of a FIFO queue, nil in another
+
+	dead    []burial   // those to be moved to a dead-letter queue, in order
+	burying sync.Mutex // held while they are moved; taken before mu
 
 	waiters   []*waiter
 	stopTimer func() bool // of the timer for the earliest of hidden, nil if none runs
@@ -78,26 +95,38 @@ type queue struct {
 
 func newQueue(key queueKey, arn string, set settings, tags map[string]string, clock Clock) *queue {
 	now := clock.Now()
-	return &queue{
+	q := &queue{
 		key: key, arn: arn, serial: rand.Uint64(), clock: clock,
 		created: now, modified: now,
 		set: set, tags: tags,
 		messages: make(map[uint64]*message),
 		hidden: timeHeap{
 			at:  func(m *message) time.Time { return m.visibleAt },
-			pos: func(m *message) *int { return &m.hiddenPos },
+			pos: func(m *message) *int32 { return &m.hiddenPos },
 		},
 		ages: timeHeap{
 			at:  func(m *message) time.Time { return m.sentAt },
-			pos: func(m *message) *int { return &m.agePos },
+			pos: func(m *message) *int32 { return &m.agePos },
 		},
 	}
+	if set.fifo {
+		q.fifo = newFIFO(now)
+	} else {
+		q.fair = newTenants()
+	}
+	return q
 }
 
-// arrival is a message on its way into a queue.
+// arrival is a message on its way into a queue. A FIFO queue wants content.group and dedup set.
 type arrival struct {
 	*message
 	delay time.Duration
+	dedup string // MessageDeduplicationId; matters to FIFO queues alone
+	moved bool   // taken over from another queue, where it was accepted: never a duplicate
+
+	// What add leaves for the sender to be told: of a duplicate, with the id and the number of the first.
+	sent     *content
+	sequence string
 }
 
 // add puts messages into the queue, and reports false if the queue was deleted meanwhile.
@@ -109,20 +138,43 @@ func (q *queue) add(arrivals ...arrival) bool {
 	}
 	now := q.clock.Now()
 	q.settle(now)
-	for _, a := range arrivals {
-		q.last++
-		m := a.message
-		m.number, m.receipt = q.last, 0
-		q.messages[m.number] = m
-		q.ages.push(m)
-		if a.delay > 0 {
-			q.hide(m, delayed, now.Add(a.delay))
-		} else {
-			q.show(m)
+	for i := range arrivals {
+		a := &arrivals[i]
+		a.sent = a.content
+		if a.dedup == "" {
+			a.dedup = a.content.id // a topic's dead letter, say: its own, and no duplicate
 		}
+		if q.fifo != nil && q.fifo.known(a, q.set.dedupByGroup) {
+			continue
+		}
+		q.enter(a, now)
 	}
 	q.wake()
 	return true
+}
+
+// enter puts one message at the end of the queue.
+func (q *queue) enter(a *arrival, now time.Time) {
+	q.last++
+	m := a.message
+	m.number, m.receipt = q.last, 0
+	switch {
+	case q.fifo != nil:
+		q.fifo.enter(m, a.dedup)
+		a.sequence = q.fifo.sequence(m.number)
+		q.fifo.remember(a, now, q.set.dedupByGroup)
+	case m.group != "":
+		m.place = q.fair.enter(m.group)
+	default:
+		m.place = nil
+	}
+	q.messages[m.number] = m
+	q.ages.push(m)
+	if a.delay > 0 {
+		q.hide(m, delayed, now.Add(a.delay))
+	} else {
+		q.show(m)
+	}
 }
 
 // settle lets time act: what is due becomes ready, and what is too old goes.
@@ -133,13 +185,24 @@ func (q *queue) settle(now time.Time) {
 	for m := q.hidden.first(); m != nil && !m.visibleAt.After(now); m = q.hidden.first() {
 		q.show(m)
 	}
+	if q.fifo != nil {
+		q.fifo.forget(now)
+	}
 }
 
 // show makes a message ready.
 func (q *queue) show(m *message) {
 	q.leave(m)
-	m.state = ready
-	q.ready.pushBack(m)
+	q.shown++
+	m.state, m.shown = ready, q.shown
+	switch {
+	case q.fifo != nil:
+		q.fifo.update(m.line)
+	case m.place != nil:
+		q.fair.push(m)
+	default:
+		q.ready.pushBack(m)
+	}
 }
 
 // hide takes a message out of reach until a time.
@@ -149,16 +212,32 @@ func (q *queue) hide(m *message, s state, until time.Time) {
 	q.hidden.push(m)
 	if s == inFlight {
 		q.inFlight++
+		if q.fair != nil && m.place != nil {
+			m.tenant.inFlight++
+		}
+	}
+	if q.fifo != nil {
+		q.fifo.update(m.line)
 	}
 }
 
-// leave takes a message out of the structure that its state keeps it in.
+// leave takes a message out of the structure that its state keeps it in. In a FIFO queue it keeps its place
+// in its line.
 func (q *queue) leave(m *message) {
 	switch m.state {
 	case ready:
-		q.ready.remove(m)
+		switch {
+		case q.fifo != nil:
+		case m.place != nil:
+			q.fair.remove(m)
+		default:
+			q.ready.remove(m)
+		}
 	case inFlight:
 		q.inFlight--
+		if q.fair != nil && m.place != nil {
+			m.tenant.inFlight--
+		}
 		q.hidden.remove(m)
 	case delayed:
 		q.hidden.remove(m)
@@ -171,24 +250,26 @@ func (q *queue) drop(m *message) {
 	q.leave(m)
 	q.ages.remove(m)
 	delete(q.messages, m.number)
+	switch {
+	case q.fifo != nil:
+		q.fifo.leave(m)
+	case m.place != nil:
+		q.fair.leave(m)
+	}
 }
 
-// find returns the message that a receipt handle names. It is nil, with a nil error, if the message is
-// gone or has been received again since: the SQS API reference (DeleteMessage) makes only the latest
-// handle good.
-func (q *queue) find(handle string) (*message, *Error) {
+// find returns the message that a receipt handle names, or nil if it is gone. The handle is the latest unless
+// the message has been received again since: the SQS API reference (DeleteMessage) makes only that one good.
+func (q *queue) find(handle string) (m *message, latest bool, err *Error) {
 	serial, number, receipt, ok := parseReceiptHandle(handle)
 	if !ok || serial != q.serial {
-		return nil, errReceiptHandleIsInvalid(handle)
+		return nil, false, errReceiptHandleIsInvalid(handle)
 	}
-	m := q.messages[number]
-	if m == nil || m.receipt != receipt {
-		return nil, nil
-	}
-	return m, nil
+	m = q.messages[number]
+	return m, m != nil && m.receipt == receipt, nil
 }
 
-// delete removes the message of a receipt handle. A stale handle is no error.
+// delete removes the message of a receipt handle. To a standard queue, a stale handle is no error.
 func (q *queue) delete(handle string) *Error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -196,13 +277,22 @@ func (q *queue) delete(handle string) *Error {
 		return errQueueDoesNotExist()
 	}
 	q.settle(q.clock.Now())
-	m, err := q.find(handle)
-	if err != nil {
+	m, latest, err := q.find(handle)
+	switch {
+	case err != nil:
 		return err
+	case m == nil:
+		return nil
+	case q.fifo != nil:
+		if !latest || m.state != inFlight {
+			return errReceiptHandleExpired(handle)
+		}
+		m.attempt.spoil()
+	case !latest:
+		return nil
 	}
-	if m != nil {
-		q.drop(m)
-	}
+	q.drop(m)
+	q.wake() // it may have kept its group, or all, waiting
 	return nil
 }
 
@@ -215,17 +305,22 @@ func (q *queue) changeVisibility(handle string, d time.Duration) *Error {
 	}
 	now := q.clock.Now()
 	q.settle(now)
-	m, err := q.find(handle)
+	m, latest, err := q.find(handle)
 	switch {
 	case err != nil:
 		return err
-	case m == nil:
+	case m != nil && q.fifo != nil && (!latest || m.state != inFlight):
+		return errReceiptHandleExpired(handle)
+	case !latest:
 		return errInvalidParameterValue("Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", clip(handle))
 	case m.state != inFlight:
 		return errSimpleQueueService("MessageNotInflight", "The message referred to isn't in flight.")
 	case now.Add(d).Sub(m.receivedAt) > maxVisibility:
 		// Twelve hours are counted from the receive: SQS developer guide, "Amazon SQS visibility timeout".
 		return errInvalidParameterValue("Value %d for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds].", int(d/time.Second))
+	}
+	if q.fifo != nil {
+		m.attempt.spoil()
 	}
 	if d == 0 {
 		q.show(m)
@@ -253,6 +348,9 @@ func (q *queue) purge(cooldown time.Duration) *Error {
 	for _, m := range q.messages {
 		q.drop(m)
 	}
+	if q.fifo != nil {
+		q.fifo.purge()
+	}
 	return nil
 }
 
@@ -270,37 +368,5 @@ func (q *queue) close() {
 
 // counts returns the three Approximate numbers, which here are exact.
 func (q *queue) counts() (visible, notVisible, later int) {
-	return q.ready.n, q.inFlight, q.hidden.len() - q.inFlight
-}
-
-// readyList holds the messages that may be received, linked through themselves so that any can leave.
-type readyList struct {
-	head, tail *message
-	n          int
-}
-
-func (l *readyList) pushBack(m *message) {
-	m.prev, m.next = l.tail, nil
-	if l.tail != nil {
-		l.tail.next = m
-	} else {
-		l.head = m
-	}
-	l.tail = m
-	l.n++
-}
-
-func (l *readyList) remove(m *message) {
-	if m.prev != nil {
-		m.prev.next = m.next
-	} else {
-		l.head = m.next
-	}
-	if m.next != nil {
-		m.next.prev = m.prev
-	} else {
-		l.tail = m.prev
-	}
-	m.prev, m.next = nil, nil
-	l.n--
+	return len(q.messages) - q.hidden.len(), q.inFlight, q.hidden.len() - q.inFlight
 }

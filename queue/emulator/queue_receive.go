@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxInFlight is the number of messages that a standard queue lets be in flight: SQS developer guide,
-// "Amazon SQS message quotas".
+// maxInFlight is the number of messages that a queue lets be in flight, be it standard or FIFO: SQS developer
+// guide, "Amazon SQS message quotas".
 const maxInFlight = 120_000
 
 // delivery is one receive of a message: what changes about it, copied under the lock.
@@ -17,6 +17,8 @@ type delivery struct {
 	receives      int
 	firstReceived time.Time
 	source        string
+	dedup         string // in a FIFO queue, as is sequence
+	sequence      string
 }
 
 // receiveOptions are the arguments of ReceiveMessage that concern the queue.
@@ -24,9 +26,17 @@ type receiveOptions struct {
 	max        int
 	wait       time.Duration           // negative: the queue's own
 	visibility time.Duration           // negative: the queue's own
+	attempt    string                  // ReceiveRequestAttemptId, if any
 	twice      bool                    // the fault: leave a second copy of all that is received
 	lookup     func(arn string) *queue // finds the dead-letter queue
+
+	// What take fills in.
+	dlq         *queue // nil without one, or where it is gone
+	maxReceives int
 }
+
+// dead reports whether a message has been received as often as the redrive policy allows.
+func (o *receiveOptions) dead(m *message) bool { return o.dlq != nil && m.receives >= o.maxReceives }
 
 // waiter is a long poll in the queue's line.
 type waiter struct{ woken chan struct{} }
@@ -52,21 +62,22 @@ func (q *queue) receive(ctx context.Context, opts receiveOptions) ([]delivery, *
 			q.mu.Unlock()
 			return nil, errQueueDoesNotExist()
 		}
-		out, dead, dlq, err := q.take(now, opts)
+		out, err := q.take(now, opts)
 		q.wake() // those behind, if something is left
-		if len(dead) > 0 {
+		buried := len(q.dead) > 0
+		if buried {
 			q.mu.Unlock()
-			q.bury(dead, dlq)
+			q.bury()
 			q.mu.Lock()
 		}
-		if err != nil && opts.wait > 0 && len(out) == 0 {
+		if err != nil && err.Code == "OverLimit" && opts.wait > 0 {
 			err = nil // a long poll waits for room rather than fail
 		}
 		if len(out) > 0 || err != nil || !now.Before(deadline) {
 			q.mu.Unlock()
 			return out, err
 		}
-		if len(dead) > 0 {
+		if buried {
 			now = q.clock.Now()
 			continue // the lock was let go: look again before waiting
 		}
@@ -107,7 +118,7 @@ func (q *queue) await(ctx context.Context, d time.Duration) bool {
 // wake calls the first in line if there is something to take, and sees to the timer for what is due
 // later. The one called takes itself out of the line, and calls the next if something is left.
 func (q *queue) wake() {
-	if len(q.waiters) > 0 && q.ready.n > 0 {
+	if len(q.waiters) > 0 && q.takeable() {
 		w := q.waiters[0]
 		q.waiters = q.waiters[1:]
 		w.notify()
@@ -144,74 +155,87 @@ func (q *queue) arm() {
 	})
 }
 
-// take receives up to opts.max ready messages. Those that have been received as often as the redrive
-// policy allows leave the queue, for the caller to bury in dlq.
-func (q *queue) take(now time.Time, opts receiveOptions) (out []delivery, dead []*message, dlq *queue, err *Error) {
+// room reports whether one more message may be in flight.
+func (q *queue) room() bool { return q.inFlight < maxInFlight }
+
+// takeable reports whether a receive would get something.
+func (q *queue) takeable() bool {
+	if q.fifo != nil {
+		return q.fifo.open.n > 0 && q.room()
+	}
+	return q.hidden.len() < len(q.messages) && q.room()
+}
+
+// take receives up to opts.max messages. Those that have been received as often as the redrive policy allows
+// leave the queue for q.dead, which the caller has to bury.
+func (q *queue) take(now time.Time, opts receiveOptions) ([]delivery, *Error) {
 	q.settle(now)
-	visibility := opts.visibility
-	if visibility < 0 {
-		visibility = q.set.visibility
+	if opts.visibility < 0 {
+		opts.visibility = q.set.visibility
 	}
 	if p := q.set.redrive; p != nil {
-		dlq = opts.lookup(p.target) // where it is gone, messages stay: nothing is lost
+		opts.dlq, opts.maxReceives = opts.lookup(p.target), p.maxReceiveCount // where it is gone, messages stay: nothing is lost
 	}
-	for n := q.ready.n; n > 0 && len(out) < opts.max; n-- {
-		m := q.ready.head
+	if q.fifo != nil {
+		return q.takeLines(now, opts)
+	}
+	var out []delivery
+	limit := q.shown // what becomes ready meanwhile, by a timeout of 0, waits for the next receive
+	for len(out) < opts.max {
+		m := q.next(limit)
 		switch {
-		case dlq != nil && m.receives >= q.set.redrive.maxReceiveCount:
+		case m == nil:
+			return out, nil
+		case opts.dead(m):
 			q.drop(m)
-			dead = append(dead, m)
-		case q.inFlight >= maxInFlight:
-			return out, dead, dlq, errOverLimit("Too many messages in flight.")
+			q.dead = append(q.dead, burial{m, opts.dlq})
+		case !q.room() && len(out) > 0:
+			return out, nil
+		case !q.room():
+			return nil, errOverLimit("Too many messages in flight.")
 		default:
-			out = append(out, q.deliver(m, now, visibility, opts.twice))
+			out = append(out, q.deliver(m, now, opts))
 		}
 	}
-	return out, dead, dlq, nil
+	return out, nil
 }
 
 // deliver receives one message.
-func (q *queue) deliver(m *message, now time.Time, visibility time.Duration, twice bool) delivery {
+func (q *queue) deliver(m *message, now time.Time, opts receiveOptions) delivery {
 	m.receives++
 	m.receipt++
 	m.receivedAt = now
 	if m.firstReceived.IsZero() {
 		m.firstReceived = now
 	}
+	q.conceal(m, now, opts.visibility)
+	if opts.twice && q.fifo == nil {
+		c := &message{content: m.content, receives: m.receives, firstReceived: m.firstReceived, source: m.source}
+		q.enter(&arrival{message: c}, now)
+	}
+	return q.delivery(m)
+}
+
+// conceal hides a message that is received for its visibility timeout. With none, it goes behind the others.
+func (q *queue) conceal(m *message, now time.Time, visibility time.Duration) {
 	if visibility > 0 {
 		q.hide(m, inFlight, now.Add(visibility))
 	} else {
-		q.show(m) // behind the others
+		q.show(m)
 	}
-	if twice {
-		q.last++
-		c := &message{content: m.content, number: q.last, receives: m.receives, firstReceived: m.firstReceived, source: m.source}
-		q.messages[c.number] = c
-		q.ages.push(c)
-		q.show(c)
-	}
-	return delivery{
+}
+
+// delivery returns what a receiver gets of a message.
+func (q *queue) delivery(m *message) delivery {
+	d := delivery{
 		content:       m.content,
 		handle:        receiptHandle(q.serial, m.number, m.receipt),
 		receives:      m.receives,
 		firstReceived: m.firstReceived,
 		source:        m.source,
 	}
-}
-
-// bury moves messages to the dead-letter queue, or back if it was deleted in this moment. A message keeps
-// its id, its enqueue time and its receive count: SQS developer guide, "Using dead-letter queues".
-func (q *queue) bury(dead []*message, dlq *queue) {
-	arrivals := make([]arrival, len(dead))
-	for i, m := range dead {
-		m.source = q.arn
-		arrivals[i] = arrival{message: m}
+	if q.fifo != nil {
+		d.dedup, d.sequence = m.place.dedup, q.fifo.sequence(m.number)
 	}
-	if dlq != nil && dlq.add(arrivals...) {
-		return
-	}
-	for _, m := range dead {
-		m.source = ""
-	}
-	q.add(arrivals...)
+	return d
 }

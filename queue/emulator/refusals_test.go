@@ -72,8 +72,11 @@ func TestRefusals(t *testing.T) {
 		code     string
 		contains string
 	}{
-		{"a FIFO queue", create("q.fifo", "FifoQueue", "true"), "UnsupportedOperation", "no FIFO queues yet"},
-		{"FifoQueue of another queue", create("other", "FifoQueue", "true"), "UnsupportedOperation", "no FIFO queues yet"},
+		{"the name of a FIFO queue", create("q.fifo"), "InvalidParameterValue", "1 to 80 in length"},
+		{"FifoQueue of another queue", create("other", "FifoQueue", "true"), "InvalidParameterValue", "must end with .fifo suffix"},
+		{"a scope of another queue", create("other", "DeduplicationScope", "queue"), "InvalidAttributeName", "only when FifoQueue is set to true"},
+		{"a scope that is none", create("other.fifo", "FifoQueue", "true", "DeduplicationScope", "x"), "InvalidAttributeValue", "queue or messageGroup"},
+		{"a limit that its scope forbids", create("other.fifo", "FifoQueue", "true", "FifoThroughputLimit", "perMessageGroupId"), "InvalidAttributeValue", "DeduplicationScope is messageGroup"},
 		{"FifoQueue false", create("other", "FifoQueue", "false"), "InvalidAttributeName", "FifoQueue"},
 		{"no queue name", create(""), "MissingParameter", "QueueName"},
 		{"a policy that is none", create("other", "Policy", "x"), "InvalidAttributeValue", "Policy"},

@@ -57,6 +57,10 @@ type settings struct {
 	redrive                            *redrivePolicy
 	allow                              *redriveAllowPolicy
 	access                             *accessPolicy
+
+	fifo           bool // for good
+	dedupByContent bool // ContentBasedDeduplication
+	dedupByGroup   bool // DeduplicationScope messageGroup
 }
 
 // redrivePolicy is the RedrivePolicy of a queue.
@@ -82,7 +86,7 @@ func defaultSettings() settings {
 // with returns the settings with some attributes changed. It checks what can be checked without
 // looking at other queues.
 func (set settings) with(changes map[string]string) (settings, *Error) {
-	out := settings{text: maps.Clone(set.text), redrive: set.redrive, allow: set.allow, access: set.access}
+	out := settings{text: maps.Clone(set.text), redrive: set.redrive, allow: set.allow, access: set.access, fifo: set.fifo}
 	for name, value := range changes {
 		value, err := out.change(name, value)
 		switch {
@@ -102,6 +106,11 @@ func (set settings) with(changes map[string]string) (settings, *Error) {
 	out.wait = seconds("ReceiveMessageWaitTimeSeconds")
 	out.retention = seconds("MessageRetentionPeriod")
 	out.maxSize = out.number("MaximumMessageSize")
+	out.dedupByContent = out.text["ContentBasedDeduplication"] == "true"
+	out.dedupByGroup = out.text["DeduplicationScope"] == "messageGroup"
+	if out.text["FifoThroughputLimit"] == "perMessageGroupId" && !out.dedupByGroup {
+		return settings{}, errInvalidAttributeValue("FifoThroughputLimit", "perMessageGroupId is allowed only when the DeduplicationScope is messageGroup.")
+	}
 	return out, nil
 }
 
@@ -143,17 +152,11 @@ func (set *settings) change(name, value string) (string, *Error) {
 			return "", errInvalidAttributeValue(name, "Must be true or false.")
 		}
 		return value, nil
-	case "FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit":
-		if value == "false" {
-			return "", errInvalidAttributeName(name)
-		}
-		return "", errNoFIFO()
+	}
+	if _, ok := fifoSettings[name]; ok {
+		return value, set.fifoFault(name, value)
 	}
 	return "", errInvalidAttributeName(name)
-}
-
-func errNoFIFO() *Error {
-	return errUnsupported("This server has no FIFO queues yet.")
 }
 
 // number returns a numeric attribute, which has been checked.

@@ -39,7 +39,7 @@ type batchOutput struct {
 
 type batchSuccess struct {
 	id   string
-	sent *content // nil where nothing was sent
+	sent sentMessage // without content where nothing was sent
 }
 
 type batchFailure struct {
@@ -72,8 +72,8 @@ func (o *batchOutput) appendJSON(dst []byte) []byte {
 				dst = append(dst, ',')
 			}
 			dst = appendField(append(dst, '{'), "Id", e.id)
-			if e.sent != nil {
-				dst = sentMessage{e.sent}.appendFields(dst)
+			if e.sent.content != nil {
+				dst = e.sent.appendFields(dst)
 			}
 			dst = append(dst, '}')
 		}
@@ -125,6 +125,9 @@ func (s *Server) sendMessageBatch(c *call, in *sendMessageBatchInput) (*batchOut
 		return nil, errSimpleQueueService("BatchRequestTooLong", "Batch requests cannot be longer than %d bytes. You have sent %d bytes.", maxBatchSize, size)
 	}
 	set, now := q.settings(), s.clock.Now()
+	if err := in.fifoFault(set); err != nil {
+		return nil, err
+	}
 	out := new(batchOutput)
 	var arrivals []arrival
 	for i := range in.Entries {
@@ -137,11 +140,11 @@ func (s *Server) sendMessageBatch(c *call, in *sendMessageBatchInput) (*batchOut
 			return err
 		})
 	}
-	for i, a := range arrivals {
-		out.successful[i].sent = a.content
-	}
 	if !q.add(arrivals...) {
 		return nil, errQueueDoesNotExist()
+	}
+	for i, a := range arrivals {
+		out.successful[i].sent = sentMessage{a.sent, a.sequence}
 	}
 	return out, nil
 }

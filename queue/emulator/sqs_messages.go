@@ -86,14 +86,20 @@ func (s *Server) message(o *outgoing, set settings, now time.Time) (arrival, *Er
 	if !validText(o.MessageBody) {
 		return arrival{}, errInvalidMessageContents()
 	}
-	if o.MessageDeduplicationId != "" {
+	var dedup string
+	if set.fifo {
+		if err := o.fifoFault(set); err != nil {
+			return arrival{}, err
+		}
+		dedup = o.dedupID()
+	} else if o.MessageDeduplicationId != "" {
 		return arrival{}, errInvalidParameterValue("Value %s for parameter MessageDeduplicationId is invalid. Reason: The request includes a parameter that is not valid for this queue type.", clip(o.MessageDeduplicationId))
 	}
 	if g := o.MessageGroupId; g != "" && !validGroup(g) {
-		return arrival{}, errInvalidParameterValue("Value %s for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.", clip(g))
+		return arrival{}, errInvalidToken("MessageGroupId", g)
 	}
 	delay := set.delay
-	if o.DelaySeconds != nil {
+	if o.DelaySeconds != nil && !set.fifo {
 		if *o.DelaySeconds < 0 || *o.DelaySeconds > 900 {
 			return arrival{}, errInvalidParameterValue("Value %d for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900.", *o.DelaySeconds)
 		}
@@ -104,7 +110,7 @@ func (s *Server) message(o *outgoing, set settings, now time.Time) (arrival, *Er
 	if err != nil {
 		return arrival{}, err
 	}
-	return arrival{delay: delay, message: &message{content: &content{
+	return arrival{delay: delay, dedup: dedup, message: &message{content: &content{
 		id:       uuid.NewString(),
 		body:     o.MessageBody,
 		bodyMD5:  md5Hex(o.MessageBody),
@@ -133,7 +139,8 @@ func traceHeader(system map[string]attribute) (string, *Error) {
 	return system[traceHeaderAttribute].value, nil
 }
 
-// validGroup reports whether g is 1 to 128 alphanumeric and punctuation characters of ASCII.
+// validGroup reports whether g is 1 to 128 alphanumeric and punctuation characters of ASCII, as the ids of
+// groups, deduplication and receive attempts are.
 func validGroup(g string) bool {
 	for i := range len(g) {
 		if g[i] <= ' ' || g[i] > '~' {
@@ -155,7 +162,11 @@ type sendMessageInput struct {
 	outgoing
 }
 
-type sentMessage struct{ *content }
+// sentMessage is what a sender is told.
+type sentMessage struct {
+	*content
+	sequence string // of a FIFO queue
+}
 
 func (o sentMessage) appendJSON(dst []byte) []byte {
 	return append(o.appendFields(append(dst, '{')), '}')
@@ -170,6 +181,9 @@ func (o sentMessage) appendFields(dst []byte) []byte {
 	if o.traceMD5 != "" {
 		dst = appendField(dst, "MD5OfMessageSystemAttributes", o.traceMD5)
 	}
+	if o.sequence != "" {
+		dst = appendField(dst, "SequenceNumber", o.sequence)
+	}
 	return dst
 }
 
@@ -182,10 +196,11 @@ func (s *Server) sendMessage(c *call, in *sendMessageInput) (sentMessage, *Error
 	if err != nil {
 		return sentMessage{}, err
 	}
-	if !q.add(a) {
+	arrivals := []arrival{a}
+	if !q.add(arrivals...) {
 		return sentMessage{}, errQueueDoesNotExist()
 	}
-	return sentMessage{a.content}, nil
+	return sentMessage{arrivals[0].sent, arrivals[0].sequence}, nil
 }
 
 type receiveMessageInput struct {
@@ -222,6 +237,14 @@ func (s *Server) receiveMessage(c *call, in *receiveMessageInput) (*receivedMess
 			return nil, err
 		}
 		opts.visibility = time.Duration(*v) * time.Second
+	}
+	if opts.attempt = in.ReceiveRequestAttemptId; opts.attempt != "" {
+		switch {
+		case q.fifo == nil:
+			return nil, errInvalidParameterValue("Value %s for parameter ReceiveRequestAttemptId is invalid. Reason: The request include parameter that is not valid for this queue type.", clip(opts.attempt))
+		case !validGroup(opts.attempt):
+			return nil, errInvalidToken("ReceiveRequestAttemptId", opts.attempt)
+		}
 	}
 	for _, names := range [][]string{in.AttributeNames, in.MessageSystemAttributeNames} {
 		for _, name := range names {

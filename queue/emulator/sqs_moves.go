@@ -41,8 +41,11 @@ func (s *Server) startMessageMoveTask(c *call, in *startMessageMoveTaskInput) (*
 		if err != nil {
 			return nil, err
 		}
-		if target == source {
+		switch {
+		case target == source:
 			return nil, errInvalidParameterValue("Source queue arn and destination queue arn cannot be the same.")
+		case (target.fifo == nil) != (source.fifo == nil):
+			return nil, errInvalidParameterValue("Source queue and destination queue must be of the same type.")
 		}
 	}
 	m := &move{source: source, target: in.DestinationArn, lookup: s.lookupARN}

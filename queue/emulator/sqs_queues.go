@@ -70,11 +70,15 @@ func (in *createQueueInput) resource() string { return in.QueueName }
 type queueURLOutput struct{ QueueUrl string }
 
 func (s *Server) createQueue(c *call, in *createQueueInput) (*queueURLOutput, *Error) {
+	defaults := defaultSettings()
 	switch {
 	case in.QueueName == "":
 		return nil, errMissingParameter("QueueName")
-	case strings.HasSuffix(in.QueueName, ".fifo"):
-		return nil, errNoFIFO()
+	case in.Attributes["FifoQueue"] == "true":
+		defaults = fifoDefaults()
+		if err := fifoNameFault(in.QueueName); err != nil {
+			return nil, err
+		}
 	case !queueName.MatchString(in.QueueName):
 		return nil, errInvalidParameterValue("Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length")
 	}
@@ -83,7 +87,7 @@ func (s *Server) createQueue(c *call, in *createQueueInput) (*queueURLOutput, *E
 	}
 	key := queueKey{c.region, in.QueueName}
 	out := &queueURLOutput{s.queueURL(c, in.QueueName)}
-	set, err := defaultSettings().with(in.Attributes)
+	set, err := defaults.with(in.Attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +142,8 @@ func (s *Server) redriveFault(source string, set settings) *Error {
 		return invalid("Dead letter target does not exist.")
 	case !strings.HasPrefix(source, "arn:aws:sqs:"+dlq.key.region+":"):
 		return invalid("Dead letter target must be in the same region.")
+	case (dlq.fifo != nil) != set.fifo:
+		return invalid("Dead-letter queue must be same type of queue as the source.")
 	}
 	dlq.mu.Lock()
 	defer dlq.mu.Unlock()
@@ -330,11 +336,10 @@ func (s *Server) getQueueAttributes(c *call, in *getQueueAttributesInput) (*attr
 
 func knownSetting(name string) bool {
 	switch name {
-	case "Policy", "RedrivePolicy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds",
-		"FifoQueue", "ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit":
+	case "Policy", "RedrivePolicy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds":
 		return true
 	}
-	return alwaysSet[name] != "" || readOnlySettings[name]
+	return alwaysSet[name] != "" || fifoSettings[name] != nil || readOnlySettings[name]
 }
 
 // attributes returns all attributes of the queue as they stand now.
@@ -383,8 +388,21 @@ func (s *Server) setQueueAttributes(c *call, in *setQueueAttributesInput) (nothi
 	now := q.clock.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.settle(now)
-	q.set, q.modified = set, now
-	q.settle(now) // under the new retention
+	q.apply(set, now)
 	return nothing{}, nil
+}
+
+// apply changes the settings of the queue.
+func (q *queue) apply(set settings, now time.Time) {
+	q.settle(now)
+	old := q.set
+	q.set, q.modified = set, now
+	if q.fifo != nil && set.delay != old.delay {
+		q.delayAnew()
+	}
+	if q.fifo != nil && set.dedupByGroup != old.dedupByGroup {
+		q.fifo.dedup.rescope(set.dedupByGroup)
+	}
+	q.settle(now) // under the new retention
+	q.wake()
 }

@@ -71,6 +71,8 @@ func (o *receivedMessages) appendSystem(dst []byte, d delivery) []byte {
 	add("DeadLetterQueueSourceArn", d.source)
 	add("AWSTraceHeader", d.trace)
 	add("MessageGroupId", d.group)
+	add("MessageDeduplicationId", d.dedup)
+	add("SequenceNumber", d.sequence)
 	if len(dst) == empty {
 		return dst[:start]
 	}
