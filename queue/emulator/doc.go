@@ -56,6 +56,14 @@
 // through [Server.Client] inside a testing/synctest bubble runs in the bubble's virtual time: a test of a
 // visibility timeout of twelve hours takes no longer than any other.
 //
+// # Inspection
+//
+// GET /_aws/sqs/messages?QueueUrl=URL shows the messages of a queue without receiving them, as LocalStack does:
+// in the XML of ReceiveMessage's answer, or in its JSON with Accept: application/json. ShowInvisible=true and
+// ShowDelayed=true add those in flight and those delayed; the attributes IsVisible, IsDelayed and, of these,
+// VisibleTimestamp tell them apart. An answer has up to MaxResults messages, by default 1,000, and up to 8 MiB;
+// its NextToken leads to the rest.
+//
 // # Faults
 //
 // [Server.SetFault] installs a hook that decides about each request: fail it with an error of AWS, delay

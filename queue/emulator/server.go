@@ -173,6 +173,9 @@ func (s *Server) answer(r *http.Request, base string) response {
 		signed:    r.Header.Get("Authorization") != "" || r.URL.Query().Has("X-Amz-Signature"),
 	}
 	body, err := readBody(r)
+	if r.URL.Path == inspectPath && err == nil {
+		return s.answerInspection(c, r, body)
+	}
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		if err != nil {
 			return c.jsonError(err)
