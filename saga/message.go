@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,9 +61,9 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 	case m.Start != "":
 		return c.HandleStart(msg)
 	case m.Complete != "":
-		err = client.Complete(ctx, m.Complete, orNull(m.Result))
+		err = decided(ctx, func() error { return client.Complete(ctx, m.Complete, orNull(m.Result)) })
 	case m.Fail != "":
-		err = client.Fail(ctx, m.Fail, m.Error, m.Cause)
+		err = decided(ctx, func() error { return client.Fail(ctx, m.Fail, m.Error, m.Cause) })
 	case m.Heartbeat != "":
 		err = client.Heartbeat(ctx, m.Heartbeat)
 	case m.Reply != "":
@@ -89,6 +90,24 @@ func (c *Coordinator) HandleMessage(msg *message.Message) error {
 		return Permanent(err)
 	}
 	return err
+}
+
+// decided calls f, which completes a task, and again for a moment while another
+// completion of the task is yet to be read: mostly that is about to be.
+func decided(ctx context.Context, f func() error) error {
+	for pause := firstLook; ; pause *= 2 {
+		err := f()
+		if !errors.Is(err, errUnread) || pause > lastLook {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
 }
 
 // readMessage decodes a message of the version of its format that is read here.
