@@ -146,11 +146,11 @@ type Catcher struct {
 
 // graphOf is a Definition as it is registered in the store.
 type graphOf struct {
-	Format  int           `json:"format"`
-	Name    string        `json:"name"`
-	Version string        `json:"version"`
-	Timeout time.Duration `json:"timeout,omitempty"`
-	Locks   []LockDef     `json:"locks,omitempty"`
+	Format  int       `json:"format"`
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+	Timeout seconds   `json:"timeout,omitempty"`
+	Locks   []LockDef `json:"locks,omitempty"`
 	Graph
 }
 
@@ -174,9 +174,10 @@ func (d *Definition) States() []State {
 	return states
 }
 
-// MarshalJSON gives the graph, as services register it in the store.
+// MarshalJSON gives the graph, as services register it in the store. Durations in it
+// are numbers of seconds, such as 60 or 0.2.
 func (d *Definition) MarshalJSON() ([]byte, error) {
-	return json.Marshal(graphOf{Format: graphFormat, Name: d.name, Version: d.version, Timeout: d.timeout, Locks: d.locks, Graph: *d.root})
+	return json.Marshal(graphOf{Format: graphFormat, Name: d.name, Version: d.version, Timeout: seconds(d.timeout), Locks: d.locks, Graph: *d.root})
 }
 
 // seal computes what follows from the states.

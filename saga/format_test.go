@@ -53,7 +53,7 @@ func TestFormatOfFrames(t *testing.T) {
 			{Step: "Sign", After: json.RawMessage(`{"fare":2}`)},
 			{Step: "Credit", Unsure: true, Edited: &edited{N: 1, After: 10, Input: json.RawMessage(`{"fare":1}`)}},
 		},
-		Parked: 4, Entries: 5, Orders: 9, Pivoted: true, Overdue: true,
+		Parked: 4, Entries: 5, Orders: 9, Pivoted: true, Overdue: true, Spent: []string{"mark"},
 		Trouble: &Cause{Kind: CauseFailed, Step: "Charge", Undo: true, Error: "no answer", By: "ann", Note: "see 42"},
 	}, `{"s":"Charge","t":1700000000000,"y":true,"a":3,"n":2,"i":[0,1],"l":1,"b":1700000000500,"q":9,"u":true,"N":[1,2],"R":true,"r":1700000090000,`+
 		`"V":{"Charge":2},"x":true,"k":true,"o":{"k":1,"n":"Look","a":1700000000600,"c":{"kind":"failed","step":"Credit","error":"closed account"}},`+
@@ -61,7 +61,7 @@ func TestFormatOfFrames(t *testing.T) {
 		`"c":{"kind":"failed","step":"Look","frame":"Both:1","name":"NoSeats","error":"sold out"},"j":{"kind":"failed","step":"Look"},`+
 		`"d":{"fare":2000},"g":true,"z":[{"s":"Look","h":-1},{"s":"Register","v":2,"q":4,"h":3,"i":1,"a":2},`+
 		`{"s":"Both","q":7,"f":{"s":"Both","n":2,"b":2,"u":true}},{"s":"Charge","u":true,"t":1700000090000},{"s":"Sign","u":true,"n":[3],"r":true,"k":"secret"},{"s":"Sign","d":{"fare":2}},{"s":"Credit","w":true,"e":{"n":1,"a":10,"d":{"fare":1}}}],`+
-		`"e":4,"h":5,"Q":9,"p":true,"v":true,`+
+		`"e":4,"h":5,"Q":9,"p":true,"v":true,"sp":["mark"],`+
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"}}`)
 }
 

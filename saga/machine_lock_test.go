@@ -354,14 +354,14 @@ func TestLocksInTheGraph(t *testing.T) {
 		t.Error("how long a lock is waited for makes another version")
 	}
 	data, err := both.MarshalJSON()
-	if want := `"locks":[{"name":"acc","wait":60000000000},{"name":"other","wait":3600000000000}]`; err != nil || !strings.Contains(string(data), want) {
+	if want := `"locks":[{"name":"acc","wait":60},{"name":"other","wait":3600}]`; err != nil || !strings.Contains(string(data), want) {
 		t.Errorf("the graph is %s, want %s in it", data, want)
 	}
 	back, err := definitionFrom(data)
 	if err != nil || len(back.locks) != 2 || back.locks[1].Wait != time.Hour {
 		t.Errorf("it is read as %+v, %v", back, err)
 	}
-	if data, err = step.MarshalJSON(); err != nil || !strings.Contains(string(data), `"locks":[{"name":"acc","wait":60000000000}]`) {
+	if data, err = step.MarshalJSON(); err != nil || !strings.Contains(string(data), `"locks":[{"name":"acc","wait":60}]`) {
 		t.Errorf("the graph is %s, %v", data, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -40,7 +41,7 @@ func definitionFrom(data []byte) (*Definition, error) {
 			What: fmt.Sprintf("the format of the graph of %q", g.Name), Got: strconv.Itoa(g.Format), Want: strconv.Itoa(graphFormat),
 		}
 	}
-	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: g.Timeout, locks: g.Locks, root: &g.Graph}
+	d := &Definition{name: g.Name, version: g.Version, own: g.Version, timeout: time.Duration(g.Timeout), locks: g.Locks, root: &g.Graph}
 	liven(d.locks)
 	if err := animate(d.root); err != nil {
 		return nil, fmt.Errorf("saga: the graph of %q: %w", g.Name, err)
