@@ -74,7 +74,7 @@ func (q *queue) again(now time.Time, opts receiveOptions) ([]delivery, *Error) {
 	}
 	out := make([]delivery, len(t.got))
 	for i, r := range t.got {
-		r.receivedAt = now
+		r.receivedAt = q.age(now)
 		q.conceal(r.message, now, opts.visibility)
 		out[i] = q.delivery(r.message)
 	}

@@ -44,8 +44,8 @@ func ids(got []delivery) string {
 // A million messages of a standard queue are to fit into 700 MB: what only FIFO and fair queues need must not
 // be in all of them.
 func TestMessageSize(t *testing.T) {
-	if size := unsafe.Sizeof(message{}); size > 160 {
-		t.Errorf("a message takes %d bytes, want no more than 160", size)
+	if size := unsafe.Sizeof(message{}); size > 112 {
+		t.Errorf("a message takes %d bytes, want no more than 112", size)
 	}
 	if size := unsafe.Sizeof(content{}); size > 160 {
 		t.Errorf("a content takes %d bytes, want no more than 160", size)

@@ -1,12 +1,10 @@
 package emulator
 
-import "time"
-
 // timeHeap orders messages by a time, earliest first, and by arrival where it is the same. at names the time;
 // pos is where the message keeps its place in this heap, so that it can be taken from the middle.
 type timeHeap struct {
 	items []*message
-	at    func(*message) time.Time
+	at    func(*message) age
 	pos   func(*message) *int32
 }
 
@@ -47,8 +45,8 @@ func (h *timeHeap) fix(i int) {
 
 func (h *timeHeap) less(i, j int) bool {
 	a, b := h.items[i], h.items[j]
-	if c := h.at(a).Compare(h.at(b)); c != 0 {
-		return c < 0
+	if at, bt := h.at(a), h.at(b); at != bt {
+		return at < bt
 	}
 	return a.number < b.number
 }

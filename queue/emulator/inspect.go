@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // inspectPath is where messages can be looked at without receiving them. LocalStack has it, too.
@@ -98,11 +99,9 @@ func (q *queue) inspect(after uint64, most int, hidden, later bool) *inspection 
 			out.next = base64.URLEncoding.EncodeToString([]byte(strconv.FormatUint(numbers[i-1], 10)))
 			break
 		}
-		seen := inspected{number: n, state: m.state, delivery: delivery{
-			content: m.content, receives: m.receives, firstReceived: m.firstReceived, source: m.source,
-		}}
+		seen := inspected{number: n, state: m.state, delivery: q.delivery(m)}
 		if m.state != ready {
-			seen.visibleAt = m.visibleAt.UnixMilli()
+			seen.visibleAt = q.created.Add(time.Duration(m.visibleAt)).UnixMilli()
 		}
 		out.messages = append(out.messages, seen)
 	}

@@ -173,3 +173,24 @@ func TestInspectionInXML(t *testing.T) {
 		}
 	}
 }
+
+// Messages of a FIFO queue show what they have besides the others.
+func TestInspectionFIFO(t *testing.T) {
+	s, c := newSQS(t, emulator.Config{})
+	queue := createQueue(t, c, "q.fifo", "FifoQueue", "true")
+	sent, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{
+		QueueUrl: &queue, MessageBody: aws.String("x"), MessageGroupId: aws.String("g"), MessageDeduplicationId: aws.String("d"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out inspected
+	if status, body := inspect(t, s, "application/json", "QueueUrl="+url.QueryEscape(queue)); status != http.StatusOK || json.Unmarshal(body, &out) != nil || len(out.Messages) != 1 {
+		t.Fatalf("%d %s", status, body)
+	}
+	for name, want := range map[string]string{"MessageGroupId": "g", "MessageDeduplicationId": "d", "SequenceNumber": *sent.SequenceNumber} {
+		if got := out.Messages[0].Attributes[name]; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -33,12 +33,12 @@ const (
 // only messages with a group have is in place.
 type message struct {
 	*content
-	*place                  // nil without a group
-	number        uint64    // by arrival
-	shown         uint64    // by when it became ready
-	visibleAt     time.Time // when delayed or inFlight ends
-	receivedAt    time.Time // the latest receive
-	firstReceived time.Time
+	*place               // nil without a group
+	number        uint64 // by arrival
+	shown         uint64 // by when it became ready
+	visibleAt     age    // when delayed or inFlight ends
+	receivedAt    age    // the latest receive in this queue
+	firstReceived int64  // in milliseconds of Unix time, 0 before the first
 	receives      int    // ApproximateReceiveCount; goes on counting in a dead-letter queue
 	source        string // DeadLetterQueueSourceArn
 
@@ -48,6 +48,11 @@ type message struct {
 	receipt    uint32   // the latest receive in this queue, 0 before the first
 	state      state
 }
+
+// age is a time, as the age of the queue then. It takes a third of a time.Time, and there may be millions.
+type age time.Duration
+
+func (q *queue) age(t time.Time) age { return age(t.Sub(q.created)) }
 
 // place is what a message with a group has in its queue. In a standard queue, all of a tenant share one.
 type place struct {
@@ -90,7 +95,7 @@ type queue struct {
 
 	waiters   []*waiter
 	stopTimer func() bool // of the timer for the earliest of hidden, nil if none runs
-	timerAt   time.Time
+	timerAt   age
 }
 
 func newQueue(key queueKey, arn string, set settings, tags map[string]string, clock Clock) *queue {
@@ -101,11 +106,11 @@ func newQueue(key queueKey, arn string, set settings, tags map[string]string, cl
 		set: set, tags: tags,
 		messages: make(map[uint64]*message),
 		hidden: timeHeap{
-			at:  func(m *message) time.Time { return m.visibleAt },
+			at:  func(m *message) age { return m.visibleAt },
 			pos: func(m *message) *int32 { return &m.hiddenPos },
 		},
 		ages: timeHeap{
-			at:  func(m *message) time.Time { return m.sentAt },
+			at:  func(m *message) age { return age(m.sentAt.Sub(now)) },
 			pos: func(m *message) *int32 { return &m.agePos },
 		},
 	}
@@ -182,7 +187,7 @@ func (q *queue) settle(now time.Time) {
 	for m := q.ages.first(); m != nil && now.Sub(m.sentAt) >= q.set.retention; m = q.ages.first() {
 		q.drop(m)
 	}
-	for m := q.hidden.first(); m != nil && !m.visibleAt.After(now); m = q.hidden.first() {
+	for m := q.hidden.first(); m != nil && m.visibleAt <= q.age(now); m = q.hidden.first() {
 		q.show(m)
 	}
 	if q.fifo != nil {
@@ -208,7 +213,7 @@ func (q *queue) show(m *message) {
 // hide takes a message out of reach until a time.
 func (q *queue) hide(m *message, s state, until time.Time) {
 	q.leave(m)
-	m.state, m.visibleAt = s, until
+	m.state, m.visibleAt = s, q.age(until)
 	q.hidden.push(m)
 	if s == inFlight {
 		q.inFlight++
@@ -315,7 +320,7 @@ func (q *queue) changeVisibility(handle string, d time.Duration) *Error {
 		return errInvalidParameterValue("Value %s for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not available for visibility timeout change.", clip(handle))
 	case m.state != inFlight:
 		return errSimpleQueueService("MessageNotInflight", "The message referred to isn't in flight.")
-	case now.Add(d).Sub(m.receivedAt) > maxVisibility:
+	case q.age(now.Add(d))-m.receivedAt > age(maxVisibility):
 		// Twelve hours are counted from the receive: SQS developer guide, "Amazon SQS visibility timeout".
 		return errInvalidParameterValue("Value %d for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds].", int(d/time.Second))
 	}

@@ -15,7 +15,7 @@ type delivery struct {
 	*content
 	handle        string
 	receives      int
-	firstReceived time.Time
+	firstReceived int64 // in milliseconds of Unix time
 	source        string
 	dedup         string // in a FIFO queue, as is sequence
 	sequence      string
@@ -137,17 +137,17 @@ func (q *queue) arm() {
 		return
 	}
 	if q.stopTimer != nil {
-		if q.timerAt.Equal(m.visibleAt) {
+		if q.timerAt == m.visibleAt {
 			return
 		}
 		q.stopTimer()
 	}
 	q.timerAt = m.visibleAt
 	at := m.visibleAt
-	q.stopTimer = q.clock.AfterFunc(at.Sub(q.clock.Now()), func() {
+	q.stopTimer = q.clock.AfterFunc(time.Duration(at-q.age(q.clock.Now())), func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.stopTimer != nil && q.timerAt.Equal(at) {
+		if q.stopTimer != nil && q.timerAt == at {
 			q.stopTimer = nil
 		}
 		q.settle(q.clock.Now())
@@ -204,9 +204,9 @@ func (q *queue) take(now time.Time, opts receiveOptions) ([]delivery, *Error) {
 func (q *queue) deliver(m *message, now time.Time, opts receiveOptions) delivery {
 	m.receives++
 	m.receipt++
-	m.receivedAt = now
-	if m.firstReceived.IsZero() {
-		m.firstReceived = now
+	m.receivedAt = q.age(now)
+	if m.firstReceived == 0 {
+		m.firstReceived = now.UnixMilli()
 	}
 	q.conceal(m, now, opts.visibility)
 	if opts.twice && q.fifo == nil {

@@ -67,7 +67,7 @@ func (o *receivedMessages) appendSystem(dst []byte, d delivery) []byte {
 	add("SenderId", d.sender)
 	add("SentTimestamp", milliseconds(d.sentAt))
 	add("ApproximateReceiveCount", strconv.Itoa(d.receives))
-	add("ApproximateFirstReceiveTimestamp", milliseconds(d.firstReceived))
+	add("ApproximateFirstReceiveTimestamp", strconv.FormatInt(d.firstReceived, 10))
 	add("DeadLetterQueueSourceArn", d.source)
 	add("AWSTraceHeader", d.trace)
 	add("MessageGroupId", d.group)
