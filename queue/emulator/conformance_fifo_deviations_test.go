@@ -121,7 +121,7 @@ var fifoDeviations = map[string]map[peer]deviation{
 		moto:      {"deletes by any receipt handle", "after ChangeMessageVisibility to 0: accepted"},
 	},
 	"fifo-receipts/batch": {
-		localStack: {"does not blame the sender", "SenderFault is false"},
+		localStack: {"refuses it as InvalidParameterValue", "code is InvalidParameterValue"},
 		elasticMQ:  {"deletes by any latest receipt handle", "failed entries are []"},
 		moto:       {"deletes by any receipt handle", "failed entries are []"},
 	},

@@ -185,8 +185,8 @@ var fifoReceiptRules = []rule{
 		},
 	},
 	{
-		name: "fifo-receipts/batch", source: api("DeleteMessageBatch"),
-		says: "In a batch, an expired receipt handle fails its entry alone.",
+		name: "fifo-receipts/batch", source: "github.com/smaskalik/sqsmover, issue 54, which shows what AWS answers",
+		says: "In a batch, an expired receipt handle fails its entry alone, as ReceiptHandleIsInvalid.",
 		test: func(p *probe) {
 			url := p.byContent()
 			p.sendAll(url, "a1", "b1")
@@ -198,7 +198,7 @@ var fifoReceiptRules = []rule{
 			}
 			out, err := p.sqs.DeleteMessageBatch(p.ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &url, Entries: entries})
 			p.ok(err, "DeleteMessageBatch")
-			p.failed(out.Failed, "x", "InvalidParameterValue")
+			p.failed(out.Failed, "x", "ReceiptHandleIsInvalid")
 			p.equal("what is left", inOrder(p.receive(url)), "a1")
 		},
 	},

@@ -25,6 +25,8 @@ type Error struct {
 
 	// Receiver says that the service is to blame, not the sender. SDKs retry such errors.
 	Receiver bool
+
+	entry *Error // what the entry of a batch fails with instead, if anything
 }
 
 // Error returns the code and the message.
@@ -121,7 +123,9 @@ func errOverLimit(format string, args ...any) *Error {
 
 // errReceiptHandleExpired is a FIFO queue's answer to a receipt handle whose visibility timeout has run out.
 func errReceiptHandleExpired(handle string) *Error {
-	return errInvalidParameterValue("Value %s for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.", clip(handle))
+	err := errInvalidParameterValue("Value %s for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.", clip(handle))
+	err.entry = &Error{Code: "ReceiptHandleIsInvalid", Message: "The receipt handle has expired"}
+	return err
 }
 
 func errUnsupported(format string, args ...any) *Error {

@@ -238,3 +238,32 @@ func TestFaultRequest(t *testing.T) {
 		t.Errorf("Requests are %v, want %v", n, counts)
 	}
 }
+
+// A receive of a FIFO queue whose answer is lost can be repeated: that is what attempt ids are for.
+func TestFaultDropAnswerOfAttempt(t *testing.T) {
+	s, c := newSQS(t, emulator.Config{})
+	url := createQueue(t, c, "q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
+	for _, body := range []string{"1", "2"} {
+		if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageGroupId: aws.String("g")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.SetFault(only("ReceiveMessage", emulator.Fault{DropAnswer: true}))
+	in := &sqs.ReceiveMessageInput{QueueUrl: &url, MaxNumberOfMessages: 10, ReceiveRequestAttemptId: aws.String("try")}
+	if _, err := c.ReceiveMessage(t.Context(), in); err == nil {
+		t.Fatal("the receive was answered")
+	}
+	s.SetFault(nil)
+	if got := receive(t, c, url); len(got) != 0 {
+		t.Errorf("received %d messages of a group that is in flight", len(got))
+	}
+	out, err := c.ReceiveMessage(t.Context(), in)
+	if err != nil || len(out.Messages) != 2 {
+		t.Fatalf("received %v, %v, want both messages", out, err)
+	}
+	for _, m := range out.Messages {
+		if _, err := c.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -57,6 +57,9 @@ func (o *batchOutput) run(c *call, e Entry, f func() *Error) {
 		err = f()
 	}
 	if err != nil {
+		if err.entry != nil {
+			err = err.entry
+		}
 		o.failed = append(o.failed, batchFailure{e.ID, err})
 		return
 	}

@@ -67,10 +67,16 @@ func TestAWSCLI(t *testing.T) {
 		{"sns publish --topic-arn arn:aws:sns:us-west-2:111122223333:events --message hello", `^[0-9a-f-]{36}$`},
 		{"sqs receive-message --queue-url URL --query Messages[0].Body", `^hello$`},
 		{"sqs delete-queue --queue-url URL", `^$`},
+		{`sqs create-queue --queue-name rides.fifo --attributes {"FifoQueue":"true"}`, `^` + url + `rides\.fifo$`},
+		{"sqs send-message --queue-url FIFO --message-body 1 --message-group-id car --message-deduplication-id a --query SequenceNumber", `^[0-9]{20}$`},
+		{"sqs send-message --queue-url FIFO --message-body 2 --message-group-id car --message-deduplication-id a --query MD5OfMessageBody", `^c81e728d9d4c2f636f067f89cc14862c$`},
+		{"sqs send-message --queue-url FIFO --message-body 3 --message-group-id car", `InvalidParameterValue.*ContentBasedDeduplication`},
+		{"sqs receive-message --queue-url FIFO --attribute-names All --receive-request-attempt-id try --query Messages[].[Body,Attributes.MessageGroupId,Attributes.MessageDeduplicationId]", `^1\tcar\ta$`},
+		{"sqs receive-message --queue-url FIFO --receive-request-attempt-id try --query Messages[].Body", `^1$`},
 	} {
 		var args []string
 		for _, arg := range strings.Fields(step.command) {
-			arg = strings.NewReplacer("URL", url+"fares", "DLQ", url+"dlq", "RECEIPT", receipt).Replace(arg)
+			arg = strings.NewReplacer("URL", url+"fares", "DLQ", url+"dlq", "FIFO", url+"rides.fifo", "RECEIPT", receipt).Replace(arg)
 			args = append(args, arg)
 		}
 		args = append(args, "--endpoint-url", endpoint, "--region", "us-west-2", "--output", "text")

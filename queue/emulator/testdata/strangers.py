@@ -113,6 +113,33 @@ def dead_letters():
     assert task["Status"] == "COMPLETED" and task["ApproximateNumberOfMessagesMoved"] == 1, task
 
 
+def fifo():
+    url = sqs.create_queue(QueueName="rides.fifo", Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "true"})["QueueUrl"]
+    first = sqs.send_message(QueueUrl=url, MessageBody="ride 1", MessageGroupId="car")
+    again = sqs.send_message(QueueUrl=url, MessageBody="ride 1", MessageGroupId="car")
+    assert (again["MessageId"], again["SequenceNumber"]) == (first["MessageId"], first["SequenceNumber"])
+    out = sqs.send_message_batch(QueueUrl=url, Entries=[
+        {"Id": str(i), "MessageBody": f"ride {i}", "MessageGroupId": "car" if i < 4 else "bus", "MessageDeduplicationId": str(i)} for i in range(2, 6)
+    ])
+    assert [e["SequenceNumber"] > first["SequenceNumber"] for e in out["Successful"]] == [True] * 4, out
+
+    got = sqs.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=2, ReceiveRequestAttemptId="try", AttributeNames=["SequenceNumber"],
+    )["Messages"]
+    assert [m["Body"] for m in got] == ["ride 1", "ride 2"], got
+    assert got[0]["Attributes"]["SequenceNumber"] == first["SequenceNumber"]
+    assert [m["ReceiptHandle"] for m in receive(url, ReceiveRequestAttemptId="try")] == [m["ReceiptHandle"] for m in got]
+    assert [m["Body"] for m in receive(url)] == ["ride 4", "ride 5"]  # the car is under way
+    for m in got:
+        sqs.delete_message(QueueUrl=url, ReceiptHandle=m["ReceiptHandle"])
+    (last,) = receive(url)
+    assert last["Body"] == "ride 3"
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=last["ReceiptHandle"], VisibilityTimeout=0)
+    refused("InvalidParameterValue", sqs.delete_message, QueueUrl=url, ReceiptHandle=last["ReceiptHandle"])
+    refused("MissingParameter", sqs.send_message, QueueUrl=url, MessageBody="x")
+    refused("InvalidParameterValue", sqs.create_queue, QueueName="rides.fifo")
+
+
 def topics():
     topic = sns.create_topic(Name="fare-events")["TopicArn"]
     url = sqs.create_queue(QueueName="receipts")["QueueUrl"]
@@ -152,6 +179,6 @@ def pages():
     assert len([t for t in topics if ":page-" in t]) == 5
 
 
-for scenario in (messages, batches, dead_letters, topics, pages):
+for scenario in (messages, batches, dead_letters, fifo, topics, pages):
     scenario()
     print(scenario.__name__, "done")
