@@ -420,4 +420,29 @@ var plainDeviations = map[string]map[peer]deviation{
 		localStack: {"tries once", "nothing was delivered"},
 		moto:       {noConfirmation, "nothing was delivered"},
 	},
+
+	"fifo-topics/attributes": {
+		localStack: {"takes it for a standard topic, too", "of a standard topic: accepted"},
+		moto:       {"takes it for a standard topic, too", "of a standard topic: accepted"},
+	},
+	"fifo-topics/required": {
+		moto: {"answers MissingParameter", "no group: refused with MissingParameter"},
+	},
+	"fifo-topics/numbers": {
+		moto: {"has no numbers", "the numbers are"},
+	},
+	"fifo-topics/deduplication": {
+		localStack: {"answers with a new id and number", "the message id is"},
+		moto:       {"answers with a new id", "the message id is"},
+	},
+	"fifo-topics/by-content": {
+		moto: {"leaves the id to the queue's own ContentBasedDeduplication", "Publish: operation error"},
+	},
+	"fifo-topics/scope": {
+		moto: {"has one scope", "2 messages came, want 3"},
+	},
+	"fifo-topics/queues": {
+		localStack: {"takes subscriptions by http", "the protocol http: accepted"},
+		moto:       {"takes subscriptions by http", "the protocol http: accepted"},
+	},
 }

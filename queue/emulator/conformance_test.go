@@ -77,7 +77,7 @@ func allRules() []rule {
 	for _, part := range [][]rule{
 		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, moveRules, permissionRules, batchRules, wireRules,
 		fifoQueueRules, fifoSendRules, dedupRules, fifoOrderRules, fifoReceiptRules, attemptRules, fifoRedriveRules, fairRules,
-		topicRules, subscriptionRules, deliveryRules, httpRules, filterRules,
+		topicRules, subscriptionRules, deliveryRules, fifoTopicRules, httpRules, filterRules,
 	} {
 		out = append(out, part...)
 	}

@@ -28,10 +28,10 @@
 // entry; delays, long polls that wake when a message arrives, receive counts, redrive policies and move tasks,
 // retention, purges, tags, permissions. FIFO queues have groups in order, deduplication by id and by content
 // in both scopes, sequence numbers, receive attempts, and receipt handles that expire. Standard queues are
-// fair to the groups of their messages. SNS, by the Query protocol: standard topics, batches and tags;
-// subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of the
-// program that holds the server ([Config.Functions]), with raw and enveloped delivery, filter policies of
-// both scopes, retries by delivery policies, and dead-letter queues.
+// fair to the groups of their messages. SNS, by the Query protocol: standard and FIFO topics, batches and
+// tags; subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of
+// the program that holds the server ([Config.Functions]), with raw and enveloped delivery, filter policies
+// of both scopes, retries by delivery policies, and dead-letter queues.
 //
 // Each rule that it keeps is a row of the table in CONFORMANCE.md, with its source, and with what
 // LocalStack, ElasticMQ and moto do in its place. What is left to the service's discretion, it does in the
@@ -45,8 +45,8 @@
 // FIFO queues have no limits of throughput, so FifoThroughputLimit is kept and does nothing; and they find
 // what is free however much waits before it, where AWS looks at the first 120,000 messages.
 //
-// It has no FIFO topics, no encryption, and no e-mail, SMS or push. What it does not have, it refuses with a
-// clear error. Access policies are kept, and enforced only on what topics deliver, with
+// It has no encryption, no archive of topics, and no e-mail, SMS or push. What it does not have, it refuses
+// with a clear error. Access policies are kept, and enforced only on what topics deliver, with
 // [Config.EnforcePolicies]: AWS silently drops what a topic publishes for a queue whose policy does not let
 // it. The signature of a notification is a placeholder.
 //

@@ -145,8 +145,12 @@ func TestRefusals(t *testing.T) {
 			_, err := queues.ListQueues(ctx, &sqs.ListQueuesInput{MaxResults: aws.Int32(1001)})
 			return err
 		}, "InvalidParameterValue", "MaxResults"},
-		{"a FIFO topic", createTopic("t.fifo", "FifoTopic", "true"), "InvalidParameter", "no FIFO topics yet"},
-		{"an attribute of FIFO topics", createTopic("t2", "ContentBasedDeduplication", "true"), "InvalidParameter", "no FIFO topics yet"},
+		{"a FIFO topic that is not said to be one", createTopic("t.fifo"), "InvalidParameter", "Topic Name"},
+		{"a FIFO topic without the suffix", createTopic("t2", "FifoTopic", "true"), "InvalidParameter", "ends with .fifo"},
+		{"FifoTopic maybe", createTopic("t2.fifo", "FifoTopic", "maybe"), "InvalidParameter", "Topic Name"},
+		{"another scope", createTopic("t2.fifo", "FifoTopic", "true", "FifoThroughputScope", "Queue"), "InvalidParameter", "must be Topic or MessageGroup"},
+		{"an archive", createTopic("t2.fifo", "FifoTopic", "true", "ArchivePolicy", "{}"), "InvalidParameter", "archives no messages"},
+		{"an attribute of FIFO topics", createTopic("t2", "ContentBasedDeduplication", "true"), "InvalidParameter", "only FIFO topics"},
 		{"an unknown attribute", createTopic("t2", "Colour", "red"), "InvalidParameter", "AttributeName"},
 		{"the topic with another attribute", createTopic("t", "DisplayName", "Fares"), "InvalidParameter", "different attributes"},
 		{"the topic with other tags", func(ctx context.Context) error {

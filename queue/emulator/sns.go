@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // snsOperations is the API of SNS as far as the server has it.
@@ -60,9 +61,10 @@ func topicOfSubscription(arn string) string {
 	return arn
 }
 
-// topic is one standard topic.
+// topic is one topic.
 type topic struct {
-	key topicKey
+	key  topicKey
+	fifo *fifoTopic // nil for a standard one
 
 	mu    sync.Mutex
 	attrs map[string]string
@@ -94,7 +96,7 @@ func (s *Server) topic(arn string) (*topic, *Error) {
 
 type createTopicOutput struct{ TopicArn string }
 
-// topicSettings are the attributes of a standard topic that can be set. The server acts on DeliveryPolicy, and
+// topicSettings are the attributes of any topic that can be set. The server acts on DeliveryPolicy, and
 // keeps the others.
 var topicSettings = []string{
 	"DataProtectionPolicy", "DeliveryPolicy", "DisplayName", "KmsMasterKeyId", "Policy",
@@ -106,12 +108,13 @@ var topicSettings = []string{
 	"SQSFailureFeedbackRoleArn", "SQSSuccessFeedbackRoleArn", "SQSSuccessFeedbackSampleRate",
 }
 
-func topicSettingFault(name, value string) *Error {
+func (t *topic) settingFault(name, value string) *Error {
+	if values, ok := fifoTopicSettings[name]; ok {
+		return t.fifoFault(name, value, values)
+	}
 	switch {
-	case name == "FifoTopic" && value == "false":
-		return nil
-	case name == "FifoTopic", name == "ContentBasedDeduplication", name == "ArchivePolicy", name == "FifoThroughputScope":
-		return errInvalidParameter("%s: this server has no FIFO topics yet", name)
+	case name == "ArchivePolicy":
+		return errInvalidParameter("ArchivePolicy: this server archives no messages")
 	case !slices.Contains(topicSettings, name):
 		return errInvalidParameter("AttributeName")
 	}
@@ -119,46 +122,87 @@ func topicSettingFault(name, value string) *Error {
 }
 
 func (s *Server) createTopic(c *call, f form) (*createTopicOutput, *Error) {
-	name := f.Get("Name")
-	attrs := f.stringMap("Attributes")
-	for name, value := range attrs {
-		if err := topicSettingFault(name, value); err != nil {
-			return nil, err
-		}
-	}
-	switch {
-	case strings.HasSuffix(name, ".fifo"):
-		return nil, errInvalidParameter("Topic Name: this server has no FIFO topics yet")
-	case !topicName.MatchString(name):
-		return nil, errInvalidParameter("Topic Name")
-	}
-	delete(attrs, "FifoTopic")
-	tags := f.tags()
-	if err := snsTagsFault(tags); err != nil {
+	key := topicKey{c.region, s.account, f.Get("Name")}
+	attrs, tags := f.stringMap("Attributes"), f.tags()
+	t, err := newTopic(key, attrs, tags, s.clock.Now())
+	if err != nil {
 		return nil, err
 	}
 
 	s.making.Lock()
 	defer s.making.Unlock()
-	key := topicKey{c.region, s.account, name}
 	if v, ok := s.topics.Load(key); ok {
-		return &createTopicOutput{key.arn()}, v.(*topic).sameAs(attrs, tags)
+		return &createTopicOutput{key.arn()}, v.(*topic).sameAs(t.attrs, attrs, tags)
 	}
-	t := &topic{key: key, attrs: attrs, tags: tags}
-	if err := t.setDelivery(attrs["DeliveryPolicy"]); err != nil {
-		return nil, err
-	}
-	t.subs.Store(new([]*subscription))
 	s.topics.Store(key, t)
 	return &createTopicOutput{key.arn()}, nil
 }
 
-// sameAs checks that a repeated CreateTopic asks for what is there.
-func (t *topic) sameAs(attrs, tags map[string]string) *Error {
+// newTopic returns a topic without subscriptions.
+func newTopic(key topicKey, attrs, tags map[string]string, now time.Time) (*topic, *Error) {
+	t := &topic{key: key, attrs: make(map[string]string), tags: tags}
+	if attrs["FifoTopic"] == "true" {
+		t.fifo = newFIFOTopic(t.attrs, now)
+	}
+	if err := snsTagsFault(tags); err != nil {
+		return nil, err
+	}
+	base, isFIFO := strings.CutSuffix(key.name, ".fifo")
+	switch {
+	case t.fifo != nil && !isFIFO:
+		return nil, errInvalidParameter("Topic Name: the name of a FIFO topic ends with .fifo")
+	case t.fifo != nil && (!topicName.MatchString(base) || len(key.name) > 256):
+		return nil, errInvalidParameter("Topic Name")
+	case t.fifo == nil && !topicName.MatchString(key.name):
+		return nil, errInvalidParameter("Topic Name")
+	}
+	for name, value := range attrs {
+		if err := t.setAttribute(name, value); err != nil {
+			return nil, err
+		}
+	}
+	t.subs.Store(new([]*subscription))
+	return t, nil
+}
+
+// setAttribute checks an attribute, and keeps it.
+func (t *topic) setAttribute(name, value string) *Error {
+	if err := t.settingFault(name, value); err != nil {
+		return err
+	}
+	switch {
+	case name == "DeliveryPolicy":
+		if err := t.setDelivery(value); err != nil {
+			return err
+		}
+	case name == "FifoTopic" && t.fifo == nil:
+		return nil // it is said to be false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for name, value := range attrs {
-		if t.attrs[name] != value {
+	t.attrs[name] = value
+	return nil
+}
+
+// setDelivery keeps what a DeliveryPolicy says.
+func (t *topic) setDelivery(text string) *Error {
+	var p *topicDeliveryPolicy
+	if text != "" {
+		var err *Error
+		if p, err = parseTopicDeliveryPolicy(text); err != nil {
+			return err
+		}
+	}
+	t.policy.Store(p)
+	return nil
+}
+
+// sameAs checks that a repeated CreateTopic, which gave some attributes, asks for what is there.
+func (t *topic) sameAs(attrs, given, tags map[string]string) *Error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range given {
+		if t.attrs[name] != attrs[name] {
 			return errInvalidParameter("Attributes Reason: Topic already exists with different attributes")
 		}
 	}
@@ -238,31 +282,10 @@ func (s *Server) setTopicAttributes(c *call, f form) (nothing, *Error) {
 		return nothing{}, err
 	}
 	name, value := f.Get("AttributeName"), f.Get("AttributeValue")
-	if err := topicSettingFault(name, value); err != nil {
-		return nothing{}, err
+	if name == "FifoTopic" {
+		return nothing{}, errInvalidParameter("AttributeName Reason: the type of a topic cannot be changed")
 	}
-	if name == "DeliveryPolicy" {
-		if err := t.setDelivery(value); err != nil {
-			return nothing{}, err
-		}
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.attrs[name] = value
-	return nothing{}, nil
-}
-
-// setDelivery keeps what a DeliveryPolicy says.
-func (t *topic) setDelivery(text string) *Error {
-	var p *topicDeliveryPolicy
-	if text != "" {
-		var err *Error
-		if p, err = parseTopicDeliveryPolicy(text); err != nil {
-			return err
-		}
-	}
-	t.policy.Store(p)
-	return nil
+	return nothing{}, t.setAttribute(name, value)
 }
 
 type listTopicsOutput struct {

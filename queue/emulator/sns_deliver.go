@@ -30,7 +30,7 @@ func (s *Server) deliver(c *call, p *publication) {
 		if !set.raw {
 			body, attrs = envelope(c, sub, p, now), nil
 		}
-		a := arrival{message: &message{content: s.delivered(p.group, body, attrs, now)}}
+		a := arrival{message: &message{content: s.delivered(p.group, body, attrs, now)}, dedup: p.dedup}
 		if q := s.lookupARN(sub.address); q != nil && s.mayDeliver(p.topic, q) && q.accepts(a.content) {
 			a.delay = q.settings().delay
 			if q.add(a) {
@@ -135,6 +135,9 @@ func appendSignature(dst []byte, c *call) []byte {
 func envelope(c *call, sub *subscription, p *publication, now time.Time) string {
 	dst := appendField([]byte{'{'}, "Type", "Notification")
 	dst = appendField(dst, "MessageId", p.id)
+	if p.sequence != "" {
+		dst = appendField(dst, "SequenceNumber", p.sequence)
+	}
 	dst = appendField(dst, "TopicArn", p.topic.key.arn())
 	if p.subject != "" {
 		dst = appendField(dst, "Subject", p.subject)

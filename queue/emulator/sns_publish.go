@@ -21,6 +21,10 @@ type publication struct {
 	texts   map[string]string // by protocol, where the message has several
 	attrs   map[string]attribute
 	group   string
+
+	// Of a FIFO topic.
+	dedup    string
+	sequence string
 }
 
 func (p *publication) size() int { return len(p.message) + attributesSize(p.attrs) }
@@ -36,7 +40,10 @@ func (p *publication) text(protocol string) string {
 	return p.texts["default"]
 }
 
-type publishOutput struct{ MessageId string }
+type publishOutput struct {
+	MessageId      string
+	SequenceNumber string `xml:",omitempty"`
+}
 
 func (s *Server) publish(c *call, f form) (*publishOutput, *Error) {
 	arn := f.Get("TopicArn")
@@ -57,8 +64,8 @@ func (s *Server) publish(c *call, f form) (*publishOutput, *Error) {
 	if p.size() > maxPublishSize {
 		return nil, errInvalidParameter("Message too long")
 	}
-	s.deliver(c, p)
-	return &publishOutput{p.id}, nil
+	s.send(c, p)
+	return &publishOutput{p.id, p.sequence}, nil
 }
 
 // publication reads and checks the message whose parameters start with prefix.
@@ -77,10 +84,13 @@ func (f form) publication(prefix string, t *topic) (*publication, *Error) {
 		return nil, errInvalidParameter("Message Reason: Invalid characters")
 	case f.Has(prefix+"Subject") && !validSubject(p.subject):
 		return nil, errInvalidParameter("Subject")
-	case f.Get(prefix+"MessageDeduplicationId") != "":
-		return nil, errInvalidParameter("MessageDeduplicationId Reason: The request includes MessageDeduplicationId parameter that is not valid for this topic type")
+	case p.group != "" && !validGroup(p.group):
+		return nil, errInvalidParameter("MessageGroupId Reason: 1 to 128 alphanumeric and punctuation characters")
 	}
-	var err *Error
+	err := p.setDedup(f.Get(prefix + "MessageDeduplicationId"))
+	if err != nil {
+		return nil, err
+	}
 	switch structure := f.Get(prefix + "MessageStructure"); structure {
 	case "":
 	case "json":
@@ -140,7 +150,10 @@ type publishBatchOutput struct {
 	Failed     []failedEntry    `xml:"Failed>member"`
 }
 
-type publishedEntry struct{ Id, MessageId string }
+type publishedEntry struct {
+	Id, MessageId  string
+	SequenceNumber string `xml:",omitempty"`
+}
 
 type failedEntry struct {
 	Id, Code, Message string
@@ -175,13 +188,14 @@ func (s *Server) publishBatch(c *call, f form) (*publishBatchOutput, *Error) {
 		}
 		size += p.size()
 		good = append(good, p)
-		out.Successful = append(out.Successful, publishedEntry{ids[i], p.id})
+		out.Successful = append(out.Successful, publishedEntry{Id: ids[i]})
 	}
 	if size > maxPublishSize {
 		return nil, &Error{Code: "BatchRequestTooLong", Message: "The length of all the messages in the batch is more than the limit of 262144 bytes.", Status: http.StatusBadRequest}
 	}
-	for _, p := range good {
-		s.deliver(c, p)
+	for i, p := range good {
+		s.send(c, p)
+		out.Successful[i].MessageId, out.Successful[i].SequenceNumber = p.id, p.sequence
 	}
 	return out, nil
 }

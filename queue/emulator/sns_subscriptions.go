@@ -186,12 +186,15 @@ type subscribeOutput struct{ SubscriptionArn string }
 // newSubscription makes a subscription of what a request names, with nothing but its endpoint.
 func (s *Server) newSubscription(c *call, t *topic, protocol, address string) (*subscription, *Error) {
 	sub := &subscription{arn: t.key.arn() + ":" + uuid.NewString(), topic: t, protocol: protocol, address: address, owner: s.account}
+	if t.fifo != nil && protocol != "sqs" && slices.Contains(protocols, protocol) {
+		return nil, errInvalidParameter("Protocol: a FIFO topic delivers to queues alone, not by %s", protocol)
+	}
 	switch protocol {
 	case "sqs":
 		if parts := strings.Split(address, ":"); len(parts) != 6 || !strings.HasPrefix(address, "arn:aws:sqs:") || parts[5] == "" {
 			return nil, errInvalidParameter("SQS endpoint ARN")
 		}
-		if strings.HasSuffix(address, ".fifo") {
+		if strings.HasSuffix(address, ".fifo") && t.fifo == nil {
 			return nil, errInvalidParameter("Endpoint Reason: FIFO SQS Queues can not be subscribed to standard SNS topics")
 		}
 	case "lambda":
