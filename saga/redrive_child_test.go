@@ -2,7 +2,6 @@ package saga_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -13,7 +12,7 @@ import (
 	"github.com/waybill-dev/waybill/saga"
 )
 
-// A part of a Map that failed after the point of no return has undone itself: a
+// A part of a Map that was terminated after the point of no return fails the Map: a
 // retry starts another one, and leaves those alone that are done.
 func TestRetryOfAPartStartsAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -30,10 +29,17 @@ func TestRetryOfAPartStartsAnother(t *testing.T) {
 			saga.Do("Z", j.do("Z")))
 		saga.SetMapSize(s, 1, 1)
 		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
-		if _, err := s.Run(t.Context(), c, "1", trip{}); !errors.Is(err, saga.ErrBlocked) {
+		if _, err := s.Start(t.Context(), c, "1", trip{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
+		if err := c.Terminate(t.Context(), "1/M:2", saga.Order{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if x, err := c.Get(t.Context(), "1"); err != nil || x.Status != saga.Blocked {
+			t.Fatalf("it is %+v (%v)", x, err)
+		}
 		mended.Store(true)
 		if err := c.Retry(t.Context(), "1", saga.Order{}); err != nil {
 			t.Fatal(err)
