@@ -67,6 +67,7 @@
 // # Faults
 //
 // [Server.SetFault] installs a hook that decides about each request: fail it with an error of AWS, delay
-// it, drop it or its answer, fail single entries of a batch, or deliver messages twice. [Server.Requests]
+// it, drop it or its answer, fail single entries of a batch, or deliver messages twice. [Faults] makes a hook
+// of rules by operation, queue and probability, which fails the same requests each time. [Server.Requests]
 // counts requests by operation, exactly.
 package emulator

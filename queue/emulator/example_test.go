@@ -76,3 +76,34 @@ func ExampleServer_SetFault() {
 	// true
 	// map[sqs.CreateQueue:1 sqs.SendMessage:3]
 }
+
+// One in twenty sends is carried out and not answered, so that the sender has to try again.
+func ExampleFaults() {
+	server := emulator.New(emulator.Config{Fault: emulator.Faults(1, emulator.FaultRule{
+		Operation:   "SendMessage*",
+		Resource:    "fares",
+		Probability: 0.05,
+		Fault:       emulator.Fault{DropAnswer: true},
+	})})
+	cfg := aws.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String("http://emulator"),
+		Credentials:  aws.AnonymousCredentials{},
+		HTTPClient:   server.Client(),
+	}
+	client := sqs.NewFromConfig(cfg)
+	ctx := context.Background()
+	queue, err := client.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("fares")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for range 100 {
+		if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queue.QueueUrl, MessageBody: aws.String("x")}); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	fmt.Println("sends:", server.Requests()["sqs.SendMessage"] > 100)
+	// Output: sends: true
+}
