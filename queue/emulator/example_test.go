@@ -77,12 +77,12 @@ func ExampleServer_SetFault() {
 	// map[sqs.CreateQueue:1 sqs.SendMessage:3]
 }
 
-// One in four sends is carried out and not answered, so that the sender has to try again.
+// One in ten sends is carried out and not answered, so that the sender has to try again.
 func ExampleFaults() {
 	server := emulator.New(emulator.Config{Fault: emulator.Faults(1, emulator.FaultRule{
 		Operation:   "SendMessage*",
 		Resource:    "fares",
-		Probability: 0.25,
+		Probability: 0.1,
 		Fault:       emulator.Fault{DropAnswer: true},
 	})})
 	cfg := aws.Config{
@@ -98,12 +98,12 @@ func ExampleFaults() {
 		fmt.Println(err)
 		return
 	}
-	for range 10 {
+	for range 20 {
 		if _, err := client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queue.QueueUrl, MessageBody: aws.String("x")}); err != nil {
 			fmt.Println(err)
 			return
 		}
 	}
-	fmt.Println("sends:", server.Requests()["sqs.SendMessage"] > 10)
+	fmt.Println("sends:", server.Requests()["sqs.SendMessage"] > 20)
 	// Output: sends: true
 }
