@@ -76,7 +76,7 @@ func allRules() []rule {
 	var out []rule
 	for _, part := range [][]rule{
 		queueRules, attributeRules, messageRules, receiveRules, visibilityRules, redriveRules, moveRules, permissionRules, batchRules, wireRules,
-		fifoQueueRules, fifoSendRules, dedupRules, fifoOrderRules, fifoReceiptRules, attemptRules, fifoRedriveRules, fairRules,
+		fifoQueueRules, fifoSendRules, dedupRules, fifoOrderRules, fifoReceiptRules, attemptRules, fifoRedriveRules, fairRules, limitRules,
 		topicRules, subscriptionRules, deliveryRules, fifoTopicRules, httpRules, filterRules,
 	} {
 		out = append(out, part...)
@@ -104,6 +104,7 @@ func TestConformance(t *testing.T) {
 					s := emulator.New(emulator.Config{EnforcePolicies: true, HTTPClient: &http.Client{Transport: web}})
 					defer s.Close()
 					p := newProbe(t, "http://emulator", s.Client())
+					p.server = s
 					p.serve = web.serve
 					for _, complaint := range r.hold(p, nil) {
 						t.Error(complaint)
@@ -239,6 +240,7 @@ func (r rule) hold(p *probe, d *deviation) []string {
 type probe struct {
 	ctx      context.Context
 	endpoint string
+	server   *emulator.Server // nil unless it is one in virtual time
 	http     *http.Client
 	sqs      *sqs.Client
 	sns      *sns.Client

@@ -7,3 +7,11 @@ func (s *Server) Waiting(region, name string) int {
 	defer q.mu.Unlock()
 	return len(q.waiters)
 }
+
+// Crowd counts n messages more as in flight at a queue, so that a test can see the limit without sending them.
+func (s *Server) Crowd(region, name string, n int) {
+	q := s.lookup(queueKey{region, name})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inFlight += n
+}

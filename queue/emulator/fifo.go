@@ -105,13 +105,11 @@ func (f *fifo) purge() {
 // takeLines receives from the lines in turn, as many messages of each as there are. A line that is still
 // open then goes behind the others.
 func (q *queue) takeLines(now time.Time, opts receiveOptions) ([]delivery, *Error) {
+	var try *attempt
 	if opts.attempt != "" {
 		if out, err := q.again(now, opts); len(out) > 0 || err != nil {
 			return out, err
 		}
-	}
-	var try *attempt
-	if opts.attempt != "" {
 		try = new(attempt)
 	}
 	var out []delivery

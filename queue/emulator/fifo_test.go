@@ -271,3 +271,13 @@ func TestDelayChangedFIFO(t *testing.T) {
 		}
 	}
 }
+
+// A FIFO queue delivers exactly once, whatever the faults.
+func TestTwiceFIFO(t *testing.T) {
+	q := fifoQueue(t, &stepClock{now: time.Unix(1_700_000_000, 0)}, "q.fifo")
+	fill(q, "a", 2)
+	got, err := q.receive(context.Background(), receiveOptions{max: 10, visibility: time.Minute, twice: true})
+	if err != nil || ids(got) != "a0 a1 " || len(q.messages) != 2 {
+		t.Errorf("received %q, %v, and the queue has %d messages", ids(got), err, len(q.messages))
+	}
+}

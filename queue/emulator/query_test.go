@@ -29,7 +29,9 @@ func TestConformanceInQuery(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := emulator.New(emulator.Config{EnforcePolicies: true})
 				client := &http.Client{Transport: translator{s.Client().Transport}}
-				for _, complaint := range r.hold(newProbe(t, "http://emulator", client), nil) {
+				p := newProbe(t, "http://emulator", client)
+				p.server = s
+				for _, complaint := range r.hold(p, nil) {
 					t.Error(complaint)
 				}
 			})
