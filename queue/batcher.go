@@ -8,13 +8,17 @@ import (
 // maxBatch is how many entries SQS and SNS take in one request.
 const maxBatch = 10
 
+// workerIdle is how long a worker waits for another batch.
+const workerIdle = time.Second
+
 // A batcher collects items into batches and hands each to flush. A batch is
 // due when it is full, and otherwise when its first item has waited for
 // linger; a due batch that finds all workers busy goes on filling. With one
 // worker the batches are flushed in order.
 //
-// It has a goroutine only while there is something to flush. It is safe for
-// concurrent use.
+// It has goroutines only while there is something to flush, and for workerIdle
+// longer: the calls of an SDK go deep, and a new goroutine would grow its stack
+// for each of them. It is safe for concurrent use.
 type batcher[T any] struct {
 	size     func(T) int   // of an item in bytes; nil if they do not count
 	maxBytes int           // of a batch
@@ -29,7 +33,9 @@ type batcher[T any] struct {
 	batchNo int // counts the batches opened, so that a late timer is known
 	timer   *time.Timer
 	due     bool // open has waited long enough
-	busy    int  // workers running
+	busy    int  // workers at work
+	idle    int  // workers that wait for wake
+	wake    chan struct{}
 	running sync.WaitGroup
 	closed  bool
 }
@@ -101,21 +107,68 @@ func (b *batcher[T]) work() {
 	}
 	for ; waiting > 0 && b.busy < b.workers; waiting-- {
 		b.busy++
+		if b.idle > 0 {
+			b.rouse()
+			continue
+		}
 		b.running.Go(b.worker)
 	}
 }
 
+// rouse has an idle worker look again. b.mu is held.
+func (b *batcher[T]) rouse() {
+	b.idle--
+	b.wake <- struct{}{} // has room for all workers
+}
+
 func (b *batcher[T]) worker() {
+	var timer *time.Timer
 	for {
-		batch := b.next()
-		if batch == nil {
+		for batch := b.next(); batch != nil; batch = b.next() {
+			b.flush(batch)
+		}
+		if timer == nil {
+			timer = time.NewTimer(workerIdle)
+			defer timer.Stop()
+		} else {
+			timer.Reset(workerIdle)
+		}
+		if !b.await(timer) {
 			return
 		}
-		b.flush(batch)
 	}
 }
 
-// next returns a batch that is due, or nil to end the worker.
+// await waits until there may be another batch, and returns false to end the
+// worker.
+func (b *batcher[T]) await(timer *time.Timer) bool {
+	b.mu.Lock()
+	if b.closed || b.busy+b.idle >= b.workers {
+		b.mu.Unlock()
+		return false
+	}
+	if b.wake == nil {
+		b.wake = make(chan struct{}, b.workers)
+	}
+	b.idle++
+	b.mu.Unlock()
+	select {
+	case <-b.wake:
+		return true
+	case <-timer.C:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.wake: // it counts as busy already
+		return true
+	default:
+		b.idle--
+		return false
+	}
+}
+
+// next returns a batch that is due, or nil when the worker has none.
 func (b *batcher[T]) next() []T {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -140,6 +193,10 @@ func (b *batcher[T]) close() {
 	if len(b.open) > 0 {
 		b.due = true
 		b.work()
+	}
+	for b.idle > 0 {
+		b.busy++
+		b.rouse()
 	}
 	b.mu.Unlock()
 	b.running.Wait()

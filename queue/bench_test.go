@@ -1,12 +1,20 @@
+//go:build unix
+
 package queue_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,49 +31,146 @@ import (
 
 // BenchmarkHop moves messages from one queue to another and deletes them, in
 // three ways: with this package under watermill's Router, with watermill-aws
-// under the same Router, and with a loop on the bare SDK. The service is the
-// emulator behind a socket, at once and with 8 ms a request, which is like the
-// real one. It reports the requests a message and the messages a second.
+// under the same Router, and with a loop on the bare SDK that receives, sends
+// and deletes ten at a time, attributes included. The service is the emulator in
+// a process of its own, at once and with 8 ms a request, which is like the real
+// one. It reports the requests a message, the messages a second, and the CPU
+// time that this process spent on a message.
 func BenchmarkHop(b *testing.B) {
-	mover := func(workers int) func(testing.TB, *server, int, func()) {
-		return func(t testing.TB, s *server, n int, published func()) { watermillHop(t, s, workers, n, published) }
-	}
 	for _, delay := range []time.Duration{0, 8 * time.Millisecond} {
-		for _, way := range []struct {
-			name string
-			move func(t testing.TB, s *server, n int, published func())
-		}{
-			{"waybill", func(t testing.TB, s *server, n int, published func()) { hop(t, s, nil, 0, n, published) }},
-			{"bare-16", bareHop},
-			{"watermill-aws", mover(1)},
-			{"watermill-aws-16", mover(16)},
-			{"watermill-aws-64", mover(64)},
-		} {
+		for _, way := range ways {
 			b.Run(fmt.Sprintf("delay=%v/%s", delay, way.name), func(b *testing.B) {
-				s := behindSocket(b)
-				s.createQueue(b, "in")
-				s.createQueue(b, "out")
+				s, stats := elsewhere(b, delay)
 				fill(b, s, "in", b.N)
-				s.emulator.SetFault(func(emulator.Request) emulator.Fault { return emulator.Fault{Delay: delay} })
-				before := requests(s)
+				before := stats.Figures().Total()
 				b.ResetTimer()
+				spent := cpu(b)
 				way.move(b, s, b.N, b.StopTimer)
-				b.ReportMetric(float64(requests(s)-before)/float64(b.N), "requests/msg")
+				b.ReportMetric(float64((cpu(b)-spent).Microseconds())/float64(b.N), "cpu-us/msg")
+				b.ReportMetric(float64(stats.Figures().Total()-before)/float64(b.N), "requests/msg")
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 			})
 		}
 	}
 }
 
-// behindSocket returns an emulator that is reached through a loopback socket.
-func behindSocket(t testing.TB) *server {
-	t.Helper()
+// BenchmarkHopRatio moves messages by turns with this package and with the bare
+// SDK, 16 pollers each, so that both have the same of whatever else the machine
+// does. It reports how fast and at which CPU time this package is in relation to
+// the loop.
+func BenchmarkHopRatio(b *testing.B) {
+	const rounds = 5
+	for _, delay := range []time.Duration{0, 8 * time.Millisecond} {
+		b.Run(fmt.Sprintf("delay=%v", delay), func(b *testing.B) {
+			s, _ := elsewhere(b, delay)
+			n := max(b.N/rounds, 1)
+			var took, spent [2]time.Duration
+			b.ResetTimer()
+			for round := range 2 * rounds {
+				which, move := round%2, []func(testing.TB, *server, int, func()){waybill16, bareHop}[round%2]
+				b.StopTimer()
+				fill(b, s, "in", n)
+				b.StartTimer()
+				began, before := time.Now(), cpu(b)
+				move(b, s, n, func() { took[which] += time.Since(began) })
+				spent[which] += cpu(b) - before
+			}
+			b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "waybill/bare-msg/s")
+			b.ReportMetric(spent[0].Seconds()/spent[1].Seconds(), "waybill/bare-cpu")
+			b.ReportMetric(float64(rounds*n)/took[0].Seconds(), "waybill-msg/s")
+			b.ReportMetric(float64(rounds*n)/took[1].Seconds(), "bare-msg/s")
+			b.ReportMetric(float64(spent[0].Microseconds())/float64(rounds*n), "waybill-cpu-us/msg")
+			b.ReportMetric(float64(spent[1].Microseconds())/float64(rounds*n), "bare-cpu-us/msg")
+		})
+	}
+}
+
+// ways are the ways of a hop.
+var ways = []struct {
+	name string
+	move func(t testing.TB, s *server, n int, published func())
+}{
+	{"waybill", func(t testing.TB, s *server, n int, published func()) {
+		hop(t, s, queue.Endpoint{}, nil, 0, n, published)
+	}},
+	{"waybill-16", waybill16},
+	{"bare-16", bareHop},
+	{"watermill-aws", watermillHop(1)},
+	{"watermill-aws-16", watermillHop(16)},
+	{"watermill-aws-64", watermillHop(64)},
+}
+
+func waybill16(t testing.TB, s *server, n int, published func()) {
+	hop(t, s, queue.Endpoint{Pollers: 16, Concurrency: 320}, nil, 0, n, published)
+}
+
+// cpu returns the CPU time that this process has spent.
+func cpu(t testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// benchServer is the environment variable that makes this test binary the server
+// of a benchmark, with that delay of every request.
+const benchServer = "WAYBILL_QUEUE_BENCH_SERVER"
+
+func TestMain(m *testing.M) {
+	if delay, err := time.ParseDuration(os.Getenv(benchServer)); err == nil {
+		serve(delay)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// serve is an emulator that prints its address and ends with its input.
+func serve(delay time.Duration) {
 	e := emulator.New(emulator.Config{NoCooldowns: true})
+	e.SetFault(func(emulator.Request) emulator.Fault { return emulator.Fault{Delay: delay} })
 	web := httptest.NewServer(e)
-	t.Cleanup(web.Close)
-	s := newServer("emulator", web.URL)
-	s.emulator = e
-	return s
+	defer web.Close()
+	fmt.Println(web.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+}
+
+// elsewhere returns an emulator in another process, with the queues "in" and
+// "out", and what counts the requests to it.
+func elsewhere(b *testing.B, delay time.Duration) (*server, *queue.Stats) {
+	b.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), benchServer+"="+delay.String())
+	cmd.Stderr = os.Stderr
+	stop, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stop.Close()
+		_ = cmd.Wait()
+	})
+	url, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, stats := newServer("emulator", strings.TrimSpace(url)), new(queue.Stats)
+	s.aws.APIOptions = append(s.aws.APIOptions, stats.Count)
+	s.sqs = sqs.NewFromConfig(s.aws)
+	s.createQueue(b, "in")
+	s.createQueue(b, "out")
+	return s, stats
 }
 
 func fill(t testing.TB, s *server, name string, n int) {
@@ -101,7 +206,7 @@ func bareHop(t testing.TB, s *server, n int, published func()) {
 	for range 16 {
 		wg.Go(func() {
 			for moved.Load() < int64(n) {
-				got, err := s.sqs.ReceiveMessage(background, &sqs.ReceiveMessageInput{QueueUrl: in, MaxNumberOfMessages: 10})
+				got, err := s.sqs.ReceiveMessage(background, &sqs.ReceiveMessageInput{QueueUrl: in, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}})
 				if err != nil {
 					t.Error(err)
 					return
@@ -112,7 +217,7 @@ func bareHop(t testing.TB, s *server, n int, published func()) {
 				send := &sqs.SendMessageBatchInput{QueueUrl: out}
 				del := &sqs.DeleteMessageBatchInput{QueueUrl: in}
 				for i, m := range got.Messages {
-					send.Entries = append(send.Entries, sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: m.Body})
+					send.Entries = append(send.Entries, sqstypes.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: m.Body, MessageAttributes: m.MessageAttributes})
 					del.Entries = append(del.Entries, sqstypes.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
 				}
 				if _, err := s.sqs.SendMessageBatch(background, send); err != nil {
@@ -131,7 +236,11 @@ func bareHop(t testing.TB, s *server, n int, published func()) {
 	published()
 }
 
-func watermillHop(t testing.TB, s *server, workers, n int, published func()) {
+func watermillHop(workers int) func(testing.TB, *server, int, func()) {
+	return func(t testing.TB, s *server, n int, published func()) { routeWatermillAWS(t, s, workers, n, published) }
+}
+
+func routeWatermillAWS(t testing.TB, s *server, workers, n int, published func()) {
 	pub, err := wmsqs.NewPublisher(wmsqs.PublisherConfig{AWSConfig: s.aws}, watermill.NopLogger{})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,17 @@ func embedded(t testing.TB) *server {
 	s.aws.HTTPClient = e.Client()
 	s.emulator = e
 	s.sqs, s.sns = sqs.NewFromConfig(s.aws), sns.NewFromConfig(s.aws)
+	return s
+}
+
+// behindSocket returns an emulator that is reached through a loopback socket.
+func behindSocket(t testing.TB) *server {
+	t.Helper()
+	e := emulator.New(emulator.Config{NoCooldowns: true})
+	web := httptest.NewServer(e)
+	t.Cleanup(web.Close)
+	s := newServer("emulator", web.URL)
+	s.emulator = e
 	return s
 }
 

@@ -53,7 +53,25 @@ func (b *heartbeat) add(h *held, at time.Time) {
 	defer b.mu.Unlock()
 	b.held[h] = struct{}{}
 	h.deadline = at.Add(b.visibility - b.margin())
-	h.expiry = time.AfterFunc(time.Until(h.deadline), func() { b.expire(h) })
+	if left := time.Until(h.deadline); left <= b.visibility/2 || b.visibility < 4*time.Second {
+		b.arm(h, left)
+	}
+}
+
+// arm has the message expire unless it is extended before. Most messages are
+// settled long before it matters, so it is done when an extension is due, or at
+// once where a beat that hangs could come too late. b.mu is held.
+func (b *heartbeat) arm(h *held, left time.Duration) {
+	if h.expiry == nil {
+		h.expiry = time.AfterFunc(left, func() { b.expire(h) })
+	}
+}
+
+// disarm stops what arm started. b.mu is held.
+func (b *heartbeat) disarm(h *held) {
+	if h.expiry != nil {
+		h.expiry.Stop()
+	}
 }
 
 // hiddenFrom notes that the visibility of a message began again. b.mu is held.
@@ -62,7 +80,7 @@ func (b *heartbeat) hiddenFrom(h *held, at time.Time) {
 		return
 	}
 	h.deadline = at.Add(b.visibility - b.margin())
-	h.expiry.Reset(time.Until(h.deadline))
+	h.expiry.Reset(time.Until(h.deadline)) // armed when it was due
 }
 
 // expire gives a message up whose visibility has ended.
@@ -88,7 +106,7 @@ func (b *heartbeat) old(h *held, now time.Time) bool {
 func (b *heartbeat) remove(h *held) {
 	b.mu.Lock()
 	delete(b.held, h)
-	h.expiry.Stop()
+	b.disarm(h)
 	extending := h.extending
 	b.mu.Unlock()
 	if extending != nil {
@@ -136,7 +154,12 @@ func (b *heartbeat) due(now time.Time) []*held {
 	defer b.mu.Unlock()
 	var due []*held
 	for h := range b.held {
-		if left := h.deadline.Sub(now); left <= b.visibility/2 && !b.old(h, now) {
+		left := h.deadline.Sub(now)
+		if left > b.visibility/2 {
+			continue
+		}
+		b.arm(h, left)
+		if !b.old(h, now) {
 			h.extending = make(chan struct{})
 			due = append(due, h)
 		}
@@ -170,7 +193,7 @@ func (b *heartbeat) lose(h *held, reason error) {
 		return // settled meanwhile
 	}
 	delete(b.held, h)
-	h.expiry.Stop()
+	b.disarm(h)
 	h.lost.Store(true)
 	h.end(fmt.Errorf("%w: %w", ErrVisibilityLost, reason))
 	if !h.acked.Load() {

@@ -31,7 +31,7 @@ type held struct {
 	acked atomic.Bool
 
 	// Under the heartbeat's lock: when the visibility ends at the earliest,
-	// the timer of that, and a channel that is closed when the extension under
+	// the timer of that once it matters, and a channel that is closed when the extension under
 	// way is over.
 	deadline  time.Time
 	expiry    *time.Timer

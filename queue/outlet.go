@@ -251,6 +251,9 @@ func (o *outlet) drop(batch []*outgoing) []*outgoing {
 // the callers of all messages have.
 func (o *outlet) batchContext(batch []*outgoing) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(o.ctx, maxSendPeriod)
+	if slices.ContainsFunc(batch, func(out *outgoing) bool { return out.ctx.Done() == nil }) {
+		return ctx, cancel // somebody waits in any case
+	}
 	var left atomic.Int64
 	left.Store(int64(len(batch)))
 	stops := make([]func() bool, len(batch))

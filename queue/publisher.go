@@ -184,6 +184,12 @@ func (p *Publisher) outlet(name string) (*outlet, error) {
 	if out, ok := p.outs[name]; ok {
 		return out, nil
 	}
+	return p.addOutlet(name)
+}
+
+// addOutlet adds what publishes to the endpoint. It is apart because of what its
+// variables take of the stack. p.mu is held.
+func (p *Publisher) addOutlet(name string) (*outlet, error) {
 	e, err := p.config.Endpoints.Resolve(name)
 	if err != nil {
 		return nil, fmt.Errorf("queue: publish: %w", err)
@@ -239,14 +245,14 @@ type FailedMessage struct {
 }
 
 func publishError(endpoint string, messages []*message.Message, errs []error) error {
+	if !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		return nil
+	}
 	e := &PublishError{Endpoint: endpoint, Messages: len(messages)}
 	for i, err := range errs {
 		if err != nil {
 			e.Failed = append(e.Failed, FailedMessage{Index: i, UUID: messages[i].UUID, Err: err})
 		}
-	}
-	if e.Failed == nil {
-		return nil
 	}
 	return e
 }

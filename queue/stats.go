@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -77,13 +78,18 @@ func (s *Stats) Figures() Figures {
 
 // Count adds a middleware to an operation of the SDK that counts its requests.
 // Publishers and subscribers do so themselves; add it to the APIOptions of an
-// aws.Config to count the requests of another client.
+// aws.Config to count the requests of another client. Several Stats may count
+// the same request; one that is added twice counts it once.
 func (s *Stats) Count(stack *middleware.Stack) error {
 	if s == nil {
 		return nil
 	}
+	id := fmt.Sprintf("WaybillCountRequests%p", s)
+	if _, ok := stack.Deserialize.Get(id); ok {
+		return nil
+	}
 	// Behind the retryer, so that it sees every attempt.
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("WaybillCountRequests",
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc(id,
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			s.mu.Lock()
 			if s.requests == nil {

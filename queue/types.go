@@ -56,6 +56,9 @@ func parseTypes(text string) (map[string]string, error) {
 // formatTypes is the inverse of parseTypes. It leaves out what parseTypes would
 // refuse, which only a foreign sender can have made.
 func formatTypes(types map[string]string) string {
+	if len(types) == 0 {
+		return ""
+	}
 	items := make([]string, 0, len(types))
 	for _, key := range slices.Sorted(maps.Keys(types)) {
 		if nativeName(key) && typeRule.MatchString(types[key]) {

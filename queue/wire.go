@@ -94,6 +94,9 @@ func encode(msg *message.Message, pinned []string) (wireMessage, error) {
 		w.attributes[AttrUUID] = attribute{typeString, msg.UUID}
 	}
 	w.encodeBody(msg.Payload)
+	if len(msg.Metadata) == 0 {
+		return w, nil
+	}
 	if err := w.encodeMetadata(msg.Metadata, types, pinned); err != nil {
 		return wireMessage{}, err
 	}
