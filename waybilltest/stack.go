@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -41,6 +42,11 @@ type Config struct {
 	// Namespace is that of Stack.Store, and begins the names of the queues
 	// that Stack.Apply makes. Defaults to "test".
 	Namespace string
+
+	// Data is a file that keeps queues and topics from one stack to the next:
+	// they are restored from it, if it exists, and saved every two seconds and
+	// by Close. What Redis has is not kept. Defaults to none.
+	Data string
 
 	// Emulator configures SQS and SNS. Its zero value behaves as AWS does, and
 	// EnforcePolicies is on in any case: a topic delivers only to queues whose
@@ -77,7 +83,8 @@ type Stack struct {
 	redis  *miniredis.Miniredis
 	memory *memory // leads to redis without sockets
 	cancel context.CancelFunc
-	served chan error // what the emulator's server ended with; nil without sockets
+	served chan error   // what the emulator's server ended with; nil without sockets
+	save   func() error // saves Data for the last time
 	done   chan struct{}
 	close  func() error
 }
@@ -100,7 +107,16 @@ func Open(ctx context.Context, cfg Config) (*Stack, error) {
 	return s, nil
 }
 
+// saveInterval is how often Config.Data is saved, if anything was asked.
+const saveInterval = 2 * time.Second
+
 func (s *Stack) start(ctx context.Context, cfg Config) error {
+	if cfg.Data != "" {
+		if err := s.Emulator.RestoreFile(cfg.Data); err != nil {
+			return fmt.Errorf("waybilltest: %w", err)
+		}
+		s.keep(cfg.Data)
+	}
 	region := cfg.Emulator.Region
 	if region == "" {
 		region = emulator.DefaultRegion
@@ -126,6 +142,17 @@ func (s *Stack) start(ctx context.Context, cfg Config) error {
 	}
 	s.Store = store
 	return nil
+}
+
+// keep saves SQS and SNS to a file until the stack stops.
+func (s *Stack) keep(path string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	saved := make(chan error, 1)
+	go func() { saved <- s.Emulator.KeepFile(ctx, path, saveInterval) }()
+	s.save = func() error {
+		cancel()
+		return <-saved
+	}
 }
 
 // listen serves SQS and SNS on an address.
@@ -168,12 +195,15 @@ func (s *Stack) stop() error {
 		s.redis.Close()
 	}
 	s.Emulator.Close()
-	if s.served == nil {
+	if s.served != nil {
+		s.cancel()
+		errs = append(errs, <-s.served)
+		<-s.done
+	} else {
 		close(s.done)
-		return errors.Join(errs...)
 	}
-	s.cancel()
-	errs = append(errs, <-s.served)
-	<-s.done
+	if s.save != nil {
+		errs = append(errs, s.save())
+	}
 	return errors.Join(errs...)
 }

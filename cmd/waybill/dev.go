@@ -17,7 +17,9 @@ func (a *app) devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run SQS, SNS and Redis in this process, for development",
 		Long: `Run SQS, SNS and Redis in this process until it is interrupted. They take any
-credentials, keep everything in memory, and are not for production.
+credentials, keep everything in memory, and are not for production. With --data,
+queues and topics are in a file as well, every two seconds and at the end, and
+are there again at the next start; what Redis has is not.
 
 As on AWS, a topic delivers to a queue only if the queue's policy lets it, and
 drops the message without a word otherwise. "waybill topology apply" writes such
@@ -29,6 +31,7 @@ free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 	}
 	awsAddr := cmd.Flags().String("aws-addr", emulator.DefaultAddr, "the `host:port` of SQS and SNS")
 	redisAddr := cmd.Flags().String("redis-addr", "127.0.0.1:6379", "the `host:port` of Redis")
+	data := cmd.Flags().String("data", "", "the `file` that keeps queues and topics from one start to the next")
 	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
 		ctx := cmd.Context()
 		for flag, addr := range map[string]string{"aws-addr": *awsAddr, "redis-addr": *redisAddr} {
@@ -37,7 +40,7 @@ free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 			}
 		}
 		stack, err := waybilltest.Open(ctx, waybilltest.Config{
-			AWSAddr: *awsAddr, RedisAddr: *redisAddr,
+			AWSAddr: *awsAddr, RedisAddr: *redisAddr, Data: *data,
 			Emulator: emulator.Config{NoCooldowns: true},
 		})
 		if err != nil {

@@ -9,10 +9,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/redis/go-redis/v9"
 
@@ -96,6 +98,42 @@ func TestDevText(t *testing.T) {
 	}
 	if code, rest := stop(); code != exitOK || rest != "" {
 		t.Errorf("interrupted: exit code %d, further output %q", code, rest)
+	}
+}
+
+// What is in the queues is there again at the next start, from the file.
+func TestDevData(t *testing.T) {
+	newCLI(t, "")
+	file := filepath.Join(t.TempDir(), "state")
+	sqsAt := func(line string) *sqs.Client {
+		return sqs.New(sqs.Options{
+			Region: "us-east-1", BaseEndpoint: aws.String(decode[ready](t, line).AWS), Credentials: aws.AnonymousCredentials{},
+		})
+	}
+	line, stop := startDev(t, "-o", "json", "--data", file)
+	client := sqsAt(line)
+	if _, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("q")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String("http://any/000000000000/q"), MessageBody: aws.String("kept")}); err != nil {
+		t.Fatal(err)
+	}
+	if code, rest := stop(); code != exitOK || rest != "" {
+		t.Fatalf("interrupted: exit code %d, further output %q", code, rest)
+	}
+	line, stop = startDev(t, "-o", "json", "--data", file)
+	out, err := sqsAt(line).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("http://any/000000000000/q")})
+	if err != nil || len(out.Messages) != 1 || *out.Messages[0].Body != "kept" {
+		t.Errorf("received %+v, %v", out, err)
+	}
+	if code, rest := stop(); code != exitOK || rest != "" {
+		t.Errorf("interrupted: exit code %d, further output %q", code, rest)
+	}
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := newCLI(t, "").fails(exitFailed, file, "dev", "--aws-addr", "127.0.0.1:0", "--redis-addr", "127.0.0.1:0", "--data", file); r.stdout != "" {
+		t.Errorf("printed %q", r.stdout)
 	}
 }
 

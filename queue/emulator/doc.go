@@ -1,8 +1,8 @@
 // Package emulator is Amazon SQS and SNS in one process, speaking their wire protocols on one port. It is
 // what Waybill's tests, demos and examples run on, so that they need no Docker and no account.
 //
-// It is not for production: it keeps everything in memory, checks no credentials, and is one process. For
-// production there is the service itself.
+// It is not for production: it keeps everything in memory, in a file at most now and then, checks no
+// credentials, and is one process. For production there is the service itself.
 //
 // # Use
 //
@@ -55,6 +55,12 @@
 // The server asks [Config.Clock] for all its time. By default that is package time, so that a server used
 // through [Server.Client] inside a testing/synctest bubble runs in the bubble's virtual time: a test of a
 // visibility timeout of twelve hours takes no longer than any other.
+//
+// # Persistence
+//
+// [Server.Save] writes all queues and topics, and [Server.Restore] reads them into another server, where receipt
+// handles stay good and FIFO queues remember what they have had. [Server.KeepFile] does so with a file, at
+// intervals: a laptop may sleep, and a process be started again.
 //
 // # Inspection
 //

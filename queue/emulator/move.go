@@ -132,6 +132,8 @@ func (m *move) carry(msg *message) (moved bool, reason string) {
 	if to == nil {
 		return false, reasonNoQueue
 	}
+	m.source.burying.Lock() // so that what is saved meanwhile has the message
+	defer m.source.burying.Unlock()
 	if !m.source.takeOut(msg) {
 		return false, ""
 	}

@@ -99,10 +99,14 @@ type queue struct {
 }
 
 func newQueue(key queueKey, arn string, set settings, tags map[string]string, clock Clock) *queue {
-	now := clock.Now()
+	return newQueueAt(clock.Now(), key, arn, set, tags, clock)
+}
+
+// newQueueAt returns an empty queue that was made at a time.
+func newQueueAt(created time.Time, key queueKey, arn string, set settings, tags map[string]string, clock Clock) *queue {
 	q := &queue{
 		key: key, arn: arn, serial: rand.Uint64(), clock: clock,
-		created: now, modified: now,
+		created: created, modified: created,
 		set: set, tags: tags,
 		messages: make(map[uint64]*message),
 		hidden: timeHeap{
@@ -110,12 +114,12 @@ func newQueue(key queueKey, arn string, set settings, tags map[string]string, cl
 			pos: func(m *message) *int32 { return &m.hiddenPos },
 		},
 		ages: timeHeap{
-			at:  func(m *message) age { return age(m.sentAt.Sub(now)) },
+			at:  func(m *message) age { return age(m.sentAt.Sub(created)) },
 			pos: func(m *message) *int32 { return &m.agePos },
 		},
 	}
 	if set.fifo {
-		q.fifo = newFIFO(now)
+		q.fifo = newFIFO(created)
 	} else {
 		q.fair = newTenants()
 	}

@@ -184,7 +184,7 @@ func (sub *subscription) contentType() string {
 type subscribeOutput struct{ SubscriptionArn string }
 
 // newSubscription makes a subscription of what a request names, with nothing but its endpoint.
-func (s *Server) newSubscription(c *call, t *topic, protocol, address string) (*subscription, *Error) {
+func (s *Server) newSubscription(t *topic, protocol, address string) (*subscription, *Error) {
 	sub := &subscription{arn: t.key.arn() + ":" + uuid.NewString(), topic: t, protocol: protocol, address: address, owner: s.account}
 	if t.fifo != nil && protocol != "sqs" && slices.Contains(protocols, protocol) {
 		return nil, errInvalidParameter("Protocol: a FIFO topic delivers to queues alone, not by %s", protocol)
@@ -222,7 +222,7 @@ func (s *Server) subscribe(c *call, f form) (*subscribeOutput, *Error) {
 	if err != nil {
 		return nil, err
 	}
-	sub, err := s.newSubscription(c, t, f.Get("Protocol"), f.Get("Endpoint"))
+	sub, err := s.newSubscription(t, f.Get("Protocol"), f.Get("Endpoint"))
 	if err != nil {
 		return nil, err
 	}
