@@ -5,9 +5,11 @@
 GO = go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# How long each fuzz target runs, and how often soak kills workers.
+# How long each fuzz target runs, how often soak kills workers, and how many messages
+# it sends.
 FUZZTIME = 30s
 KILLS = 50
+MESSAGES = 100000
 
 .PHONY: help build demo demo-localstack test race bench fuzz soak lint servers clean
 
@@ -40,8 +42,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
-soak: ## run sagas, pipelines and the demo while their workers are killed KILLS times
+soak: ## run sagas and the demo while workers are killed KILLS times, and send MESSAGES through queues that fail
 	CGO_ENABLED=0 WAYBILL_SOAK=$(KILLS) $(GO) test -count 1 -timeout 60m -v -run 'Killed$$' ./saga ./examples/wildrydes
+	CGO_ENABLED=0 WAYBILL_CHAOS=$(MESSAGES) $(GO) test -count 1 -timeout 60m -v -run 'Chaos$$' ./pipeline
 
 lint: ## check the format, vet and staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not formatted by gofmt:"; echo "$$files"; exit 1; }
