@@ -6,26 +6,111 @@ import (
 
 // deliver hands messages to the reader of out, in their order. Each has a slot.
 // A FIFO group is a lane, which keeps one slot: its next message is delivered
-// when the one before is acked.
+// when the one before is acked, or goes to the dead-letter queue.
 func (s *subscription) deliver(messages []*held) {
 	for _, lane := range lanes(messages) {
-		first, rest := lane[0], lane[1:]
-		s.freeSlots(len(rest))
-		if !s.offer(first) {
+		s.freeSlots(len(lane) - 1)
+		before, leave := s.enter(lane[0].group)
+		out := before == nil && s.offer(lane[0])
+		if before == nil && !out && len(lane) == 1 {
+			leave()
 			s.freeSlots(1)
-			s.giveBack(rest)
 			continue
 		}
 		s.following.Go(func() {
 			defer s.freeSlots(1)
-			for acked := s.follow(first); acked && len(rest) > 0; {
-				next := rest[0]
-				rest = rest[1:]
-				acked = s.offer(next) && s.follow(next)
+			defer leave()
+			if before != nil {
+				select {
+				case <-before:
+				case <-s.draining:
+				}
+				out = s.offer(lane[0])
 			}
-			s.giveBack(rest)
+			s.pass(lane, out)
 		})
 	}
+}
+
+// enter begins a lane. Where the group has one already, it returns what is closed
+// when that ends: a handler that has lost its message may still be at work when
+// the message comes again, and the group is not to go on beside it.
+func (s *subscription) enter(group string) (before <-chan struct{}, leave func()) {
+	if group == "" {
+		return nil, func() {}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last, ok := s.groups[group]; ok {
+		before = last
+	}
+	lane := make(chan struct{})
+	s.groups[group] = lane
+	return before, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		close(lane)
+		if s.groups[group] == lane {
+			delete(s.groups, group)
+		}
+	}
+}
+
+// pass follows the messages of a lane one after the other, the first of which
+// is out if it could be offered. Behind one that fails it gives the others back:
+// they must not be handled before it.
+func (s *subscription) pass(lane []*held, out bool) {
+	for {
+		h, rest := lane[0], lane[1:]
+		acked := out && s.follow(h)
+		if len(rest) == 0 {
+			return
+		}
+		if !acked && !s.dead(h) {
+			s.giveBackBehind(h, rest)
+			return
+		}
+		lane, out = rest, s.offer(rest[0])
+	}
+}
+
+// dead reports whether a message that was not acked goes to the dead-letter
+// queue now, so that its group can go on. It asks for the queue's redrive policy
+// again, because a message that came back would come out of order.
+func (s *subscription) dead(h *held) bool {
+	if !h.failed || !s.spent(h) || s.isDraining() {
+		return false
+	}
+	if err := s.lookup(s.settling); err != nil {
+		s.log.Debug("cannot look the redrive policy up", "error", err)
+		return false
+	}
+	return s.spent(h)
+}
+
+// spent reports whether the queue's redrive policy allows no further receive of
+// a message.
+func (s *subscription) spent(h *held) bool {
+	most := s.redriveCount.Load()
+	return most > 0 && int64(h.delivery.ReceiveCount) >= most
+}
+
+// behind is how much later than a failed message those behind it in its group
+// become visible. What is visible again comes with all that is visible behind
+// it, and each such receive brings a message nearer to the dead-letter queue
+// that no handler has seen; so the failed one is received alone the next time, and
+// every other time that it fails again.
+const behind = time.Second
+
+// giveBackBehind returns the messages behind one of their group that failed, or
+// could not be delivered.
+func (s *subscription) giveBackBehind(h *held, rest []*held) {
+	if h.failed {
+		for _, r := range rest {
+			r.back = h.back + behind
+		}
+	}
+	s.giveBack(rest)
 }
 
 // lanes splits messages into those that may be out at the same time.
@@ -60,6 +145,10 @@ func (s *subscription) offer(h *held) bool {
 		s.giveBack([]*held{h})
 		return false
 	}
+	if h.ctx.Err() != nil { // which select may pass over
+		s.giveBack([]*held{h})
+		return false
+	}
 	select {
 	case s.out <- h.message:
 		return true
@@ -80,14 +169,15 @@ func (s *subscription) isDraining() bool {
 }
 
 // follow waits for the ack or nack of a message that is out, and settles it. It
-// reports whether it was acked.
+// reports whether it was acked while nobody else could have it.
 func (s *subscription) follow(h *held) bool {
 	select {
 	case <-h.message.Acked():
 		h.acked.Store(true)
 		h.end(nil)
+		lost := h.lost.Load()
 		s.deletes.add(h)
-		return true
+		return !lost
 	case <-h.message.Nacked():
 		s.nack(h)
 	case <-s.abandoned:
@@ -108,8 +198,12 @@ func (s *subscription) nack(h *held) {
 	if !ok && !drained {
 		r.delay = s.config.Backoff(h.delivery.ReceiveCount)
 	}
+	if h.group != "" && s.spent(h) {
+		r.delay = 0 // the group waits until it is in the dead-letter queue
+	}
 	s.log.Debug("nacked", "uuid", h.message.UUID, "message_id", h.delivery.MessageID,
 		"receive_count", h.delivery.ReceiveCount, "delay", r.delay, "reason", r.reason)
+	h.failed, h.back = true, r.delay
 	s.changeVisibility(h, r.delay)
 }
 
@@ -124,10 +218,12 @@ func (s *subscription) reread(h *held) {
 	s.log.Warn("a message was damaged on its way; reading it again", "message_id", h.delivery.MessageID,
 		"receive_count", h.delivery.ReceiveCount, "delay", delay, "error", h.damage)
 	h.end(ErrDamaged)
+	h.failed, h.back = true, delay
 	s.changeVisibility(h, delay)
 }
 
-// giveBack returns messages that were not handled to the queue, at once. While
+// giveBack returns messages that were not handled to the queue, at once unless
+// they are behind one that failed. While
 // the subscription drains they wait for its last receives, which would only take
 // them again.
 func (s *subscription) giveBack(messages []*held) {
@@ -148,7 +244,7 @@ func (s *subscription) giveBack(messages []*held) {
 
 func (s *subscription) returnAll(messages []*held) {
 	for _, h := range messages {
-		s.changeVisibility(h, 0)
+		s.changeVisibility(h, h.back)
 	}
 }
 

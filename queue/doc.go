@@ -66,6 +66,30 @@
 // SubscriberConfig.DrainTimeout for the messages that are out. Their contexts
 // stay alive meanwhile.
 //
+// # Order, and fairness
+//
+// On a FIFO queue or topic, [KeyGroup] is the unit of order, and it is required.
+// The deduplication id is [KeyDeduplication], or else the message's UUID, so a
+// message that is published again within five minutes is not there twice.
+//
+// Publishing keeps the order of each group, while groups go side by side. A
+// message that fails holds those behind it that the same call of Publish was
+// given: they fail with [ErrHeld]. What the service fails to take is sent again,
+// unless a message behind it, in the same request, was accepted.
+//
+// A subscription delivers a group's messages one after the other. One that is
+// nacked, is lost with its receiver, or has lost its visibility holds those
+// behind it, and no other group. What was received behind it goes back to the
+// queue, and becomes visible a second later than it does, so that it is received
+// alone the next time; still, every other failure of a message takes one of the
+// receives of those behind it, which may so have fewer attempts than
+// MaxReceiveCount. With its last failure, by the queue's redrive policy, a message
+// goes to the dead-letter queue at once, and its group goes on.
+//
+// On a standard queue, or a standard topic with such queues, KeyGroup names a
+// tenant, and orders nothing: SQS's fair queues keep the backlog of one tenant
+// from delaying the messages of others.
+//
 // # The wire
 //
 // A message is a plain SQS or SNS message, which any client can read and write.

@@ -12,7 +12,6 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -188,26 +187,19 @@ func TestDrainUnderBacklog(t *testing.T) {
 	})
 }
 
-// An asFIFO is an SQS client that shows the queue q as q.fifo, with its messages
-// in one group.
-type asFIFO struct{ receiver }
-
-func (f asFIFO) GetQueueUrl(ctx context.Context, _ *sqs.GetQueueUrlInput, opts ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
-	return f.Client.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String("q")}, opts...)
-}
-
 // TestDrainOfGroups holds that the messages of a FIFO group which wait behind one
 // that is out go back to the queue, each once, and are counted.
 func TestDrainOfGroups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
-		url := s.createQueue(t, "q")
-		s.send(t, url, "0", "1", "2", "3", "4")
-		client := asFIFO{receiver{s.sqs, func(m *sqstypes.Message) {
-			m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)] = "g"
-		}}}
+		url := s.createQueue(t, "q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
+		for i := range 5 {
+			if _, err := s.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String(fmt.Sprint(i)), MessageGroupId: aws.String("g")}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		stats := new(queue.Stats)
-		sub := newSubscriber(t, queue.SubscriberConfig{SQS: client, Stats: stats})
+		sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Stats: stats})
 		ch := subscribe(t, sub, "sqs://q.fifo")
 		next(t, ch).Ack()
 		second := next(t, ch)

@@ -32,6 +32,10 @@ var (
 	// tells whether it is the message that is refused, or the request.
 	ErrInvalid = errors.New("invalid request")
 
+	// ErrHeld: the message was not sent to a FIFO endpoint, because one before
+	// it in its group failed.
+	ErrHeld = errors.New("held by a message before it")
+
 	// ErrThrottled: the service asks for fewer requests, still after the
 	// SDK's retries.
 	ErrThrottled = errors.New("throttled")

@@ -126,6 +126,9 @@ func TestGroups(t *testing.T) {
 		} else {
 			msg.Ack()
 		}
+		if s.name == "moto" {
+			return // it skips messages whose visibility ended, as its deviations say
+		}
 		first["g0"].Nack()
 		for _, want := range []string{"0", "2", "4"} {
 			msg := next(t, ch)
@@ -135,4 +138,23 @@ func TestGroups(t *testing.T) {
 			msg.Ack()
 		}
 	})
+}
+
+// TestFairGroups holds that the group of a message is its tenant on a standard
+// queue, and reaches it through a standard topic.
+func TestFairGroups(t *testing.T) {
+	s := embedded(t)
+	q := newQueue(t, s)
+	s.createTopic(t, "events", map[string]string{"RawMessageDelivery": "true"}, q.url)
+	p := newPublisher(t, queue.PublisherConfig{AWS: s.aws})
+	for _, to := range []string{"sqs://" + q.name, "sns://events"} {
+		msg := message.NewMessage("u", []byte("x"))
+		msg.Metadata.Set(queue.KeyGroup, "tenant-7")
+		if err := p.Publish(to, msg); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.receive(t, q.url).Attributes["MessageGroupId"]; got != "tenant-7" {
+			t.Errorf("by %s: MessageGroupId is %q", to, got)
+		}
+	}
 }

@@ -30,6 +30,11 @@ type held struct {
 	// acked says that the message is handled, and to be deleted.
 	acked atomic.Bool
 
+	// Of whoever follows the message: it is given back because it failed, and
+	// after which delay it, or one behind a failed one, is.
+	failed bool
+	back   time.Duration
+
 	// Under the heartbeat's lock: when the visibility ends at the earliest,
 	// the timer of that once it matters, and a channel that is closed when the extension under
 	// way is over.

@@ -28,6 +28,20 @@ type outgoing struct {
 
 	// result receives the outcome once.
 	result chan error
+
+	// To a FIFO endpoint: when the message was queued, and its place among
+	// those of its call of Publish that have its group.
+	queued time.Time
+	chain  *chain
+	place  int
+}
+
+// answer gives the message its outcome. One that fails holds those behind it.
+func (o *outgoing) answer(err error) {
+	if err != nil && o.chain != nil {
+		o.chain.fail(o.place)
+	}
+	o.result <- err
 }
 
 // wait returns the outcome, or that the context ended before it.
@@ -56,13 +70,19 @@ type target interface {
 	send(ctx context.Context, batch []*outgoing) ([]error, error)
 }
 
+// Batches collect messages into batches and have them sent.
+type batches interface {
+	add(...*outgoing) bool
+	close()
+}
+
 // An outlet publishes to one endpoint.
 type outlet struct {
 	ctx      context.Context // the publisher's
 	endpoint Endpoint
 	pinned   []string
 	target   target
-	batches  *batcher[*outgoing]
+	batches  batches
 	attempts int // to send a message that the service fails to take
 	stats    *Stats
 	log      *slog.Logger
@@ -85,17 +105,16 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 	default:
 		return nil, fmt.Errorf("queue: publish to %q: %w: %s is neither sqs:// nor sns://; another watermill publisher serves it", e.Name, ErrInvalid, e.URL)
 	}
+	if e.FIFO() {
+		o.batches = &groupBatcher{maxBytes: e.MaxMessageSize, linger: config.Linger, workers: config.Sends, flush: o.flush, groups: map[string]*group{}}
+		return o, nil
+	}
 	o.batches = &batcher[*outgoing]{
 		size:     func(o *outgoing) int { return o.wire.size() },
 		maxBytes: e.MaxMessageSize,
 		linger:   config.Linger,
 		workers:  config.Sends,
-		flush:    o.flush,
-	}
-	if e.FIFO() {
-		// What comes later must not overtake: neither in another request, nor
-		// while a message is sent again.
-		o.batches.workers, o.attempts = 1, 1
+		flush:    func(batch []*outgoing) { o.flush(batch, func(*outgoing) {}) },
 	}
 	return o, nil
 }
@@ -200,9 +219,14 @@ const (
 	maxSendPeriod = time.Minute
 )
 
-// flush sends a batch until every message has its result.
-func (o *outlet) flush(batch []*outgoing) {
-	batch = o.drop(batch)
+// flush sends a batch until every message has its result, and tells done of
+// each that has.
+func (o *outlet) flush(batch []*outgoing, done func(*outgoing)) {
+	answer := func(out *outgoing, err error) {
+		out.answer(err)
+		done(out)
+	}
+	batch = o.drop(batch, answer)
 	if len(batch) == 0 {
 		return
 	}
@@ -217,32 +241,37 @@ func (o *outlet) flush(batch []*outgoing) {
 				o.stats.sent.Add(1)
 			}
 			var e *Error
-			if errors.As(err, &e) && e.Entry && retryable(e.Kind) && attempt < o.attempts {
+			if errors.As(err, &e) && e.Entry && retryable(e.Kind) && attempt < o.attempts && !overtaken(batch[i:], errs[i:]) {
 				again = append(again, out)
 				continue
 			}
-			out.result <- err
+			answer(out, err)
 		}
-		if batch = o.drop(again); len(batch) == 0 {
+		if batch = o.drop(again, answer); len(batch) == 0 {
 			return
 		}
 		o.log.Debug("send again what the service failed to take", "messages", len(batch), "attempt", attempt+1)
 		if !sleep(ctx, jitter(sendBackoff<<(attempt-1))) {
 			for _, out := range batch {
-				out.result <- ended(o.endpoint, "not sent", ctx)
+				answer(out, ended(o.endpoint, "not sent", ctx))
 			}
 			return
 		}
 	}
 }
 
-// drop answers the messages whose callers have gone, and returns the others.
-func (o *outlet) drop(batch []*outgoing) []*outgoing {
+// drop answers the messages whose callers have gone, and those behind a failed
+// one, and returns the others.
+func (o *outlet) drop(batch []*outgoing, answer func(*outgoing, error)) []*outgoing {
 	return slices.DeleteFunc(batch, func(out *outgoing) bool {
-		if out.ctx.Err() == nil {
+		switch {
+		case out.chain != nil && out.chain.holds(out.place):
+			answer(out, o.errHeld(out))
+		case out.ctx.Err() != nil:
+			answer(out, ended(o.endpoint, "not sent", out.ctx))
+		default:
 			return false
 		}
-		out.result <- ended(o.endpoint, "not sent", out.ctx)
 		return true
 	})
 }
@@ -282,7 +311,8 @@ func (o *outlet) send(ctx context.Context, batch []*outgoing) []error {
 	}
 	if len(batch) > 1 && (errors.Is(err, ErrInvalid) || errors.Is(err, ErrTooLarge)) {
 		half := len(batch) / 2
-		return slices.Concat(o.send(ctx, batch[:half]), o.send(ctx, batch[half:]))
+		errs := o.send(ctx, batch[:half])
+		return slices.Concat(errs, o.sendBehind(ctx, batch[:half], errs, batch[half:]))
 	}
 	if o.ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Cause(o.ctx), err)

@@ -160,6 +160,7 @@ func (s *subscription) receive(ctx context.Context, size int, wait time.Duration
 		VisibilityTimeout:           int32(s.endpoint.Visibility / time.Second),
 		MessageAttributeNames:       []string{"All"},
 		MessageSystemAttributeNames: []sqstypes.MessageSystemAttributeName{sqstypes.MessageSystemAttributeNameAll},
+		ReceiveRequestAttemptId:     attemptID(s.endpoint),
 	}, s.opt)
 	if err != nil {
 		return nil, time.Time{}, newError("ReceiveMessage", s.endpoint, err)

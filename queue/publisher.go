@@ -43,9 +43,9 @@ type PublisherConfig struct {
 	// Defaults to 5 ms.
 	Linger time.Duration
 
-	// Sends caps the requests to one endpoint that are under way at once. On
-	// a FIFO endpoint it is 1, which keeps the order; a message that such an
-	// endpoint fails to take is not sent again. Defaults to 16.
+	// Sends caps the requests to one endpoint that are under way at once. To
+	// a FIFO endpoint, the messages of a group are in one of them at a time.
+	// Defaults to 16.
 	Sends int
 
 	// CloseTimeout is how long Close waits for what is being sent. Defaults
@@ -141,8 +141,12 @@ func NewPublisher(config PublisherConfig) (*Publisher, error) {
 // has accepted or refused them. The context of each message bounds how long
 // that may take; when it ends first, the message may have been sent.
 //
-// Messages are independent: that one fails keeps no other from being sent. If
-// any fails, the error is a [*PublishError] that says which and why. An
+// Messages are independent: that one fails keeps no other from being sent. Only
+// to a FIFO endpoint, a message that fails holds those behind it in its group,
+// in the same call: they fail with [ErrHeld], so that the caller can publish them
+// again in their order. It cannot hold those that were in the same request, and
+// were accepted there; then it is not sent again, as it would come behind them.
+// If any fails, the error is a [*PublishError] that says which and why. An
 // endpoint that cannot be published to fails them all, with an
 // [*UnknownEndpointError], [ErrInvalid] or [ErrClosed].
 //
@@ -158,6 +162,9 @@ func (p *Publisher) Publish(endpoint string, messages ...*message.Message) error
 	sends := make([]*outgoing, len(messages))
 	for i, msg := range messages {
 		sends[i], errs[i] = out.prepare(msg)
+	}
+	if out.endpoint.FIFO() {
+		out.tie(messages, sends, errs)
 	}
 	if !out.batches.add(slices.DeleteFunc(slices.Clone(sends), func(o *outgoing) bool { return o == nil })...) {
 		return p.errClosed(endpoint)

@@ -177,10 +177,13 @@ func NewSubscriber(config SubscriberConfig) (*Subscriber, error) {
 //
 // Messages come without order and concurrently: each must be acked or nacked,
 // and up to Endpoint.Concurrency of them are out at once. From a FIFO queue,
-// the messages of a group come one after the other. A message's context has
-// the values of ctx and carries a [Delivery]. It ends when the message is
-// acked or nacked, when its visibility is lost ([ErrVisibilityLost]), and when
-// a drain runs out of time ([ErrClosed]); it does not end with ctx.
+// the messages of a group come one after the other, and one that fails holds
+// those behind it until it is handled or goes to the dead-letter queue.
+//
+// A message's context has the values of ctx and carries a [Delivery]. It ends
+// when the message is acked or nacked, when its visibility is lost
+// ([ErrVisibilityLost]), and when a drain runs out of time ([ErrClosed]); it
+// does not end with ctx.
 //
 // When ctx ends the subscription drains: it stops receiving, returns to the
 // queue what it has not delivered, waits for the messages that are out, and
@@ -277,7 +280,7 @@ func (s *subscription) lookup(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	limit := 0
+	limit, redrive := 0, 0
 	if s.endpoint.DeadLetter != "" {
 		limit = s.endpoint.MaxReceiveCount
 	}
@@ -288,7 +291,7 @@ func (s *subscription) lookup(ctx context.Context) error {
 	switch {
 	case err == nil:
 		if n, ok := maxReceiveCount(out.Attributes[string(sqstypes.QueueAttributeNameRedrivePolicy)]); ok {
-			limit = n
+			limit, redrive = n, n
 		}
 	case errors.Is(newError("GetQueueAttributes", s.endpoint, err), ErrAccess):
 		// A consumer can do without this permission.
@@ -298,6 +301,7 @@ func (s *subscription) lookup(ctx context.Context) error {
 	}
 	s.url.Store(&url)
 	s.maxReceiveCount.Store(int64(limit))
+	s.redriveCount.Store(int64(redrive))
 	return nil
 }
 

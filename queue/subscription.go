@@ -34,6 +34,7 @@ type subscription struct {
 	// What lookup found.
 	url             atomic.Pointer[string]
 	maxReceiveCount atomic.Int64
+	redriveCount    atomic.Int64 // the queue's own; 0 if it has no redrive policy
 
 	// failing is the error of the last receive of poller 0, or nil.
 	failing atomic.Pointer[Error]
@@ -61,10 +62,12 @@ type subscription struct {
 	held      *semaphore.Weighted
 	following sync.WaitGroup
 
-	// mu guards what is to be given back when the last receive is over.
+	// mu guards what is to be given back when the last receive is over, and the
+	// last lane of each FIFO group that has one.
 	mu     sync.Mutex
 	polled bool
 	late   []*held
+	groups map[string]chan struct{}
 
 	beats   *heartbeat
 	deletes *batcher[*held]
@@ -105,6 +108,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		abandoned: make(chan struct{}),
 		slots:     make(chan struct{}, e.Concurrency),
 		taking:    make(chan struct{}, 1),
+		groups:    map[string]chan struct{}{},
 		held:      semaphore.NewWeighted(int64(e.Concurrency + pendingDeletes)),
 	}
 	s.beats = newHeartbeat(e.Visibility, config.MaxHold, s.extend, s.lost)
