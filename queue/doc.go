@@ -17,6 +17,11 @@
 // queue/topology makes the queues and topics that they name. This package makes
 // none: what does not exist is an error.
 //
+// Endpoints of several accounts or regions are served by one publisher and one
+// subscriber with AWSFor:
+//
+//	AWSFor: func(e queue.Endpoint) aws.Config { return accounts[e.Name] }
+//
 // # Publishing
 //
 //	pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: cfg, Endpoints: endpoints})

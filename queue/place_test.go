@@ -3,6 +3,9 @@ package queue_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,9 +13,12 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
 )
 
 // TestPlaces holds that an endpoint is found in its own region, account and
@@ -62,6 +68,82 @@ func TestPlaces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAWSFor holds that each endpoint can have an account, a region and
+// credentials of its own, for queues and topics.
+func TestAWSFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type account struct {
+			*server
+			id, key string
+		}
+		open := func(id, region string) *account {
+			a := &account{id: id, key: "key-" + id}
+			e := emulator.New(emulator.Config{Account: id, NoCooldowns: true})
+			a.server = newServer("emulator", "http://"+id+".test")
+			a.emulator, a.aws.Region, a.aws.HTTPClient = e, region, keyed{e.Client(), a.key}
+			a.aws.Credentials = credentials.NewStaticCredentialsProvider(a.key, "secret", "")
+			a.sqs, a.sns = sqs.NewFromConfig(a.aws), sns.NewFromConfig(a.aws)
+			return a
+		}
+		one, two := open("111111111111", "us-east-1"), open("222222222222", "eu-west-1")
+		accounts := map[string]*account{"one": one, "two": two, "topic": two}
+		one.createQueue(t, "q")
+		two.createTopic(t, "t", map[string]string{"RawMessageDelivery": "true"}, two.createQueue(t, "q"))
+		endpoints, err := queue.NewEndpoints("",
+			queue.Endpoint{Name: "one", URL: "sqs://q"},
+			queue.Endpoint{Name: "two", URL: "sqs://q"},
+			queue.Endpoint{Name: "topic", URL: "sns://222222222222/t"},
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := map[string]int{}
+		awsFor := func(e queue.Endpoint) aws.Config {
+			asked[e.Name]++
+			return accounts[e.Name].aws
+		}
+		pub := newPublisher(t, queue.PublisherConfig{AWSFor: awsFor, Endpoints: endpoints})
+		sub := newSubscriber(t, queue.SubscriberConfig{AWSFor: awsFor, Endpoints: endpoints})
+		for _, tt := range []struct{ to, from, owner string }{
+			{"one", "one", one.id}, {"two", "two", two.id}, {"topic", "two", two.id}, {"one", "one", one.id},
+		} {
+			if err := pub.Publish(tt.to, message.NewMessage("u", []byte("to "+tt.to))); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			ch, err := sub.Subscribe(ctx, tt.from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			msg := next(t, ch)
+			if d := queue.FromContext(msg.Context()); string(msg.Payload) != "to "+tt.to || !strings.Contains(d.QueueURL, tt.owner) {
+				t.Errorf("%s: received %q from %s, want the queue of %s", tt.to, msg.Payload, d.QueueURL, tt.owner)
+			}
+			msg.Ack()
+			cancel()
+			for range ch {
+			}
+		}
+		// One call for each endpoint that was published to, and each Subscribe.
+		if want := map[string]int{"one": 3, "two": 3, "topic": 1}; !maps.Equal(asked, want) {
+			t.Errorf("asked for %v, want %v", asked, want)
+		}
+	})
+}
+
+// A keyed client refuses requests that are not signed with a key.
+type keyed struct {
+	aws.HTTPClient
+	key string
+}
+
+func (c keyed) Do(r *http.Request) (*http.Response, error) {
+	if sign := r.Header.Get("Authorization"); !strings.Contains(sign, "Credential="+c.key+"/") {
+		return nil, fmt.Errorf("%s: signed by another account: %s", r.URL, sign)
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // TestTopicPlace holds that a topic with an account in its URL needs no look-up.

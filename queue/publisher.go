@@ -34,6 +34,13 @@ type PublisherConfig struct {
 	SQS SQSSender
 	SNS SNSPublisher
 
+	// AWSFor gives each endpoint a configuration of its own, and so its own
+	// account, region and credentials; AWS, SQS and SNS are not used then. It
+	// is called once for each endpoint. The endpoint's Region and EndpointURL
+	// still take effect. A configuration without an HTTP client shares that of
+	// AWS. Nil has all endpoints use AWS, or SQS and SNS.
+	AWSFor func(Endpoint) aws.Config
+
 	// Endpoints resolves the names that Publish is given. Nil resolves URLs
 	// alone.
 	Endpoints *Endpoints
@@ -57,6 +64,8 @@ type PublisherConfig struct {
 
 	// Stats counts requests and messages. Defaults to none.
 	Stats *Stats
+
+	clients *endpointClients // nil without AWSFor
 }
 
 // setDefaults returns a function that closes the connections of the clients it
@@ -78,7 +87,21 @@ func (c *PublisherConfig) setDefaults() func() {
 	if c.SNS == nil {
 		c.SNS = sns.NewFromConfig(cfg)
 	}
-	return idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
+	closeIdle := idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
+	if c.AWSFor == nil {
+		return closeIdle
+	}
+	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: []func(){closeIdle}}
+	return c.clients.close
+}
+
+// forEndpoint returns the configuration with the clients of the endpoint.
+func (c PublisherConfig) forEndpoint(e Endpoint) PublisherConfig {
+	if c.clients != nil {
+		cfg := c.clients.config(e)
+		c.SQS, c.SNS = sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg)
+	}
+	return c
 }
 
 func (c *PublisherConfig) validate() error {
@@ -88,7 +111,7 @@ func (c *PublisherConfig) validate() error {
 	if c.CloseTimeout < 0 {
 		return fmt.Errorf("queue: PublisherConfig: CloseTimeout is %v; want more than 0, or 0 for the default", c.CloseTimeout)
 	}
-	if c.AWS.Region == "" && c.SQS == nil && c.SNS == nil && !allRegional(c.Endpoints) {
+	if c.AWS.Region == "" && c.SQS == nil && c.SNS == nil && c.AWSFor == nil && !allRegional(c.Endpoints) {
 		return errors.New("queue: PublisherConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}
 	return nil
@@ -201,7 +224,7 @@ func (p *Publisher) addOutlet(name string) (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue: publish: %w", err)
 	}
-	out, err := newOutlet(p.ctx, p.config, e)
+	out, err := newOutlet(p.ctx, p.config.forEndpoint(e), e)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,13 @@ type SubscriberConfig struct {
 	// EndpointURL of an endpoint take effect with either.
 	SQS SQSReceiver
 
+	// AWSFor gives each endpoint a configuration of its own, and so its own
+	// account, region and credentials; AWS and SQS are not used then. It is
+	// called once for each call of Subscribe. The endpoint's Region and
+	// EndpointURL still take effect. A configuration without an HTTP client
+	// shares that of AWS. Nil has all endpoints use AWS or SQS.
+	AWSFor func(Endpoint) aws.Config
+
 	// Endpoints resolves the names that Subscribe is given. Nil resolves URLs
 	// alone.
 	Endpoints *Endpoints
@@ -87,6 +94,8 @@ type SubscriberConfig struct {
 
 	// Stats counts requests and messages. Defaults to none.
 	Stats *Stats
+
+	clients *endpointClients // nil without AWSFor
 }
 
 // setDefaults returns a function that closes the connections of the client it
@@ -110,7 +119,20 @@ func (c *SubscriberConfig) setDefaults() func() {
 	if c.SQS == nil {
 		c.SQS = sqs.NewFromConfig(cfg)
 	}
-	return idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
+	closeIdle := idleCloser(c.AWS.HTTPClient, cfg.HTTPClient)
+	if c.AWSFor == nil {
+		return closeIdle
+	}
+	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: []func(){closeIdle}}
+	return c.clients.close
+}
+
+// forEndpoint returns the configuration with the client of the endpoint.
+func (c SubscriberConfig) forEndpoint(e Endpoint) SubscriberConfig {
+	if c.clients != nil {
+		c.SQS = sqs.NewFromConfig(c.clients.config(e))
+	}
+	return c
 }
 
 func (c *SubscriberConfig) validate() error {
@@ -123,7 +145,7 @@ func (c *SubscriberConfig) validate() error {
 		return fmt.Errorf("queue: SubscriberConfig: ReceiveGrace is %v; want up to %v, or 0 for the default", c.ReceiveGrace, DefaultPollWait)
 	case c.MaxHold < 0 || c.MaxHold > DefaultMaxHold:
 		return fmt.Errorf("queue: SubscriberConfig: MaxHold is %v; want up to %v, or 0 for the default", c.MaxHold, DefaultMaxHold)
-	case c.AWS.Region == "" && c.SQS == nil && !allRegional(c.Endpoints):
+	case c.AWS.Region == "" && c.SQS == nil && c.AWSFor == nil && !allRegional(c.Endpoints):
 		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}
 	return nil
@@ -193,7 +215,7 @@ func (s *Subscriber) Subscribe(ctx context.Context, endpoint string) (<-chan *me
 	if err != nil {
 		return nil, err
 	}
-	sub := newSubscription(s.config, e)
+	sub := newSubscription(s.config.forEndpoint(e), e)
 	if err := sub.lookup(ctx); err != nil {
 		return nil, err
 	}
