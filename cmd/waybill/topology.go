@@ -82,13 +82,14 @@ its older messages. What was done is printed; if it fails midway the exit code i
 			return a.print(status, t)
 		}),
 	}
+	iam := a.iamCommand()
 	for _, cmd := range []*cobra.Command{plan, apply} {
 		cmd.Flags().BoolVar(&lowerRetention, "lower-retention", false, "allow to lower the retention of queues, which deletes older messages")
 	}
 	return group("topology", "Plan and make queues, topics and subscriptions",
 		`Plan and make the queues, topics, subscriptions and dead-letter queues that the
 endpoints of the configuration name; "waybill config --help" shows what that may
-say.`, plan, apply, show)
+say.`, plan, apply, show, iam)
 }
 
 func number(text string) string {

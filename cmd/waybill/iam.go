@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/topology"
+)
+
+func (a *app) iamCommand() *cobra.Command {
+	var names []string
+	for _, role := range topology.Roles() {
+		names = append(names, string(role))
+	}
+	cmd := &cobra.Command{
+		Use:   "iam",
+		Short: "Print the least IAM policy that a role needs",
+		Long: `Print, as JSON, the IAM policy that allows a role what it does with the configured
+endpoints, and nothing more:
+
+  worker     receives, publishes, and moves failed messages to dead-letter queues
+  publisher  publishes
+  consumer   receives
+  operator   waybill dlq: lists, looks at and redrives dead letters
+  viewer     waybill topology plan and show
+  topology   waybill topology apply
+
+Nothing is asked of AWS, so it needs the region, and the account of what the URLs
+name without one. Keys of encrypted queues are given with --kms-key, or read from
+the queues with --look-up.`,
+		Args: takes(),
+	}
+	role := cmd.Flags().String("role", string(topology.RoleWorker), "the `role`: "+strings.Join(names, ", "))
+	account := cmd.Flags().String("account", "", "the `account` that owns queues and topics whose URLs name none: 12 digits")
+	keys := cmd.Flags().StringToString("kms-key", nil, "the KMS key of an encrypted queue, as `queue=key`: an ARN, an id or an alias; repeatable")
+	lookUp := cmd.Flags().Bool("look-up", false, "ask the queues for their KMS keys")
+	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
+		cfg, endpoints, err := a.endpoints()
+		if err != nil {
+			return err
+		}
+		awsConfig, err := cfg.AWS.Load(cmd.Context())
+		if err != nil {
+			return err
+		}
+		all := *keys
+		if *lookUp {
+			found, err := keysOf(cmd, sqs.NewFromConfig(awsConfig), endpoints)
+			if err != nil {
+				return err
+			}
+			for name, key := range all {
+				found[name] = key
+			}
+			all = found
+		}
+		policy, err := topology.LeastPolicy(endpoints, topology.Role(*role), topology.PolicyConfig{Region: awsConfig.Region, Account: *account, Keys: all})
+		if err != nil {
+			return usagef("%w", err)
+		}
+		return a.printJSON(policy, "  ")
+	})
+	return cmd
+}
+
+// keysOf asks the queues for their keys.
+func keysOf(cmd *cobra.Command, client *sqs.Client, endpoints *queue.Endpoints) (map[string]string, error) {
+	keys := make(map[string]string)
+	for e := range endpoints.All() {
+		for _, rawURL := range []string{e.URL, e.DeadLetter} {
+			if !strings.HasPrefix(rawURL, queue.SchemeSQS+"://") {
+				continue
+			}
+			name, account, err := queue.ParseURL(rawURL)
+			if err != nil {
+				return nil, err
+			}
+			in := &sqs.GetQueueUrlInput{QueueName: &name}
+			if account != "" {
+				in.QueueOwnerAWSAccountId = &account
+			}
+			at := func(o *sqs.Options) {
+				if e.Region != "" {
+					o.Region = e.Region
+				}
+				if e.EndpointURL != "" {
+					o.BaseEndpoint = aws.String(e.EndpointURL)
+				}
+			}
+			found, err := client.GetQueueUrl(cmd.Context(), in, at)
+			if err != nil {
+				return nil, fmt.Errorf("look up the key of %s: %w", rawURL, err)
+			}
+			out, err := client.GetQueueAttributes(cmd.Context(), &sqs.GetQueueAttributesInput{
+				QueueUrl: found.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameKmsMasterKeyId},
+			}, at)
+			if err != nil {
+				return nil, fmt.Errorf("look up the key of %s: %w", rawURL, err)
+			}
+			if key := out.Attributes[string(sqstypes.QueueAttributeNameKmsMasterKeyId)]; key != "" {
+				keys[name] = key
+			}
+		}
+	}
+	return keys, nil
+}

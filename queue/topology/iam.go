@@ -1,0 +1,269 @@
+package topology
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A Role is what a program does with the endpoints, and so what IAM must allow it.
+type Role string
+
+const (
+	// RoleWorker receives from the queues and publishes to all endpoints, and
+	// moves what failed to the dead-letter queues: pipelines, coordinators,
+	// participants.
+	RoleWorker Role = "worker"
+
+	// RolePublisher publishes to all endpoints.
+	RolePublisher Role = "publisher"
+
+	// RoleConsumer receives from the queues.
+	RoleConsumer Role = "consumer"
+
+	// RoleOperator lists, looks at and redrives dead letters: waybill dlq.
+	RoleOperator Role = "operator"
+
+	// RoleViewer reads what is there: waybill topology plan and show.
+	RoleViewer Role = "viewer"
+
+	// RoleTopology makes what is missing, and changes what differs: waybill
+	// topology apply.
+	RoleTopology Role = "topology"
+)
+
+// Roles are all roles.
+func Roles() []Role {
+	return []Role{RoleWorker, RolePublisher, RoleConsumer, RoleOperator, RoleViewer, RoleTopology}
+}
+
+// grants are what a role may do with one kind of thing. Batches need the action of
+// a single message: SQS developer guide, "Amazon SQS API permissions"; SNS, "Actions
+// defined by Amazon SNS".
+type grants struct {
+	queues, dead, topics []string // with endpoints' queues, their dead-letter queues, and topics
+	sources              []string // with queues that have a dead-letter queue
+	named                []string // with topics whose URL has an account, and
+	sqs, sns             []string // with what has no resource; sns finds the others
+	make                 bool     // queues and topics, of the own account
+	decrypt, encrypt     bool     // messages of encrypted queues
+}
+
+var (
+	readQueue = []string{"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"}
+	readTopic = []string{"sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"}
+	consume   = []string{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"}
+	send      = []string{"sqs:GetQueueUrl", "sqs:SendMessage"}
+	publish   = []string{"sns:Publish"}
+	look      = []string{"sns:ListTopics"}
+	ask       = []string{"sns:GetTopicAttributes"}
+)
+
+// makes is the action that makes a queue or topic. What is another account's, its
+// owner makes.
+var makes = map[string][]string{
+	"sqs": {"sqs:CreateQueue"},
+	"sns": {"sns:CreateTopic"},
+}
+
+func (r Role) grants() (grants, error) {
+	switch r {
+	case RoleWorker:
+		return grants{queues: union(consume, send), dead: send, topics: publish, sns: look, decrypt: true, encrypt: true}, nil
+	case RolePublisher:
+		return grants{queues: send, topics: publish, sns: look, encrypt: true}, nil
+	case RoleConsumer:
+		return grants{queues: consume, decrypt: true}, nil
+	case RoleOperator:
+		return grants{
+			dead:    union(consume, []string{"sqs:ListDeadLetterSourceQueues"}),
+			sources: union(send, []string{"sqs:GetQueueAttributes"}),
+			sqs:     []string{"sqs:ListQueues"}, decrypt: true, encrypt: true,
+		}, nil
+	case RoleViewer:
+		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look}, nil
+	case RoleTopology:
+		write := union(readQueue, []string{"sqs:SetQueueAttributes", "sqs:TagQueue"})
+		return grants{
+			queues: write, dead: write, named: ask, sns: look,
+			topics: union(readTopic, []string{"sns:SetSubscriptionAttributes", "sns:Subscribe", "sns:TagResource"}),
+			make:   true,
+		}, nil
+	}
+	return grants{}, fmt.Errorf("topology: %w: role %q; want one of %v", queue.ErrInvalid, string(r), Roles())
+}
+
+func union(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// A PolicyConfig says what a policy cannot know from the endpoints.
+type PolicyConfig struct {
+	// Region is that of endpoints that name none. Required if there are such.
+	Region string
+
+	// Account owns what the URLs of endpoints name without an account: twelve
+	// digits. Required if there are such.
+	Account string
+
+	// Keys are the KMS keys by which queues are encrypted, by the names of
+	// queues: a key's ARN or id, or an alias ("alias/fares"), as in the
+	// attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
+	// ("alias/aws/sqs"), need no permission. Defaults to none.
+	Keys map[string]string
+}
+
+// A Policy is an IAM policy document.
+type Policy struct {
+	Version   string
+	Statement []Statement
+}
+
+// A Statement allows actions on resources.
+type Statement struct {
+	Sid       string
+	Effect    string
+	Action    []string
+	Resource  []string
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+// LeastPolicy returns what IAM must allow a role to do with the endpoints, and
+// nothing more. Errors are of a kind [queue.ErrInvalid].
+func LeastPolicy(endpoints *queue.Endpoints, role Role, cfg PolicyConfig) (*Policy, error) {
+	g, err := role.grants()
+	if err != nil {
+		return nil, err
+	}
+	p := &policyMaker{cfg: cfg, grants: g, actions: make(map[string][]string), keys: make(map[string]bool)}
+	for e := range endpoints.All() {
+		if err := p.endpoint(e); err != nil {
+			return nil, err
+		}
+	}
+	return p.policy(), nil
+}
+
+// A policyMaker gathers the actions on each resource.
+type policyMaker struct {
+	cfg     PolicyConfig
+	grants  grants
+	actions map[string][]string // by resource
+	keys    map[string]bool
+}
+
+func (p *policyMaker) endpoint(e queue.Endpoint) error {
+	switch {
+	case e.IsTopic():
+		if err := p.add(e, "sns", e.URL, p.grants.topics); err != nil {
+			return err
+		}
+		if _, account := e.Resource(); account != "" {
+			return p.add(e, "sns", e.URL, p.grants.named)
+		}
+		p.allow("*", p.grants.sns)
+	case e.IsQueue():
+		if err := p.add(e, "sqs", e.URL, p.grants.queues); err != nil {
+			return err
+		}
+		if e.DeadLetter == "" {
+			return nil
+		}
+		p.allow("*", p.grants.sqs)
+		if err := p.add(e, "sqs", e.URL, p.grants.sources); err != nil {
+			return err
+		}
+		return p.add(e, "sqs", e.DeadLetter, p.grants.dead)
+	}
+	return nil
+}
+
+// add allows actions on the queue or topic of a URL.
+func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []string) error {
+	if len(actions) == 0 {
+		return nil
+	}
+	name, account, err := queue.ParseURL(url)
+	if err != nil {
+		return fmt.Errorf("topology: endpoint %q: %w", e.Name, err)
+	}
+	region := e.Region
+	if region == "" {
+		region = p.cfg.Region
+	}
+	if account == "" {
+		account = p.cfg.Account
+		if p.grants.make {
+			actions = union(actions, makes[service])
+		}
+	}
+	switch {
+	case region == "":
+		return fmt.Errorf("topology: endpoint %q: %w: no region is known; give one", e.Name, queue.ErrInvalid)
+	case !accountRule.MatchString(account):
+		return fmt.Errorf("topology: endpoint %q: %w: no account is known; give the twelve digits", e.Name, queue.ErrInvalid)
+	}
+	p.allow(strings.Join([]string{"arn", partition(region), service, region, account, name}, ":"), actions)
+	if service == "sqs" {
+		p.key(p.cfg.Keys[name], region, account)
+	}
+	return nil
+}
+
+var accountRule = regexp.MustCompile(`^[0-9]{12}$`)
+
+func (p *policyMaker) allow(resource string, actions []string) {
+	if len(actions) > 0 {
+		p.actions[resource] = union(p.actions[resource], actions)
+	}
+}
+
+// key notes the key of a queue, as an ARN or an alias.
+func (p *policyMaker) key(key, region, account string) {
+	switch {
+	case key == "", key == "alias/aws/sqs", !p.grants.decrypt && !p.grants.encrypt:
+	case strings.HasPrefix(key, "alias/"), strings.HasPrefix(key, "arn:"):
+		p.keys[key] = true
+	default:
+		p.keys[strings.Join([]string{"arn", partition(region), "kms", region, account, "key/" + key}, ":")] = true
+	}
+}
+
+// policy returns a statement for each set of actions, and for each key.
+func (p *policyMaker) policy() *Policy {
+	resources := make(map[string][]string) // by actions
+	for _, r := range slices.Sorted(maps.Keys(p.actions)) {
+		actions := strings.Join(p.actions[r], " ")
+		resources[actions] = append(resources[actions], r)
+	}
+	out := &Policy{Version: "2012-10-17"}
+	add := func(s Statement) {
+		s.Sid, s.Effect = fmt.Sprintf("Waybill%d", len(out.Statement)+1), "Allow"
+		out.Statement = append(out.Statement, s)
+	}
+	for _, actions := range slices.Sorted(maps.Keys(resources)) {
+		add(Statement{Action: strings.Fields(actions), Resource: resources[actions]})
+	}
+	// A sender needs Decrypt, too, by which SQS verifies the data key: SQS developer
+	// guide, "Amazon SQS Key management".
+	actions := []string{"kms:Decrypt"}
+	if p.grants.encrypt {
+		actions = append(actions, "kms:GenerateDataKey")
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.keys)) {
+		if strings.HasPrefix(key, "alias/") {
+			add(Statement{Action: actions, Resource: []string{"*"}, Condition: map[string]map[string]string{
+				"ForAnyValue:StringEquals": {"kms:ResourceAliases": key},
+			}})
+			continue
+		}
+		add(Statement{Action: actions, Resource: []string{key}})
+	}
+	return out
+}
