@@ -149,14 +149,44 @@ func (s *subscription) offer(h *held) bool {
 		s.giveBack([]*held{h})
 		return false
 	}
-	select {
-	case s.out <- h.message:
-		return true
-	case <-s.draining:
-	case <-h.ctx.Done():
+	if s.admit(h) {
+		select {
+		case s.out <- h.message:
+			return true
+		case <-s.draining:
+		case <-h.ctx.Done():
+		}
+		s.endTrial(h)
 	}
 	s.giveBack([]*held{h})
 	return false
+}
+
+// admit waits until the breaker lets a message through, and returns false if
+// there is an end to that.
+func (s *subscription) admit(h *held) bool {
+	for {
+		trial, ok, changed := s.breaker.enter()
+		if ok {
+			h.trial = trial
+			return true
+		}
+		select {
+		case <-changed:
+		case <-s.draining:
+			return false
+		case <-h.ctx.Done():
+			return false
+		}
+	}
+}
+
+// endTrial lets the breaker have another message try.
+func (s *subscription) endTrial(h *held) {
+	if h.trial {
+		h.trial = false
+		s.breaker.leave()
+	}
 }
 
 func (s *subscription) isDraining() bool {
@@ -171,6 +201,7 @@ func (s *subscription) isDraining() bool {
 // follow waits for the ack or nack of a message that is out, and settles it. It
 // reports whether it was acked while nobody else could have it.
 func (s *subscription) follow(h *held) bool {
+	defer s.endTrial(h)
 	select {
 	case <-h.message.Acked():
 		h.acked.Store(true)

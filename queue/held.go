@@ -24,6 +24,9 @@ type held struct {
 	ctx context.Context
 	end context.CancelCauseFunc
 
+	// trial says that the message tries what the breaker is about.
+	trial bool
+
 	// lost says that the message may be with another receiver.
 	lost atomic.Bool
 

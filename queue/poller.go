@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http/httptrace"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -49,50 +51,122 @@ func (s *subscription) poll(ctx context.Context, number int, full chan struct{})
 			case <-ctx.Done():
 				return
 			}
+			if !s.pace.join() {
+				continue
+			}
 		}
 		for {
-			all, err := s.receiveOnce(ctx, wait)
+			if !s.pace.pause(ctx) {
+				return
+			}
+			all, err := s.receiveOnce(ctx, wait, helper)
 			if all {
 				select {
 				case full <- struct{}{}:
 				default:
 				}
 			}
+			s.keepPace(err)
 			if ctx.Err() != nil || !s.outlast(ctx, &t, err) {
 				return
 			}
-			if helper && !all {
+			if helper && (!all || !s.pace.stay()) {
 				break
 			}
+		}
+		if helper {
+			s.pace.leave()
+		}
+	}
+}
+
+// keepPace adapts how the subscription receives to what a receive returned.
+func (s *subscription) keepPace(err error) {
+	var e *Error
+	switch {
+	case err == nil:
+		s.pace.worked()
+	case errors.As(err, &e) && e.Kind == ErrThrottled:
+		if pollers, slower := s.pace.throttled(); slower {
+			s.log.Warn("throttled; receiving more slowly", "pollers", pollers, "error", err)
 		}
 	}
 }
 
 // receiveOnce receives messages and delivers them. It reports whether there were
-// as many as it asked for.
-func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration) (all bool, err error) {
-	size, err := s.takeSlots(ctx)
-	if err != nil {
+// as many as it asked for, which more pollers could help with.
+func (s *subscription) receiveOnce(ctx context.Context, wait time.Duration, helper bool) (all bool, err error) {
+	size, err := s.takeAllowed(ctx, helper)
+	if err != nil || size == 0 {
 		return false, err
 	}
 	if err := s.held.Acquire(ctx, int64(size)); err != nil {
 		s.freeSlots(size)
 		return false, err
 	}
-	messages, at, err := s.receive(ctx, size, wait)
+	messages, err := s.receiveHeld(ctx, size, wait)
 	unused := size - len(messages)
 	s.held.Release(int64(unused))
 	s.freeSlots(unused)
-	s.deliver(s.hold(messages, at))
-	return unused == 0, err
+	s.deliver(messages)
+	return unused == 0 && s.breaker.State() == BreakerClosed, err
+}
+
+// takeAllowed takes the slots of a receive, of which the breaker may allow one or
+// none. The one is poller 0's; a helper does not wait for more.
+func (s *subscription) takeAllowed(ctx context.Context, helper bool) (n int, err error) {
+	all := batchSize(s.endpoint)
+	allowed := func() (int, <-chan struct{}) {
+		n, changed := s.breaker.most(all)
+		if helper && s.breaker.State() != BreakerClosed {
+			n = 0
+		}
+		return n, changed
+	}
+	for {
+		most, changed := allowed()
+		if most == 0 {
+			if helper {
+				return 0, nil
+			}
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		if n, err = s.takeSlots(ctx, most); err != nil {
+			return 0, err
+		}
+		// The breaker may have opened meanwhile.
+		if most, _ := allowed(); n <= most {
+			return n, nil
+		}
+		s.freeSlots(n)
+	}
+}
+
+// receiveHeld receives messages and holds them. That a client or the decoding of
+// a message panics is an error like others: it does not end the subscription.
+// What was received then comes again when its visibility ends.
+func (s *subscription) receiveHeld(ctx context.Context, size int, wait time.Duration) (all []*held, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			all, err = nil, &Error{Op: "ReceiveMessage", Endpoint: s.endpoint.Name, URL: s.endpoint.URL, Kind: ErrUnavailable,
+				Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
+		}
+	}()
+	messages, at, err := s.receive(ctx, size, wait)
+	return s.hold(messages, at), err
 }
 
 // takeSlots takes the slots of a receive, so that whatever it brings can be
 // handed out at once: a message that waits here for its turn would go back to
 // the queue when the process stops, one receive poorer. It waits for a slot, and
 // from then on for at most slotLinger until there are as many as a receive can
-// bring. Pollers take turns, so that they do not share out what is one batch.
-func (s *subscription) takeSlots(ctx context.Context) (n int, err error) {
+// bring, which is most. Pollers take turns, so that they do not share out what is one batch.
+func (s *subscription) takeSlots(ctx context.Context, most int) (n int, err error) {
 	select {
 	case s.taking <- struct{}{}:
 		defer func() { <-s.taking }()
@@ -101,7 +175,7 @@ func (s *subscription) takeSlots(ctx context.Context) (n int, err error) {
 	}
 	var linger *time.Timer
 	var late <-chan time.Time
-	for n < batchSize(s.endpoint) {
+	for n < most {
 		select {
 		case s.slots <- struct{}{}:
 		case <-late:
@@ -203,14 +277,20 @@ func (s *subscription) outlast(ctx context.Context, t *trouble, err error) bool 
 		s.log.Error("cannot receive; trying again until it works", "error", err)
 	}
 	t.kind = e.Kind
-	t.pause = min(max(2*t.pause, minPollPause), maxPollPause)
-	if !sleep(ctx, jitter(t.pause)) {
-		return false
-	}
-	if e.Kind == ErrNotFound {
-		if err := s.lookup(ctx); err != nil {
+	for {
+		t.pause = min(max(2*t.pause, minPollPause), maxPollPause)
+		if !sleep(ctx, jitter(t.pause)) {
+			return false
+		}
+		if e.Kind != ErrNotFound {
+			return true
+		}
+		err := s.lookup(ctx)
+		if err != nil {
 			s.log.Debug("cannot look the queue up", "error", err)
 		}
+		if !errors.Is(err, ErrNotFound) { // what is there now may not be as it was
+			return ctx.Err() == nil
+		}
 	}
-	return true
 }

@@ -89,6 +89,11 @@ type SubscriberConfig struct {
 	// redrive policy takes them.
 	DeliverUndecodable bool
 
+	// BreakerFor gives each endpoint the breaker that stops it from receiving
+	// while what its handlers need is down, or nil for none. It is called once
+	// for each call of Subscribe. Defaults to none.
+	BreakerFor func(Endpoint) *Breaker
+
 	// Logger receives what no handler gets to see. Defaults to none.
 	Logger *slog.Logger
 

@@ -59,6 +59,9 @@ type subscription struct {
 	slots  chan struct{}
 	taking chan struct{}
 
+	breaker *Breaker // nil if there is none
+	pace    *pace
+
 	held      *semaphore.Weighted
 	following sync.WaitGroup
 
@@ -110,6 +113,10 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		taking:    make(chan struct{}, 1),
 		groups:    map[string]chan struct{}{},
 		held:      semaphore.NewWeighted(int64(e.Concurrency + pendingDeletes)),
+		pace:      newPace(e.Pollers),
+	}
+	if config.BreakerFor != nil {
+		s.breaker = config.BreakerFor(e)
 	}
 	s.beats = newHeartbeat(e.Visibility, config.MaxHold, s.extend, s.lost)
 	s.deletes = &batcher[*held]{linger: config.DeleteLinger, workers: settleRequests, flush: s.flushDeletes}
