@@ -238,15 +238,15 @@ func (s *subscription) nack(h *held) {
 	s.changeVisibility(h, r.delay)
 }
 
-// reread returns a damaged message, which is intact in its queue: at once when it
-// may be the first time, and then with a backoff, because what damages messages
-// on their way may damage them all.
+// reread returns a damaged message, or one without its payload. It is intact in
+// its queue: it goes there at once when it may be the first time, and then with a
+// backoff, because what damages messages on their way may damage them all.
 func (s *subscription) reread(h *held) {
 	var delay time.Duration
 	if n := h.delivery.ReceiveCount; n > 1 {
 		delay = DefaultBackoff(n - 1)
 	}
-	s.log.Warn("a message was damaged on its way; reading it again", "message_id", h.delivery.MessageID,
+	s.log.Warn("a message was damaged on its way, or its payload cannot be fetched; reading it again", "message_id", h.delivery.MessageID,
 		"receive_count", h.delivery.ReceiveCount, "delay", delay, "error", h.damage)
 	h.end(ErrDamaged)
 	h.failed, h.back = true, delay

@@ -108,6 +108,8 @@
 //   - A body that is empty is "(empty)", with the attribute Waybill-Encoding set
 //     to "empty". One with characters that SQS refuses is in base64, with
 //     Waybill-Encoding set to "base64".
+//   - A payload that is in a [PayloadStore] (see below) is the body
+//     {"v":1,"sha256":HEX,"size":BYTES}, with Waybill-Encoding set to "claim".
 //   - Metadata beyond ten attributes, of other names, or with values that are
 //     empty or have refused characters, is packed into the attribute
 //     Waybill-Metadata, as the JSON {"v":1,"s":{KEY:VALUE},"b":{KEY:VALUE},
@@ -127,6 +129,23 @@
 // policy, unless SubscriberConfig.DeliverUndecodable has it delivered as it
 // arrived. One whose form only a later release knows is [ErrNewer] as well:
 // another receiver may be able to read it.
+//
+// # Large payloads
+//
+// With PublisherConfig.Payloads, the payload of a message that is too large goes
+// to a [PayloadStore], and the message carries its SHA-256 and size. A subscriber
+// with SubscriberConfig.Payloads fetches it, no more than the message says and
+// MaxPayload allows, compares it, and delivers the message whole. Filters of a
+// topic on the body see the reference. Package queue/redispayload is a store.
+//
+// The store keeps a payload for the endpoint's Retention and then, in the
+// dead-letter queue, DeadLetterRetention, or for 28 days from when it was
+// published to a topic. It is not deleted before: a topic's queues share it, and a
+// message can come twice. A message that package pipeline moves to a dead-letter
+// queue is published anew, with its payload; one that SQS moves, or that a redrive
+// sends back, carries the reference that it had. When a payload is gone
+// ([ErrPayloadGone]) or another, the message is undecodable; when the store cannot
+// be reached, it goes back to its queue. Neither loses it.
 //
 // # Failures
 //

@@ -61,6 +61,10 @@ var (
 	// markers promise.
 	ErrUndecodable = errors.New("undecodable message")
 
+	// ErrPayloadGone: the payload of a message is not in the [PayloadStore], or
+	// no longer. A received message is then also [ErrUndecodable].
+	ErrPayloadGone = errors.New("payload is not in the store")
+
 	// ErrNewer: a received message has a form that this program does not know,
 	// as a later release may write it. It is also [ErrUndecodable]. While
 	// releases run side by side, another receiver can read the message.

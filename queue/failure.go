@@ -326,6 +326,14 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 
 // roomFor returns how many bytes the message leaves of the endpoint's limit.
 func roomFor(msg *message.Message, to Endpoint) (int, error) {
+	if len(msg.Payload) > to.MaxMessageSize {
+		// Only by a claim check can this be sent.
+		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to))
+		if err != nil {
+			return 0, fmt.Errorf("queue: %w", err)
+		}
+		return to.MaxMessageSize - w.size(), nil
+	}
 	n, err := to.Size(msg)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)

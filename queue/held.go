@@ -18,7 +18,7 @@ type held struct {
 	delivery *Delivery
 	receipt  string
 	group    string // of a FIFO queue
-	damage   error  // what is received is not the message
+	damage   error  // what is received is not the message, or not all of it
 
 	// ctx is the handler's context.
 	ctx context.Context
@@ -47,7 +47,8 @@ type held struct {
 }
 
 // hold turns messages that were handed out at a time into held ones, whose
-// visibility the heartbeat extends from now on.
+// visibility the heartbeat extends from now on. It waits for payloads from the
+// store.
 func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 	all := make([]*held, len(messages))
 	for i, m := range messages {
@@ -68,12 +69,13 @@ func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 		if s.endpoint.FIFO() {
 			h.group = m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)]
 		}
-		h.message, h.damage = readMessage(m, h.delivery), damage(m)
+		h.message, h.damage = readMessage(m, h.delivery, nil), damage(m)
 		h.ctx, h.end = context.WithCancelCause(NewContext(s.handlers, h.delivery))
 		h.message.SetContext(h.ctx)
 		s.beats.add(h, at)
 		all[i] = h
 	}
+	s.fetchAll(all, messages)
 	return all
 }
 
@@ -87,8 +89,8 @@ func damage(m sqstypes.Message) error {
 }
 
 // readMessage decodes a received message. What the envelope and the decoding
-// tell goes into the delivery.
-func readMessage(m sqstypes.Message, d *Delivery) *message.Message {
+// tell goes into the delivery. A payload takes the place of a reference to it.
+func readMessage(m sqstypes.Message, d *Delivery, payload []byte) *message.Message {
 	w := wireMessage{body: aws.ToString(m.Body), attributes: make(map[string]attribute, len(m.MessageAttributes))}
 	for name, v := range m.MessageAttributes {
 		a := attribute{dataType: aws.ToString(v.DataType), value: aws.ToString(v.StringValue)}
@@ -101,6 +103,10 @@ func readMessage(m sqstypes.Message, d *Delivery) *message.Message {
 	w, e, enveloped, broken := openEnvelope(w)
 	if enveloped {
 		id, subject, d.Topic = e.MessageID, e.Subject, e.TopicArn
+	}
+	if payload != nil {
+		w.body = string(payload)
+		delete(w.attributes, AttrEncoding)
 	}
 	msg, err := decode(w, id, broken)
 	d.Undecodable = err

@@ -58,8 +58,9 @@ const (
 	// that messages keep their UUID between it and this package.
 	AttrUUID = "_watermill_message_uuid"
 
-	// AttrEncoding says how the body is encoded: "base64", or "empty" for a
-	// body of no bytes, which SQS refuses. Without it the body is as it is.
+	// AttrEncoding says how the body is encoded: "base64", "empty" for a body
+	// of no bytes, which SQS refuses, or "claim" for a reference to a payload
+	// in a [PayloadStore]. Without it the body is as it is.
 	AttrEncoding = "Waybill-Encoding"
 
 	// AttrMetadata carries the metadata that cannot be attributes of their

@@ -84,8 +84,15 @@ type outlet struct {
 	target   target
 	batches  batches
 	attempts int // to send a message that the service fails to take
-	stats    *Stats
-	log      *slog.Logger
+
+	// What encode puts into the store: the payloads of messages of more than
+	// claimAbove bytes, for at least the time keep.
+	payloads   PayloadStore
+	claimAbove int
+	keep       time.Duration
+
+	stats *Stats
+	log   *slog.Logger
 }
 
 func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet, error) {
@@ -94,8 +101,13 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		endpoint: e,
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
+		payloads: config.Payloads,
+		keep:     keepPayload(e),
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
+	}
+	if o.claimAbove = e.MaxMessageSize; config.ClaimAbove > 0 {
+		o.claimAbove = min(config.ClaimAbove, e.MaxMessageSize)
 	}
 	switch {
 	case e.IsQueue():
@@ -158,7 +170,7 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	if ctx.Err() != nil {
 		return nil, ended(o.endpoint, "not sent", ctx)
 	}
-	wire, err := encode(msg, o.pinned)
+	wire, err := o.encode(msg)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,17 @@ type PublisherConfig struct {
 	// Defaults to 16.
 	Sends int
 
+	// Payloads takes the payloads of messages that are too large, which then
+	// carry a reference. Their subscribers need the same store. Publish stores
+	// a payload before it sends its message. Defaults to none: a message that
+	// is too large is an [ErrTooLarge].
+	Payloads PayloadStore
+
+	// ClaimAbove is the size in bytes, with attributes, above which the payload
+	// of a message goes to Payloads. Defaults to, and is at most, the
+	// endpoint's MaxMessageSize.
+	ClaimAbove int
+
 	// CloseTimeout is how long Close waits for what is being sent. Defaults
 	// to 30 s.
 	CloseTimeout time.Duration
@@ -107,6 +118,9 @@ func (c PublisherConfig) forEndpoint(e Endpoint) PublisherConfig {
 func (c *PublisherConfig) validate() error {
 	if c.Sends < 0 {
 		return fmt.Errorf("queue: PublisherConfig: Sends is %d; want 1 or more, or 0 for the default", c.Sends)
+	}
+	if c.ClaimAbove < 0 || c.ClaimAbove > 0 && c.Payloads == nil {
+		return fmt.Errorf("queue: PublisherConfig: ClaimAbove is %d; want more than 0, with Payloads, or 0 for the default", c.ClaimAbove)
 	}
 	if c.CloseTimeout < 0 {
 		return fmt.Errorf("queue: PublisherConfig: CloseTimeout is %v; want more than 0, or 0 for the default", c.CloseTimeout)

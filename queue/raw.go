@@ -61,11 +61,12 @@ func (m *RawMessage) setWire(w wireMessage) {
 
 // Decode returns the message as a [Subscriber] would deliver it, and what is
 // wrong with it: an error that matches [ErrUndecodable] comes with a message
-// that has the body as it is. Its context carries no [Delivery].
+// that has the body as it is. So does a message whose payload is in a
+// [PayloadStore]: none is fetched. Its context carries no [Delivery].
 func (m RawMessage) Decode() (*message.Message, error) {
 	var d Delivery
 	d.MessageID = m.ID
-	msg := readMessage(m.received(), &d)
+	msg := readMessage(m.received(), &d, nil)
 	return msg, d.Undecodable
 }
 

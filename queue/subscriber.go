@@ -94,6 +94,17 @@ type SubscriberConfig struct {
 	// for each call of Subscribe. Defaults to none.
 	BreakerFor func(Endpoint) *Breaker
 
+	// Payloads has the payloads that publishers stored beside their messages. A
+	// message that refers to one is returned to its queue as a damaged one is
+	// when there is no store, or it cannot be reached; one whose payload is gone
+	// is undecodable. Defaults to none.
+	Payloads PayloadStore
+
+	// MaxPayload is the size in bytes of the largest payload that is fetched
+	// from Payloads. A message with a larger one is returned to its queue.
+	// Up to ten are fetched at once by each poller. Defaults to 64 MiB.
+	MaxPayload int
+
 	// Logger receives what no handler gets to see. Defaults to none.
 	Logger *slog.Logger
 
@@ -111,6 +122,7 @@ func (c *SubscriberConfig) setDefaults() func() {
 	setDefault(&c.ReceiveGrace, DefaultReceiveGrace)
 	setDefault(&c.MaxHold, DefaultMaxHold)
 	setDefault(&c.DeleteLinger, DefaultDeleteLinger)
+	setDefault(&c.MaxPayload, DefaultMaxPayload)
 	if c.Backoff == nil {
 		c.Backoff = DefaultBackoff
 	}
@@ -150,6 +162,8 @@ func (c *SubscriberConfig) validate() error {
 		return fmt.Errorf("queue: SubscriberConfig: ReceiveGrace is %v; want up to %v, or 0 for the default", c.ReceiveGrace, DefaultPollWait)
 	case c.MaxHold < 0 || c.MaxHold > DefaultMaxHold:
 		return fmt.Errorf("queue: SubscriberConfig: MaxHold is %v; want up to %v, or 0 for the default", c.MaxHold, DefaultMaxHold)
+	case c.MaxPayload < 0:
+		return fmt.Errorf("queue: SubscriberConfig: MaxPayload is %d; want more than 0, or 0 for the default", c.MaxPayload)
 	case c.AWS.Region == "" && c.SQS == nil && c.AWSFor == nil && !allRegional(c.Endpoints):
 		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}

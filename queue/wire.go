@@ -30,6 +30,7 @@ const (
 const (
 	encodingBase64 = "base64"
 	encodingEmpty  = "empty"
+	encodingClaim  = "claim"
 	emptyBody      = "(empty)"
 )
 
@@ -82,6 +83,11 @@ type packed struct {
 // encode brings a message into its wire form. The keys of pinned metadata stay
 // native attributes before all others.
 func encode(msg *message.Message, pinned []string) (wireMessage, error) {
+	return encodeWith(msg, pinned, func(w *wireMessage) { w.encodeBody(msg.Payload) })
+}
+
+// encodeWith is encode with a body of another making.
+func encodeWith(msg *message.Message, pinned []string, encodeBody func(*wireMessage)) (wireMessage, error) {
 	types, err := parseTypes(msg.Metadata.Get(KeyTypes))
 	if err != nil {
 		return wireMessage{}, err
@@ -93,7 +99,7 @@ func encode(msg *message.Message, pinned []string) (wireMessage, error) {
 		}
 		w.attributes[AttrUUID] = attribute{typeString, msg.UUID}
 	}
-	w.encodeBody(msg.Payload)
+	encodeBody(&w)
 	if len(msg.Metadata) == 0 {
 		return w, nil
 	}
@@ -277,8 +283,14 @@ func decodeBody(w wireMessage) ([]byte, error) {
 			return nil, fmt.Errorf("%s is %q, but the body is not: %w", AttrEncoding, a.value, err)
 		}
 		return payload, nil
+	case a.value == encodingClaim:
+		c, err := parseClaim(w.body)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &claimedError{c}
 	default:
-		return nil, fmt.Errorf("%w: %s is %q; want %s or %s", ErrNewer, AttrEncoding, a.value, encodingBase64, encodingEmpty)
+		return nil, fmt.Errorf("%w: %s is %q; want %s, %s or %s", ErrNewer, AttrEncoding, a.value, encodingBase64, encodingEmpty, encodingClaim)
 	}
 }
 

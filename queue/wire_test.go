@@ -202,7 +202,7 @@ func TestDecodeBroken(t *testing.T) {
 		{"base64", wireMessage{"!!", str(AttrEncoding, "base64")}, "Waybill-Encoding", message.Metadata{KeyRawEncoding: "base64"}},
 		{"base64 with line break", wireMessage{"AP8=\n\n ", str(AttrEncoding, "base64")}, "Waybill-Encoding", message.Metadata{KeyRawEncoding: "base64"}},
 		{"empty that is not", wireMessage{"{}", str(AttrEncoding, "empty")}, "not (empty)", message.Metadata{KeyRawEncoding: "empty"}},
-		{"unknown encoding", wireMessage{"x", str(AttrEncoding, "zstd")}, `"zstd"; want base64 or empty`, message.Metadata{KeyRawEncoding: "zstd"}},
+		{"unknown encoding", wireMessage{"x", str(AttrEncoding, "zstd")}, `"zstd"; want base64, empty or claim`, message.Metadata{KeyRawEncoding: "zstd"}},
 		{"packed is not JSON", wireMessage{"x", str(AttrMetadata, "{")}, "Waybill-Metadata", message.Metadata{KeyRawMetadata: "{"}},
 		{"packed without version", wireMessage{"x", str(AttrMetadata, "{}")}, "version is 0", message.Metadata{KeyRawMetadata: "{}"}},
 		{"packed later version", wireMessage{"x", str(AttrMetadata, `{"v":2}`)}, "version is 2", message.Metadata{KeyRawMetadata: `{"v":2}`}},

@@ -18,6 +18,8 @@ var arrows = map[string][]string{
 	"queue/emulator": {"eventpattern"},
 	"queue/topology": {"queue"},
 
+	"queue/redispayload": {"queue"},
+
 	"saga":          {"store"},
 	"saga/sagatest": {"saga", "store", "store/memstore"},
 	"asl":           {"saga"},
@@ -44,7 +46,7 @@ var libraries = map[string][]string{
 	// The clients of Redis and of AWS stay behind the packages that own them;
 	// config, waybilltest, the binary and the examples only make clients and
 	// hand them on. The benchmark also asks Redis for its CPU time.
-	"github.com/redis/go-redis/v9": {"store/redisstore", "config", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
+	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
 	"github.com/aws":               {"queue", "queue/topology", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
 
 	"github.com/ThreeDotsLabs/watermill":     {"queue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},

@@ -1,0 +1,167 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// A PayloadStore keeps payloads that are too large for a queue: a message then
+// carries a reference, and the subscriber fetches the payload (the claim check
+// pattern). Package queue/redispayload is one. It is safe for concurrent use.
+//
+// The key of a payload is the SHA-256 of its bytes in hexadecimal: what is under
+// a key never changes, and the same payload is stored once.
+//
+// Nobody deletes a payload. Who might need it cannot be known: a topic has
+// copies of a message in many queues, SQS delivers some twice, and dead letters
+// wait for weeks. So it goes when the time for which it was put is over.
+type PayloadStore interface {
+	// Put stores a payload for at least the time keep from now on. One that is
+	// there is kept on, and never for less than it was to be.
+	Put(ctx context.Context, key string, payload []byte, keep time.Duration) error
+
+	// Get returns a payload of at most limit bytes; it reads no more from the
+	// store than shows that there are more, which is an [ErrTooLarge]. A key
+	// that is not there is an [ErrPayloadGone].
+	Get(ctx context.Context, key string, limit int) ([]byte, error)
+}
+
+// DefaultMaxPayload is the default of SubscriberConfig.MaxPayload.
+const DefaultMaxPayload = 64 << 20
+
+// payloadTimeout bounds one call of a PayloadStore.
+const payloadTimeout = time.Minute
+
+// claimVersion is the version of a claim that this package writes.
+const claimVersion = 1
+
+// A claim is the body of a message whose payload is in a store.
+type claim struct {
+	Version int    `json:"v"`
+	SHA256  string `json:"sha256"`
+	Size    int    `json:"size"`
+}
+
+func newClaim(payload []byte) claim {
+	sum := sha256.Sum256(payload)
+	return claim{claimVersion, hex.EncodeToString(sum[:]), len(payload)}
+}
+
+// parseClaim reads a body that is marked as a claim.
+func parseClaim(body string) (claim, error) {
+	var c claim
+	if err := json.Unmarshal([]byte(body), &c); err != nil {
+		return c, fmt.Errorf("%s is %q, but the body is no reference: %w", AttrEncoding, encodingClaim, err)
+	}
+	if c.Version > claimVersion {
+		return c, fmt.Errorf("%w: the version of the reference is %d, and this program reads %d", ErrNewer, c.Version, claimVersion)
+	}
+	sum, err := hex.DecodeString(c.SHA256)
+	if err != nil || len(sum) != sha256.Size || c.SHA256 != hex.EncodeToString(sum) || c.Size <= 0 || c.Version != claimVersion {
+		return c, fmt.Errorf(`%s is %q, but the body is no reference; want {"v":%d,"sha256":HEX,"size":BYTES}`, AttrEncoding, encodingClaim, claimVersion)
+	}
+	return c, nil
+}
+
+// encodeClaim brings a message into its wire form with a claim for its payload.
+func encodeClaim(msg *message.Message, c claim, pinned []string) (wireMessage, error) {
+	body, err := marshalJSON(c)
+	if err != nil {
+		return wireMessage{}, err
+	}
+	return encodeWith(msg, pinned, func(w *wireMessage) {
+		w.body = body
+		w.attributes[AttrEncoding] = attribute{typeString, encodingClaim}
+	})
+}
+
+// encode brings a message into its wire form. The payload of one that would be
+// too large goes to the store, if there is one.
+func (o *outlet) encode(msg *message.Message) (wireMessage, error) {
+	w, err := encode(msg, o.pinned)
+	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) == 0 {
+		return w, err
+	}
+	c := newClaim(msg.Payload)
+	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
+	defer cancel()
+	if err := o.payloads.Put(ctx, c.SHA256, msg.Payload, o.keep); err != nil {
+		return w, fmt.Errorf("%w: its payload of %d bytes cannot be stored: %w", ErrUnavailable, c.Size, err)
+	}
+	return encodeClaim(msg, c, o.pinned)
+}
+
+// keepPayload returns for how long a payload must be there for messages to the
+// endpoint: until they have spent their retention in the queue, and then that of
+// the dead-letter queue, which can begin anew. Of what subscribes to a topic
+// nothing is known but SQS's limit.
+func keepPayload(e Endpoint) time.Duration {
+	if e.IsTopic() {
+		return 2 * maxRetention
+	}
+	return e.Retention + max(e.DeadLetterRetention, e.Retention)
+}
+
+// A claimedError is why a message has not the payload that it stands for.
+type claimedError struct{ claim }
+
+func (e *claimedError) Error() string {
+	return fmt.Sprintf("the payload of %d bytes is not in the message, but in a store, under %s", e.Size, e.SHA256)
+}
+
+// fetchAll fetches the payloads of the messages that refer to one.
+func (s *subscription) fetchAll(all []*held, received []sqstypes.Message) {
+	var fetching sync.WaitGroup
+	for i, h := range all {
+		var e *claimedError
+		if h.damage == nil && errors.As(h.delivery.Undecodable, &e) {
+			fetching.Go(func() { s.fetch(h, received[i], e.claim) })
+		}
+	}
+	fetching.Wait()
+}
+
+// fetch gives a message its payload. Where another try may mend what is wrong,
+// the message counts as damaged, and otherwise as undecodable.
+func (s *subscription) fetch(h *held, received sqstypes.Message, c claim) {
+	payload, err := s.payload(h.ctx, c)
+	switch {
+	case errors.Is(err, ErrUndecodable):
+		h.delivery.Undecodable = err
+	case err != nil:
+		h.damage = err
+	default:
+		whole := readMessage(received, h.delivery, payload)
+		h.message.Payload, h.message.Metadata = whole.Payload, whole.Metadata
+	}
+}
+
+func (s *subscription) payload(ctx context.Context, c claim) ([]byte, error) {
+	switch {
+	case s.config.Payloads == nil:
+		return nil, fmt.Errorf("its payload of %d bytes is in a store; set SubscriberConfig.Payloads to the one of its publisher", c.Size)
+	case c.Size > s.config.MaxPayload:
+		return nil, fmt.Errorf("%w: its payload has %d bytes, and SubscriberConfig.MaxPayload is %d", ErrTooLarge, c.Size, s.config.MaxPayload)
+	}
+	ctx, cancel := context.WithTimeout(ctx, payloadTimeout)
+	defer cancel()
+	payload, err := s.config.Payloads.Get(ctx, c.SHA256, c.Size)
+	switch {
+	case errors.Is(err, ErrPayloadGone):
+		return nil, fmt.Errorf("%w: payload %s of %d bytes: %w", ErrUndecodable, c.SHA256, c.Size, err)
+	case err != nil && !errors.Is(err, ErrTooLarge):
+		return nil, fmt.Errorf("payload %s: %w", c.SHA256, err)
+	case err != nil || newClaim(payload) != c:
+		return nil, fmt.Errorf("%w: the store has another payload under %s than the message's, of %d bytes", ErrUndecodable, c.SHA256, c.Size)
+	}
+	return payload, nil
+}
