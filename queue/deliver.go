@@ -136,6 +136,11 @@ func (s *subscription) offer(h *held) bool {
 		s.reread(h)
 		return false
 	}
+	if s.wasHandled(h) {
+		s.log.Debug("a handled message came again before it was deleted; deleting it by its new receipt", "uuid", h.message.UUID, "message_id", h.delivery.MessageID)
+		s.remove(h)
+		return false
+	}
 	if err := h.delivery.Undecodable; err != nil && !s.config.DeliverUndecodable {
 		s.log.Warn("returning a message that cannot be decoded to its queue", "message_id", h.delivery.MessageID, "receive_count", h.delivery.ReceiveCount, "error", err)
 		s.nack(h)
@@ -204,10 +209,8 @@ func (s *subscription) follow(h *held) bool {
 	defer s.endTrial(h)
 	select {
 	case <-h.message.Acked():
-		h.acked.Store(true)
-		h.end(nil)
 		lost := h.lost.Load()
-		s.deletes.add(h)
+		s.remove(h)
 		return !lost
 	case <-h.message.Nacked():
 		s.nack(h)

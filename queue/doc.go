@@ -63,7 +63,9 @@
 //
 // A nacked message comes back after a delay that grows with its receive count
 // from 1 s to 15 minutes, unless Retry says otherwise. Messages come at least
-// once: what is delivered twice has the same UUID.
+// once: what is delivered twice has the same UUID. A subscription goes on trying
+// for ten minutes to delete what was handled while the service is gone or the
+// credentials have expired, and does not deliver it again meanwhile.
 //
 // When the context of Subscribe ends, or on Close, the subscription drains: it
 // receives no more, gives back the little that it has received and not delivered

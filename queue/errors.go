@@ -126,6 +126,24 @@ func (e *Error) Unwrap() []error {
 // retryable reports whether the same call may succeed later.
 func retryable(kind error) bool { return kind == ErrThrottled || kind == ErrUnavailable }
 
+// passing reports whether the request failed for a reason that passes by itself,
+// maybe after minutes: the service is gone, or the credentials have expired or
+// could not be fetched.
+func passing(e *Error) bool {
+	switch {
+	case e.Entry:
+		return false
+	case e.Kind == ErrAccess:
+		switch e.Code {
+		case "", "ExpiredToken", "ExpiredTokenException", "RequestExpired":
+			return true
+		}
+		return false
+	default:
+		return retryable(e.Kind)
+	}
+}
+
 // newError classifies err, which a call of either service returned.
 func newError(op string, e Endpoint, err error) *Error {
 	var api smithy.APIError

@@ -30,8 +30,10 @@ type held struct {
 	// lost says that the message may be with another receiver.
 	lost atomic.Bool
 
-	// acked says that the message is handled, and to be deleted.
+	// acked says that the message is handled, and to be deleted; noted, that
+	// it is not to be handled again until it is.
 	acked atomic.Bool
+	noted bool
 
 	// Of whoever follows the message: it is given back because it failed, and
 	// after which delay it, or one behind a failed one, is.

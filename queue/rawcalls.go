@@ -216,7 +216,7 @@ func (q *Queue) each(ctx context.Context, messages []RawMessage, call func(conte
 		return call(ctx, batch)
 	}
 	for batch := range slices.Chunk(indexes, maxBatch) {
-		settle(ctx, batch, bounded, func(k int, err error) { errs[k] = err })
+		settle(ctx, batch, 0, bounded, func(k int, err error) { errs[k] = err })
 	}
 	return errs
 }

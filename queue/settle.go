@@ -11,16 +11,23 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// Retries of entries that the service failed to settle, on top of the SDK's
-// retries of whole requests.
+// Retries of what the service failed to settle, on top of the SDK's retries of
+// whole requests.
 const (
-	settleAttempts = 5
-	settleBackoff  = 100 * time.Millisecond
+	settleAttempts   = 5
+	settleBackoff    = 100 * time.Millisecond
+	maxSettleBackoff = 5 * time.Second
+
+	// deletePatience is how long the requests that delete handled messages are
+	// tried again while the service is gone, or credentials have expired.
+	deletePatience = 10 * time.Minute
 )
 
 // settle calls for the batch until every entry has succeeded or to try again is
-// of no use, and passes each entry's outcome to done.
-func settle[T any](ctx context.Context, batch []T, call func(context.Context, []T) ([]error, error), done func(T, error)) {
+// of no use, and passes each entry's outcome to done. Entries have a number of
+// attempts, and so have requests unless there is patience with them.
+func settle[T any](ctx context.Context, batch []T, patience time.Duration, call func(context.Context, []T) ([]error, error), done func(T, error)) {
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		errs, err := call(ctx, batch)
 		var again []T
@@ -30,7 +37,8 @@ func settle[T any](ctx context.Context, batch []T, call func(context.Context, []
 				entryErr = errs[i]
 			}
 			var e *Error
-			if errors.As(entryErr, &e) && retryable(e.Kind) && attempt < settleAttempts && ctx.Err() == nil {
+			if errors.As(entryErr, &e) && ctx.Err() == nil &&
+				(retryable(e.Kind) && attempt < settleAttempts || passing(e) && time.Since(began) < patience) {
 				again = append(again, entry)
 				continue
 			}
@@ -39,13 +47,55 @@ func settle[T any](ctx context.Context, batch []T, call func(context.Context, []
 		if batch = again; len(batch) == 0 {
 			return
 		}
-		sleep(ctx, jitter(settleBackoff<<(attempt-1)))
+		sleep(ctx, jitter(min(settleBackoff<<min(attempt-1, 10), maxSettleBackoff)))
 	}
+}
+
+// noteHandled notes that a message is handled and to be deleted, by its id. One
+// whose visibility was lost before that may be with another handler, so it is
+// left to come again.
+func (s *subscription) noteHandled(h *held) {
+	h.acked.Store(true)
+	if h.noted = !h.lost.Load(); !h.noted {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handled[h.delivery.MessageID]++
+}
+
+// forgetHandled ends what noteHandled began.
+func (s *subscription) forgetHandled(h *held) {
+	if !h.noted {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := h.delivery.MessageID
+	if s.handled[id]--; s.handled[id] <= 0 {
+		delete(s.handled, id)
+	}
+}
+
+// wasHandled reports whether a message has come again because its deletion is
+// late.
+func (s *subscription) wasHandled(h *held) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handled[h.delivery.MessageID] > 0
+}
+
+// remove deletes a handled message.
+func (s *subscription) remove(h *held) {
+	s.noteHandled(h)
+	h.end(nil)
+	s.deletes.add(h)
 }
 
 // flushDeletes deletes a batch of acked messages.
 func (s *subscription) flushDeletes(batch []*held) {
-	settle(s.settling, batch, s.deleteBatch, func(h *held, err error) {
+	settle(s.settling, batch, deletePatience, s.deleteBatch, func(h *held, err error) {
+		s.forgetHandled(h)
 		if err == nil {
 			s.stats.deleted.Add(1)
 		} else {
@@ -65,6 +115,7 @@ func (s *subscription) deleteBatch(ctx context.Context, batch []*held) ([]error,
 	}
 	out, err := s.client.DeleteMessageBatch(ctx, in, s.opt)
 	if err != nil {
+		s.log.Debug("cannot delete handled messages", "messages", len(batch), "error", err)
 		return nil, newError(op, s.endpoint, err)
 	}
 	var ids []*string
@@ -76,7 +127,7 @@ func (s *subscription) deleteBatch(ctx context.Context, batch []*held) ([]error,
 
 // flushChanges gives a batch of messages back.
 func (s *subscription) flushChanges(batch []visibilityChange) {
-	settle(s.settling, batch, s.changeBatch, func(c visibilityChange, err error) {
+	settle(s.settling, batch, 0, s.changeBatch, func(c visibilityChange, err error) {
 		if err == nil {
 			s.stats.returned.Add(1)
 		} else {

@@ -36,6 +36,10 @@ type subscription struct {
 	maxReceiveCount atomic.Int64
 	redriveCount    atomic.Int64 // the queue's own; 0 if it has no redrive policy
 
+	// handled counts the messages that are acked and not yet deleted, by
+	// their ids. s.mu guards it.
+	handled map[string]int
+
 	// failing is the error of the last receive of poller 0, or nil.
 	failing atomic.Pointer[Error]
 
@@ -114,6 +118,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		groups:    map[string]chan struct{}{},
 		held:      semaphore.NewWeighted(int64(e.Concurrency + pendingDeletes)),
 		pace:      newPace(e.Pollers),
+		handled:   map[string]int{},
 	}
 	if config.BreakerFor != nil {
 		s.breaker = config.BreakerFor(e)
