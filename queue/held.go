@@ -52,7 +52,7 @@ type held struct {
 // visibility the heartbeat extends from now on. It waits for payloads from the
 // store.
 func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
-	all := make([]*held, len(messages))
+	all, fifo := make([]*held, len(messages)), s.endpoint.FIFO()
 	for i, m := range messages {
 		h := &held{
 			receipt: aws.ToString(m.ReceiptHandle),
@@ -68,7 +68,7 @@ func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 				DeadLetterSource: m.Attributes[string(sqstypes.MessageSystemAttributeNameDeadLetterQueueSourceArn)],
 			},
 		}
-		if s.endpoint.FIFO() {
+		if fifo {
 			h.group = m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)]
 		}
 		h.message, h.damage = readMessage(m, h.delivery, nil), damage(m)

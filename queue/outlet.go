@@ -18,7 +18,7 @@ import (
 // An outgoing is one message on its way to the service.
 type outgoing struct {
 	ctx  context.Context
-	to   Endpoint
+	to   *Endpoint
 	wire wireMessage
 
 	delay   int32 // in seconds
@@ -60,7 +60,7 @@ func (o *outgoing) wait() error {
 }
 
 // ended is the error of a message whose caller, or publisher, waits no longer.
-func ended(to Endpoint, what string, ctx context.Context) error {
+func ended(to *Endpoint, what string, ctx context.Context) error {
 	return &Error{Op: "Publish", Endpoint: to.Name, URL: to.URL, Err: fmt.Errorf("%s: %w", what, context.Cause(ctx))}
 }
 
@@ -80,6 +80,7 @@ type batches interface {
 type outlet struct {
 	ctx      context.Context // the publisher's
 	endpoint Endpoint
+	fifo     bool // of endpoint
 	pinned   []string
 	target   target
 	batches  batches
@@ -99,6 +100,7 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 	o := &outlet{
 		ctx:      ctx,
 		endpoint: e,
+		fifo:     e.FIFO(),
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
 		payloads: config.Payloads,
@@ -168,7 +170,7 @@ func filterKeys(filter []byte) (keys []string) {
 func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	ctx := msg.Context()
 	if ctx.Err() != nil {
-		return nil, ended(o.endpoint, "not sent", ctx)
+		return nil, ended(&o.endpoint, "not sent", ctx)
 	}
 	wire, err := o.encode(msg)
 	if err != nil {
@@ -179,7 +181,7 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	}
 	out := &outgoing{
 		ctx:     ctx,
-		to:      o.endpoint,
+		to:      &o.endpoint,
 		wire:    wire,
 		group:   msg.Metadata.Get(KeyGroup),
 		subject: msg.Metadata.Get(KeySubject),
@@ -188,7 +190,7 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	if out.delay, err = o.delay(msg.Metadata.Get(KeyDelay)); err != nil {
 		return nil, err
 	}
-	if o.endpoint.FIFO() {
+	if o.fifo {
 		if out.group == "" {
 			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has no metadata %s", ErrInvalid, o.endpoint.Name, KeyGroup)
 		}
@@ -212,7 +214,7 @@ func (o *outlet) delay(text string) (int32, error) {
 		return 0, nil
 	case o.endpoint.IsTopic():
 		return 0, fmt.Errorf("%w: metadata %s is %q, but endpoint %q is a topic, which cannot delay; set the Delay of the queues that subscribe", ErrInvalid, KeyDelay, text, o.endpoint.Name)
-	case o.endpoint.FIFO():
+	case o.fifo:
 		return 0, fmt.Errorf("%w: metadata %s is %q, but endpoint %q is FIFO, which delays all messages alike; set its Delay", ErrInvalid, KeyDelay, text, o.endpoint.Name)
 	}
 	return int32(seconds(d)), nil
@@ -265,7 +267,7 @@ func (o *outlet) flush(batch []*outgoing, done func(*outgoing)) {
 		o.log.Debug("send again what the service failed to take", "messages", len(batch), "attempt", attempt+1)
 		if !sleep(ctx, jitter(sendBackoff<<(attempt-1))) {
 			for _, out := range batch {
-				answer(out, ended(o.endpoint, "not sent", ctx))
+				answer(out, ended(&o.endpoint, "not sent", ctx))
 			}
 			return
 		}
@@ -280,7 +282,7 @@ func (o *outlet) drop(batch []*outgoing, answer func(*outgoing, error)) []*outgo
 		case out.chain != nil && out.chain.holds(out.place):
 			answer(out, o.errHeld(out))
 		case out.ctx.Err() != nil:
-			answer(out, ended(o.endpoint, "not sent", out.ctx))
+			answer(out, ended(&o.endpoint, "not sent", out.ctx))
 		default:
 			return false
 		}

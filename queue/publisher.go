@@ -200,7 +200,7 @@ func (p *Publisher) Publish(endpoint string, messages ...*message.Message) error
 	for i, msg := range messages {
 		sends[i], errs[i] = out.prepare(msg)
 	}
-	if out.endpoint.FIFO() {
+	if out.fifo {
 		out.tie(messages, sends, errs)
 	}
 	if !out.batches.add(slices.DeleteFunc(slices.Clone(sends), func(o *outgoing) bool { return o == nil })...) {
