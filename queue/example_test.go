@@ -167,3 +167,29 @@ func ExampleStats() {
 	fmt.Println(f.Sent, "messages in", f.Requests["SendMessageBatch"], "requests")
 	// Output: 30 messages in 3 requests
 }
+
+// A breaker stops receiving while the provider that the handler calls is down.
+func ExampleBreaker() {
+	provider := queue.NewBreaker(queue.BreakerConfig{
+		Failures: 3,
+		Cooldown: 30 * time.Second,
+		OnChange: func(s queue.BreakerState) { fmt.Println("provider:", s) },
+	})
+	_ = queue.SubscriberConfig{
+		// AWS, Endpoints, ...
+		BreakerFor: func(e queue.Endpoint) *queue.Breaker {
+			if e.Name == "fares" {
+				return provider
+			}
+			return nil
+		},
+	}
+	// The handler of fares reports what it sees.
+	for range 3 {
+		provider.Report(errors.New("503 Service Unavailable"))
+	}
+	provider.Reset() // as an operator might
+	// Output:
+	// provider: open
+	// provider: closed
+}
