@@ -86,7 +86,7 @@ func encodeClaim(msg *message.Message, c claim, pinned []string) (wireMessage, e
 
 // encode brings a message into its wire form. The payload of one that would be
 // too large goes to the store, if there is one.
-func (o *outlet) encode(msg *message.Message) (wireMessage, error) {
+func (o *outlet) encode(msg *message.Message, delay time.Duration) (wireMessage, error) {
 	w, err := encode(msg, o.pinned)
 	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) == 0 {
 		return w, err
@@ -94,7 +94,7 @@ func (o *outlet) encode(msg *message.Message) (wireMessage, error) {
 	c := newClaim(msg.Payload)
 	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
 	defer cancel()
-	if err := o.payloads.Put(ctx, c.SHA256, msg.Payload, o.keep); err != nil {
+	if err := o.payloads.Put(ctx, c.SHA256, msg.Payload, keepPayload(o.endpoint, delay)); err != nil {
 		return w, fmt.Errorf("%w: its payload of %d bytes cannot be stored: %w", ErrUnavailable, c.Size, err)
 	}
 	return encodeClaim(msg, c, o.pinned)
@@ -103,12 +103,12 @@ func (o *outlet) encode(msg *message.Message) (wireMessage, error) {
 // keepPayload returns for how long a payload must be there for messages to the
 // endpoint: until they have spent their retention in the queue, and then that of
 // the dead-letter queue, which can begin anew. Of what subscribes to a topic
-// nothing is known but SQS's limit.
-func keepPayload(e Endpoint) time.Duration {
+// nothing is known but SQS's limit. A delay comes before that.
+func keepPayload(e Endpoint, delay time.Duration) time.Duration {
 	if e.IsTopic() {
 		return 2 * maxRetention
 	}
-	return e.Retention + max(e.DeadLetterRetention, e.Retention)
+	return delay + e.Retention + max(e.DeadLetterRetention, e.Retention)
 }
 
 // A claimedError is why a message has not the payload that it stands for.

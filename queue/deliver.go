@@ -66,7 +66,7 @@ func (s *subscription) pass(lane []*held, out bool) {
 		if len(rest) == 0 {
 			return
 		}
-		if !acked && !s.dead(h) {
+		if !acked && !h.noted && !s.dead(h) {
 			s.giveBackBehind(h, rest)
 			return
 		}
@@ -148,6 +148,10 @@ func (s *subscription) offer(h *held) bool {
 	}
 	if s.isDraining() {
 		s.giveBack([]*held{h})
+		return false
+	}
+	if left := s.early(h); left > 0 {
+		s.hide(h, left)
 		return false
 	}
 	if h.ctx.Err() != nil { // which select may pass over

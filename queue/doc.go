@@ -40,6 +40,18 @@
 // for a time, [SetNumber] lets SNS compare it with numbers, [KeyGroup] orders
 // it on a FIFO queue, [KeySubject] is the subject of e-mails.
 //
+// SQS hides a message for 15 minutes at most. One with a longer delay, of up to
+// 14 days, carries in [KeyDue] when it is due, and comes to a subscription every
+// 15 minutes, which sends it to its queue again and then deletes it; so its
+// receiver needs the right to send there, and no store. It is never out of the
+// queue: a process that dies in between leaves it there twice, and both come, with
+// the same UUID. A day takes 96 receives, sends and deletes, a tenth of a request
+// each under backlog. While no subscription runs it waits; in its 15 minutes, a
+// consumer that does not know KeyDue takes it for due. Publisher's and
+// subscriber's clocks count, and Delivery.SentAt is when it was last sent. Without
+// the right to send, a subscription hides the message by its visibility for up to
+// 12 hours, each time at the cost of one receive of MaxReceiveCount.
+//
 // # Subscribing
 //
 //	sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: cfg, Endpoints: endpoints})

@@ -17,6 +17,7 @@ type held struct {
 	message  *message.Message
 	delivery *Delivery
 	receipt  string
+	received sqstypes.Message
 	group    string // of a FIFO queue
 	damage   error  // what is received is not the message, or not all of it
 
@@ -55,7 +56,8 @@ func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 	all, fifo := make([]*held, len(messages)), s.endpoint.FIFO()
 	for i, m := range messages {
 		h := &held{
-			receipt: aws.ToString(m.ReceiptHandle),
+			receipt:  aws.ToString(m.ReceiptHandle),
+			received: m,
 			delivery: &Delivery{
 				Endpoint:         s.endpoint,
 				QueueURL:         aws.ToString(s.url.Load()),

@@ -25,10 +25,16 @@ const (
 	KeyRedriveGeneration = "Waybill-Redrive-Generation"
 
 	// KeyDelay hides the message for a time after it was published: a Go
-	// duration ("90s") of at most 15 minutes, rounded up to whole seconds. It
+	// duration ("90s") of at most [MaxDelay], rounded up to whole seconds. It
 	// becomes a parameter of the call and is not sent. Topics cannot delay,
 	// and FIFO queues only as a whole. See [SetDelay].
 	KeyDelay = "Waybill-Delay"
+
+	// KeyDue is when a message is to be delivered that was delayed by more than
+	// SQS's 15 minutes, as in 2006-01-02T15:04:05.999Z. A publisher sets it, and
+	// a subscriber that receives the message before sends it to its queue
+	// again. Delivered messages do not have it.
+	KeyDue = "Waybill-Due"
 
 	// KeyGroup is the message group id: the unit of order on a FIFO queue,
 	// and of fairness between tenants on a standard one. It becomes a

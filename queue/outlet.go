@@ -86,11 +86,10 @@ type outlet struct {
 	batches  batches
 	attempts int // to send a message that the service fails to take
 
-	// What encode puts into the store: the payloads of messages of more than
-	// claimAbove bytes, for at least the time keep.
+	// Where encode puts the payloads of messages of more than claimAbove
+	// bytes.
 	payloads   PayloadStore
 	claimAbove int
-	keep       time.Duration
 
 	stats *Stats
 	log   *slog.Logger
@@ -104,7 +103,6 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
 		payloads: config.Payloads,
-		keep:     keepPayload(e),
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
 	}
@@ -172,7 +170,16 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	if ctx.Err() != nil {
 		return nil, ended(&o.endpoint, "not sent", ctx)
 	}
-	wire, err := o.encode(msg)
+	delay, err := o.delay(msg.Metadata.Get(KeyDelay))
+	if err != nil {
+		return nil, err
+	}
+	whole := delay
+	if delay > maxDelay {
+		msg, delay = dueAt(msg, time.Now().Add(delay)), maxDelay
+		msg.SetContext(ctx)
+	}
+	wire, err := o.encode(msg, whole)
 	if err != nil {
 		return nil, err
 	}
@@ -185,10 +192,8 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 		wire:    wire,
 		group:   msg.Metadata.Get(KeyGroup),
 		subject: msg.Metadata.Get(KeySubject),
+		delay:   int32(seconds(delay)),
 		result:  make(chan error, 1),
-	}
-	if out.delay, err = o.delay(msg.Metadata.Get(KeyDelay)); err != nil {
-		return nil, err
 	}
 	if o.fifo {
 		if out.group == "" {
@@ -201,15 +206,15 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 	return out, nil
 }
 
-// delay returns the seconds that the value of [KeyDelay] asks for.
-func (o *outlet) delay(text string) (int32, error) {
+// delay returns what the value of [KeyDelay] asks for.
+func (o *outlet) delay(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(text)
 	switch {
-	case err != nil || d < 0 || d > maxDelay:
-		return 0, fmt.Errorf("%w: metadata %s is %q; want a duration of 0s to %v", ErrInvalid, KeyDelay, text, maxDelay)
+	case err != nil || d < 0 || d > MaxDelay:
+		return 0, fmt.Errorf("%w: metadata %s is %q; want a duration of 0s to %v", ErrInvalid, KeyDelay, text, MaxDelay)
 	case d == 0:
 		return 0, nil
 	case o.endpoint.IsTopic():
@@ -217,7 +222,7 @@ func (o *outlet) delay(text string) (int32, error) {
 	case o.fifo:
 		return 0, fmt.Errorf("%w: metadata %s is %q, but endpoint %q is FIFO, which delays all messages alike; set its Delay", ErrInvalid, KeyDelay, text, o.endpoint.Name)
 	}
-	return int32(seconds(d)), nil
+	return d, nil
 }
 
 // seconds rounds a duration up to whole seconds.

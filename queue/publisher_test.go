@@ -338,7 +338,7 @@ func TestPublishErrors(t *testing.T) {
 		{"other transport", "kafka", "x", nil, queue.ErrInvalid, `kafka://topic is neither sqs:// nor sns://`},
 		{"too large", "small", strings.Repeat("x", 100), nil, queue.ErrTooLarge, `the limit of endpoint "small" is 100`},
 		{"metadata counts", "small", "x", message.Metadata{"k": strings.Repeat("x", 100)}, queue.ErrTooLarge, `the limit`},
-		{"delay", "q", "x", message.Metadata{queue.KeyDelay: "16m"}, queue.ErrInvalid, `Waybill-Delay is "16m"; want a duration of 0s to 15m0s`},
+		{"delay", "q", "x", message.Metadata{queue.KeyDelay: "337h"}, queue.ErrInvalid, `Waybill-Delay is "337h"; want a duration of 0s to 336h0m0s`},
 		{"delay of a topic", "topic", "x", message.Metadata{queue.KeyDelay: "1s"}, queue.ErrInvalid, "a topic, which cannot delay"},
 		{"delay on FIFO", "fifo", "x", message.Metadata{queue.KeyDelay: "1s", queue.KeyGroup: "g"}, queue.ErrInvalid, "FIFO, which delays all messages alike"},
 		{"no group", "fifo", "x", nil, queue.ErrInvalid, "has no metadata Waybill-Group"},

@@ -79,6 +79,7 @@ type subscription struct {
 	beats   *heartbeat
 	deletes *batcher[*held]
 	changes *batcher[visibilityChange]
+	hops    *batcher[hop]
 }
 
 const (
@@ -126,6 +127,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 	s.beats = newHeartbeat(e.Visibility, config.MaxHold, s.extend, s.lost)
 	s.deletes = &batcher[*held]{linger: config.DeleteLinger, workers: settleRequests, flush: s.flushDeletes}
 	s.changes = &batcher[visibilityChange]{linger: changeLinger, workers: settleRequests, flush: s.flushChanges}
+	s.hops = &batcher[hop]{size: hop.size, maxBytes: e.MaxMessageSize, linger: changeLinger, workers: settleRequests, flush: s.flushHops}
 	return s
 }
 
@@ -164,6 +166,7 @@ func (s *subscription) run(ctx context.Context, closing <-chan struct{}) {
 	polls.Wait()
 	s.giveBackLate()
 	s.awaitHandlers()
+	s.hops.close() // which adds to the others
 	s.changes.close()
 	s.deletes.close()
 	stopBeating()

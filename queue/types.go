@@ -29,7 +29,8 @@ func SetNumber[T ~int | ~int64 | ~float64](msg *message.Message, key string, val
 }
 
 // SetDelay has the message hidden for a time after it is published: at most
-// 15 minutes, rounded up to whole seconds. Topics and FIFO queues refuse it.
+// [MaxDelay], rounded up to whole seconds. Topics and FIFO queues refuse it.
+// Beyond 15 minutes it needs a [Subscriber] of this package at the queue.
 func SetDelay(msg *message.Message, delay time.Duration) {
 	msg.Metadata.Set(KeyDelay, delay.String())
 }

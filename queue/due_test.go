@@ -1,0 +1,171 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/queue/emulator"
+)
+
+// delayed publishes a message with a delay and metadata that has to be packed.
+func delayed(t *testing.T, q testQueue, delay time.Duration) *message.Message {
+	t.Helper()
+	msg := large("x", 10)
+	queue.SetDelay(msg, delay)
+	msg.Metadata.Set(queue.KeyGroup, "tenant")
+	if err := newPublisher(t, queue.PublisherConfig{AWS: q.aws}).Publish("sqs://"+q.name, msg); err != nil {
+		t.Fatal(err)
+	}
+	delete(msg.Metadata, queue.KeyDelay)
+	return msg
+}
+
+// receiveUntil returns the messages that a subscription delivers within a time.
+func receiveUntil(t *testing.T, q testQueue, d time.Duration, cfg queue.SubscriberConfig) (all []*message.Message, at []time.Time) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	cfg.AWS = q.aws
+	cfg.Logger = new(recorder).logger()
+	sub := newSubscriber(t, cfg)
+	ch, err := sub.Subscribe(ctx, "sqs://"+q.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for msg := range ch {
+		all, at = append(all, msg), append(at, time.Now())
+		msg.Ack()
+	}
+	return all, at
+}
+
+// TestLongDelay holds that a message which is delayed by three days comes when
+// these are over, whole and once, though its queue keeps a message for an hour,
+// receivers die with it, requests are lost, and subscriptions end and begin.
+func TestLongDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		dlq := newQueue(t, s)
+		q := newQueue(t, s, "MessageRetentionPeriod", "3600", "RedrivePolicy", s.redrivePolicy(t, dlq.url, 3))
+		const delay = 72 * time.Hour
+		due := time.Now().Add(delay)
+		want := delayed(t, q, delay)
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			return emulator.Fault{DropRequest: r.Number%7 == 3 && r.Operation != "GetQueueUrl"}
+		})
+		for range 5 {
+			if got, _ := receiveUntil(t, q, 10*time.Hour, queue.SubscriberConfig{}); len(got) != 0 {
+				t.Fatalf("delivered %v before it is due", got[0].UUID)
+			}
+			s.emulator.SetFault(nil)
+			time.Sleep(16 * time.Minute)
+			s.receive(t, q.url) // by one that dies with it
+		}
+		got, at := receiveUntil(t, q, 24*time.Hour, queue.SubscriberConfig{})
+		if len(got) != 1 || !got[0].Equals(want) {
+			t.Fatalf("delivered %d messages, want %v", len(got), want.Metadata)
+		}
+		if late := at[0].Sub(due); late < 0 || late > 2*time.Second {
+			t.Errorf("delivered %v late", late)
+		}
+		if n := queue.FromContext(got[0].Context()).ReceiveCount; n != 1 {
+			t.Errorf("it was received %d times since it was last sent, want 1", n)
+		}
+		if got := s.depth(t, q.url) + ", " + s.depth(t, dlq.url); got != "0 visible, 0 in flight, 0 visible, 0 in flight" {
+			t.Error(got)
+		}
+	})
+}
+
+// TestLongDelayTwice holds that a hop whose process dies between sending and
+// deleting loses nothing: the message comes twice, and both are on time.
+func TestLongDelayTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		due := time.Now().Add(time.Hour)
+		want := delayed(t, q, time.Hour)
+		var died atomic.Bool
+		s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+			if r.Operation != "DeleteMessageBatch" || died.Swap(true) {
+				return emulator.Fault{}
+			}
+			return emulator.Fault{FailEntry: func(emulator.Entry) *emulator.Error {
+				return &emulator.Error{Code: "ReceiptHandleIsInvalid", Message: "so it is not tried again"}
+			}}
+		})
+		got, at := receiveUntil(t, q, 2*time.Hour, queue.SubscriberConfig{})
+		if len(got) != 2 || !got[0].Equals(want) || !got[1].Equals(want) {
+			t.Fatalf("delivered %d messages, want 2", len(got))
+		}
+		for i := range at {
+			if late := at[i].Sub(due); late < 0 || late > 2*time.Second {
+				t.Errorf("delivered %v late", late)
+			}
+		}
+	})
+}
+
+// A reader is an SQS client that may not send.
+type reader struct{ queue.SQSReceiver }
+
+// TestLongDelayWithoutSending holds that a subscription which may not send hides
+// the message where it is.
+func TestLongDelayWithoutSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		due := time.Now().Add(30 * time.Hour)
+		delayed(t, q, 30*time.Hour)
+		got, at := receiveUntil(t, q, 40*time.Hour, queue.SubscriberConfig{SQS: reader{s.sqs}})
+		if len(got) != 1 {
+			t.Fatalf("delivered %d messages, want 1", len(got))
+		}
+		if late := at[0].Sub(due); late < 0 || late > 2*time.Second {
+			t.Errorf("delivered %v late", late)
+		}
+		if n := queue.FromContext(got[0].Context()).ReceiveCount; n > 4 {
+			t.Errorf("it was received %d times", n)
+		}
+	})
+}
+
+// TestImpossibleDue holds that what no publisher writes hides no message, and that
+// a long delay is refused where one of a second is.
+func TestImpossibleDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws})
+		for _, text := range []string{"tomorrow", "9999-01-01T00:00:00Z", "", "1999-01-01T00:00:00Z"} {
+			msg := message.NewMessage("u", []byte("x"))
+			msg.Metadata.Set(queue.KeyDue, text)
+			if err := p.Publish("sqs://"+q.name, msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, _ := receiveUntil(t, q, time.Minute, queue.SubscriberConfig{})
+		if len(got) != 4 {
+			t.Errorf("delivered %d messages, want 4", len(got))
+		}
+		for _, msg := range got {
+			if due, ok := msg.Metadata[queue.KeyDue]; ok {
+				t.Errorf("delivered with %q", due)
+			}
+		}
+		s.createQueue(t, "q.fifo", "FifoQueue", "true")
+		msg := message.NewMessage("u", []byte("x"))
+		queue.SetDelay(msg, 20*time.Minute)
+		msg.Metadata.Set(queue.KeyGroup, "g")
+		if err := p.Publish("sqs://q.fifo", msg); !errors.Is(err, queue.ErrInvalid) {
+			t.Errorf("on FIFO: %v", err)
+		}
+	})
+}
