@@ -119,9 +119,11 @@ func (a *actor) run(o *store.Opening) error {
 		return a.settle()
 	}
 	a.read, a.asked = o.Read-int64(len(o.Mail)), a.base
-	for a.m.unfold() {
-		if err := a.load(); err != nil {
-			return err
+	if o.Openings > a.c.cfg.MaxOpenings || !a.m.fold(a.now()) {
+		for a.m.unfold() {
+			if err := a.load(); err != nil {
+				return err
+			}
 		}
 	}
 	a.m.lost(a.now())
@@ -144,8 +146,14 @@ func (a *actor) run(o *store.Opening) error {
 // goOn runs the execution from where it stands.
 func (a *actor) goOn() error {
 	for {
+		if err := a.fetch(); err != nil {
+			return err
+		}
 		if err := a.keep(); err != nil {
 			return err
+		}
+		if a.m.behind() {
+			continue // the renewal brought mail
 		}
 		a.again()
 		a.tidy()
@@ -158,6 +166,7 @@ func (a *actor) goOn() error {
 			return a.leave()
 		}
 		if a.m.dirty || next != store.Continue {
+			holds := a.holds()
 			sent, err := a.send(next, until)
 			if err != nil {
 				return err
@@ -168,8 +177,11 @@ func (a *actor) goOn() error {
 			if next != store.Continue {
 				return nil
 			}
-			if a.m.dirty || a.m.root.Held {
+			if a.m.dirty || a.m.behind() || a.m.root.Held {
 				continue // the commit brought mail, or its letter is out
+			}
+			if holds && !a.holds() {
+				continue // all letters have gone, and nothing keeps the lease
 			}
 		}
 		if a.ask() {
@@ -180,7 +192,7 @@ func (a *actor) goOn() error {
 			if err := a.keep(); err != nil {
 				return err
 			}
-			if a.m.dirty {
+			if a.m.dirty || a.m.behind() {
 				continue // the renewal brought mail
 			}
 			if moved := a.begin(jobs, wake); moved {
@@ -205,6 +217,10 @@ func (a *actor) suspect(openings int) {
 func (a *actor) advance() ([]job, time.Time, error) {
 	for {
 		now := a.now()
+		a.m.rouse(now)
+		if err := a.fetch(); err != nil {
+			return nil, time.Time{}, err
+		}
 		if a.m.late(now).After(a.asked) {
 			if err := a.renew(); err != nil {
 				return nil, time.Time{}, err
@@ -213,6 +229,9 @@ func (a *actor) advance() ([]job, time.Time, error) {
 		}
 		if a.m.advance(now) {
 			break
+		}
+		if a.m.short {
+			continue
 		}
 		if err := a.load(); err != nil {
 			return nil, time.Time{}, err
@@ -299,51 +318,6 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// hear takes mail in. While an attempt of the root's own is running it waits,
-// because what it asks for may hang on the answer; but what is about locks does
-// not, and the step that comes next may hang on it. And where the execution is to be
-// terminated, no answer is waited for.
-func (a *actor) hear(box store.Mailbox) {
-	first := box.Read - int64(len(box.Mail)) + 1
-	for i, body := range box.Mail {
-		if first+int64(i) > a.read+int64(len(a.waiting)) {
-			a.waiting = append(a.waiting, body)
-		}
-	}
-	if a.terminates() {
-		a.cutOff()
-	}
-	for len(a.waiting) > 0 {
-		body := a.waiting[0]
-		if a.m.root.running && !a.urgent(body) {
-			return
-		}
-		a.puzzled = nil
-		if why := a.absorb(body); why != nil && why.wait {
-			return
-		} else if why != nil && !a.setAside(body, why) {
-			a.puzzled = why
-			return
-		}
-		a.read++
-		a.waiting = a.waiting[1:]
-	}
-	a.waiting = nil
-}
-
-// leave gives the execution to others, who may understand the mail that this
-// worker does not.
-func (a *actor) leave() error {
-	a.m.park(a.lease.Epoch)
-	if a.m.dirty || a.seq > 0 {
-		if sent, err := a.send(store.Continue, time.Time{}); err != nil || !sent {
-			return err
-		}
-	}
-	a.c.release(a.lease)
-	return fmt.Errorf("%w: %w", errDropped, a.puzzled)
-}
-
 // keep renews the lease where a third of it is gone, and takes in the mail that
 // came meanwhile. It gives up while the lease still holds.
 func (a *actor) keep() error {
@@ -411,7 +385,7 @@ func (a *actor) persist(ctx context.Context, f func() error) error {
 // send commits what the machine has collected. It reports false where nothing
 // was written because there was mail, which is absorbed now.
 func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
-	entry, parked, still := a.m.root.Entries, a.m.root.Parked, a.m.root.Still
+	entry, parked, still, rest := a.m.root.Entries, a.m.root.Parked, a.m.root.Still, a.m.root.Rest
 	unsent, commands, orders, unlocks := a.unsent[:len(a.unsent):len(a.unsent)], a.m.commands, a.m.orders, a.m.unlocks
 	c, err := a.transition(next, wake)
 	if err != nil {
@@ -422,7 +396,7 @@ func (a *actor) send(next store.Next, wake time.Time) (bool, error) {
 		return false, fmt.Errorf("%w: %w", errDropped, err)
 	}
 	if !r.Applied {
-		a.m.root.Entries, a.m.root.Parked, a.m.root.Still = entry, parked, still
+		a.m.root.Entries, a.m.root.Parked, a.m.root.Still, a.m.root.Rest = entry, parked, still, rest
 		a.unsent, a.m.commands, a.m.orders, a.m.unlocks = unsent, commands, orders, unlocks
 		a.hear(r.Mailbox)
 		return false, nil
@@ -465,7 +439,7 @@ func (a *actor) transition(next store.Next, wake time.Time) (*store.Commit, erro
 		a.m.root.Entries++
 	}
 	if next == store.Park {
-		a.m.park(a.lease.Epoch)
+		a.m.park(a.lease.Epoch, a.now())
 	}
 	if c.Set, c.Delete, err = a.m.fields(codec); err != nil {
 		return nil, err

@@ -35,8 +35,8 @@ func (m *machine) dispatch(f *frame, at time.Time) {
 }
 
 // park notes that an opening gives the lease back, with nothing at work.
-func (m *machine) park(epoch int64) {
-	m.root.Parked, m.root.Still = epoch, m.root.Suspended > 0
+func (m *machine) park(epoch int64, now time.Time) {
+	m.root.Parked, m.root.Still, m.root.Rest = epoch, m.root.Suspended > 0, m.resting(now)
 }
 
 // lost accounts for the attempts that an earlier opening was to run, and whose

@@ -151,7 +151,7 @@ func (a *actor) leisure(wake time.Time) time.Duration {
 // await waits for an answer, for the next time that there is something to do, or
 // until the coordinator drains.
 func (a *actor) await(wake time.Time) {
-	if a.m.dirty {
+	if a.m.dirty || a.m.behind() {
 		return
 	}
 	drain := a.c.drain

@@ -92,6 +92,9 @@ func (m *machine) late(now time.Time) (t time.Time) {
 	if m.root.Suspended > 0 || m.root.Held {
 		return t
 	}
+	if m.folded && !m.rest.After(now) {
+		t = m.rest // it may be of one that is folded
+	}
 	for _, f := range m.live() {
 		if !f.Waiting || f.At == 0 || m.stopping(f) && !m.awaited(f) {
 			continue
@@ -209,13 +212,7 @@ var errToken = errors.New("nobody waits for this task token: it is another's, wa
 
 // callee finds the frame that a token is for.
 func (m *machine) callee(t taskToken) (*frame, error) {
-	var found *frame
-	m.each(func(f *frame) bool {
-		if f.path == t.Frame {
-			found = f
-		}
-		return found == nil
-	})
+	found := m.frameAt(t.Frame)
 	if found == nil || found.Step != t.Step || found.visit(t.Step) != t.Visit || found.Undoing || found.Token == "" ||
 		subtle.ConstantTimeCompare([]byte(found.Token), []byte(t.Secret)) != 1 {
 		return nil, errToken

@@ -21,8 +21,10 @@ type Definition struct {
 	parts   map[string]*Definition // of Maps, for the executions that do parts of them
 	part    string                 // whose part it is
 	mapSize mapSize
-	around  []*State                     // of a part: its Map, and what that is in, from the outside
-	decode  func([]byte) ([]byte, error) // checks an input and makes it canonical
+	// foldFrom is how much has to be under way for frames to be left folded.
+	foldFrom int
+	around   []*State                     // of a part: its Map, and what that is in, from the outside
+	decode   func([]byte) ([]byte, error) // checks an input and makes it canonical
 }
 
 // A Graph is one state machine: the whole of a definition, a branch of a

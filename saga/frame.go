@@ -103,6 +103,9 @@ type frame struct {
 	// running. What an opening finds dispatched was not begun if that was the
 	// one before it; else an answer has been lost.
 	Parked int64 `json:"e,omitempty"`
+	// Rest is until when that one saw nothing to do in any frame, where there are
+	// many; -1 is for as long as nobody says anything, and 0 that it does not tell.
+	Rest int64 `json:"re,omitempty"`
 	// Entries counts the history entries up to this frame's commit, and Orders
 	// the places given to attempts.
 	Entries int  `json:"h,omitempty"`
@@ -155,8 +158,9 @@ type frame struct {
 	// Settling: what could be undone is to be let go of.
 	Settling bool `json:"-"`
 	// dirty: to be written. running: a handler is at work, or may be.
-	// kept: its last state is in the history.
-	dirty, running, kept bool
+	// kept: its last state is in the history. late: it was folded until all frames
+	// had to be loaded.
+	dirty, running, kept, late bool
 }
 
 // A scope is what is being undone, and what comes then.

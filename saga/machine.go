@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // A machine is one execution's state machine: its frames, the definition that it
@@ -28,6 +31,13 @@ type machine struct {
 
 	shelf map[string]*frame // branches that have ended, with something to undo, by path
 	wants map[string]bool   // fields of the record that advance waits for
+
+	// folded says that frames which wait are not loaded. Nothing is due in them
+	// before rest, if that is not zero. short is set where they all are needed.
+	folded bool
+	rest   time.Time
+	short  bool
+	scopes []*frame // those that were opened above folded frames since
 
 	// To be committed:
 	events   []Event
@@ -197,6 +207,9 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 	if m.root.Suspended > 0 || m.root.Held {
 		return nil, time.Time{}
 	}
+	if m.folded {
+		soonest(m.rest)
+	}
 	if !m.busy() && !m.root.Blocked { // as deadline does
 		soonest(m.due())
 	}
@@ -245,10 +258,10 @@ func (m *machine) advance(now time.Time) bool {
 		for m.turn(now) {
 		}
 	}
-	if m.root.Settling && len(m.wants) == 0 {
+	if m.root.Settling && !m.lacking() {
 		m.dismiss()
 	}
-	if len(m.wants) > 0 {
+	if m.lacking() {
 		return false
 	}
 	if m.status().Ended() && !m.root.Held {
@@ -261,7 +274,7 @@ func (m *machine) advance(now time.Time) bool {
 
 // turn does one thing, and reports whether it did.
 func (m *machine) turn(now time.Time) bool {
-	if len(m.wants) > 0 {
+	if m.lacking() {
 		return false
 	}
 	for _, f := range m.live() {
@@ -342,18 +355,42 @@ func (m *machine) supply(codec Codec, fields map[string][]byte) error {
 		}
 	}
 	clear(m.wants)
+	for field, stored := range fields {
+		if err := m.takeFrame(codec, field, stored); err != nil {
+			return err
+		}
+	}
 	var err error
 	m.each(func(f *frame) bool {
 		if f.Fork != nil {
-			err = m.takeFields(codec, f, fields)
+			err = m.takeItems(codec, f, fields)
 		}
 		return err == nil
 	})
 	return err
 }
 
-// takeFields takes what is supplied of the branches or items below a frame.
-func (m *machine) takeFields(codec Codec, f *frame, fields map[string][]byte) error {
+// takeFrame takes a frame that is supplied.
+func (m *machine) takeFrame(codec Codec, field string, stored []byte) error {
+	path := strings.TrimPrefix(field, store.RootFrame)
+	f, n := m.toward(path)
+	if n < 0 || n >= f.Fork.Begun || f.below(f.Fork, n) != path {
+		return nil // it is not a frame
+	}
+	kid, err := decodeFrame(codec, stored, m.def, f.Fork.graph(m.def.byName[f.Fork.Step], n), path)
+	if err != nil {
+		return fmt.Errorf("frame %s: %w", path, err)
+	}
+	m.adopt(f, n, kid)
+	kid.late = m.short
+	if m.folded && kid.Scope != nil && kid.Fork != nil {
+		m.short = true // what is being undone as a whole is looked at as a whole
+	}
+	return nil
+}
+
+// takeItems takes what is supplied of the items below a frame.
+func (m *machine) takeItems(codec Codec, f *frame, fields map[string][]byte) error {
 	s := m.def.byName[f.Fork.Step]
 	if n := f.Fork.Begun; f.Fork.Batched > 0 {
 		if stored, ok := fields[itemsField(f.below(f.Fork, n))]; ok {
@@ -363,18 +400,6 @@ func (m *machine) takeFields(codec Codec, f *frame, fields map[string][]byte) er
 			}
 			f.parts = map[int]json.RawMessage{n: items}
 		}
-	}
-	for n := range f.Fork.Begun {
-		path := f.below(f.Fork, n)
-		stored, ok := fields[frameField(path)]
-		if !ok {
-			continue
-		}
-		kid, err := decodeFrame(codec, stored, m.def, f.Fork.graph(s, n), path)
-		if err != nil {
-			return fmt.Errorf("frame %s: %w", path, err)
-		}
-		m.adopt(f, n, kid)
 	}
 	if stored, ok := fields[itemsField(f.path)]; ok {
 		var items []json.RawMessage
@@ -397,24 +422,6 @@ func (m *machine) adopt(f *frame, n int, kid *frame) {
 
 // wanted lists the fields that the machine waits for.
 func (m *machine) wanted() []string { return sortedKeys(m.wants) }
-
-// unfold asks for the frames that are under way below those that are loaded, and
-// reports whether there are any. After a crash or a wake-up each of them may have
-// something to do.
-func (m *machine) unfold() bool {
-	m.each(func(f *frame) bool {
-		if f.Fork != nil {
-			for n := range f.Fork.Begun {
-				if f.kid(n) == nil && (f.Fork.Undoing || m.stopping(f) || !f.Fork.Ended.has(n)) &&
-					!(f.Fork.Undoing && f.Fork.Ended.has(n)) {
-					m.want(frameField(f.below(f.Fork, n)))
-				}
-			}
-		}
-		return true
-	})
-	return len(m.wants) > 0
-}
 
 // drop forgets a frame, and all that is loaded below it, for good.
 func (m *machine) drop(f *frame) {

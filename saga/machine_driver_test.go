@@ -53,8 +53,10 @@ func (b *bench) resume() {
 		panic(err)
 	}
 	b.m = resume(b.def, f, b.epoch, b.start, benchLease, benchMaxLost)
-	for b.m.unfold() {
-		b.load()
+	if !b.m.fold(b.now) {
+		for b.m.unfold() {
+			b.load()
+		}
 	}
 	b.m.lost(b.now)
 	b.parked = false
@@ -74,6 +76,26 @@ func (b *bench) load() {
 	}
 }
 
+// fetch loads what is asked for, as actor.fetch does.
+func (b *bench) fetch() {
+	for b.m.behind() {
+		if b.m.short && !b.m.unfold() {
+			b.m.unfolded()
+		}
+		if len(b.m.wants) > 0 {
+			b.load()
+		}
+	}
+}
+
+// unfoldAll loads all frames.
+func (b *bench) unfoldAll() {
+	if b.m.folded {
+		b.m.short = true
+		b.fetch()
+	}
+}
+
 // crash loses the worker: the next one opens when the lease has expired.
 func (b *bench) crash() {
 	b.now = b.now.Add(benchLease)
@@ -84,8 +106,14 @@ func (b *bench) crash() {
 // settle goes on until there is something to do for a handler, or the execution
 // is parked. It does what actor.run does around its commits.
 func (b *bench) settle() {
+	b.m.rouse(b.now)
+	b.fetch()
 	for !b.m.advance(b.now) {
-		b.load()
+		if b.m.short {
+			b.fetch()
+		} else {
+			b.load()
+		}
 	}
 	b.jobs, b.wake = b.m.todo(b.now)
 	if b.send() {
@@ -120,7 +148,7 @@ func (b *bench) commit(park bool) {
 		b.m.root.Entries++
 	}
 	if park {
-		b.m.root.Parked = b.epoch
+		b.m.root.Parked, b.m.root.Rest = b.epoch, b.m.resting(b.now)
 	}
 	set, del, err := b.m.fields(nil)
 	if err != nil {

@@ -43,7 +43,8 @@ func drawTree(t *rapid.T) *Definition {
 
 type drawer struct {
 	*rapid.T
-	n int
+	n    int
+	away bool // most is done by others, and nothing takes locks
 }
 
 func (d *drawer) steps(depth int) []*Step[int] {
@@ -75,7 +76,7 @@ func (d *drawer) lock() *Resource[int] {
 // one draws a step, which may take locks.
 func (d *drawer) one(depth int) *Step[int] {
 	s := d.unlocked(depth)
-	if t := s.state.Type; (t == TypeTask || t == TypeParallel || t == TypeMap) && d.oneIn(4, "locked") {
+	if t := s.state.Type; !d.away && (t == TypeTask || t == TypeParallel || t == TypeMap) && d.oneIn(4, "locked") {
 		s.Lock(d.lock())
 		if d.oneIn(3, "two") {
 			s.Lock(d.lock())
@@ -91,6 +92,9 @@ func (d *drawer) unlocked(depth int) *Step[int] {
 	d.n++
 	name := fmt.Sprintf("S%d", d.n)
 	kinds := []string{"task", "task", "task", "remote", "read-only", "pass", "wait"}
+	if d.away {
+		kinds = append(kinds, slices.Repeat([]string{"remote"}, 6)...)
+	}
 	if depth > 0 {
 		kinds = append(kinds, "parallel", "map", "parallel", "map")
 	}
@@ -423,7 +427,7 @@ func (w *wood) reply(f *frame, answer string) {
 			w.open(0)
 			f = w.m.frameAt(f.path)
 		}
-		w.m.hearReply(w.message(f, r), w.now)
+		w.m.hearReply(replyTo(f, r), w.now)
 	} else {
 		w.m.answer(f, r, w.now)
 	}
@@ -442,8 +446,8 @@ func (w *wood) reply(f *frame, answer string) {
 	}
 }
 
-// message is a participant's reply.
-func (w *wood) message(f *frame, r result) *replyMessage {
+// replyTo is a participant's reply.
+func replyTo(f *frame, r result) *replyMessage {
 	m := &replyMessage{
 		Reply: commandDo, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step), Attempt: f.Attempt, Outcome: r.outcome,
 		Result: r.state, Permanent: isPermanent(r.err),

@@ -40,7 +40,8 @@ func (d *Definition) partOf(s *State) {
 	root := &Graph{States: []*State{&each}, loops: make(map[string]bool)}
 	each.graph = root
 	part := &Definition{
-		name: d.name, version: d.version, part: s.Name, root: root, parts: d.parts, mapSize: mapSize{inlineItems, partItems}, byName: map[string]*State{s.Name: &each},
+		name: d.name, version: d.version, part: s.Name, root: root, parts: d.parts, mapSize: mapSize{inlineItems, partItems}, foldFrom: foldFrom,
+		byName: map[string]*State{s.Name: &each},
 		decode: func(input []byte) ([]byte, error) { return input, nil },
 	}
 	part.around = d.root.wayTo(s)

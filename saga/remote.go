@@ -221,12 +221,9 @@ func (m *machine) answers(f *frame, r *replyMessage) bool {
 }
 
 // frameAt is the loaded frame of a path.
-func (m *machine) frameAt(path string) (found *frame) {
-	m.each(func(f *frame) bool {
-		if f.path == path {
-			found = f
-		}
-		return found == nil
-	})
-	return found
+func (m *machine) frameAt(path string) *frame {
+	if f, _ := m.toward(path); f.path == path {
+		return f
+	}
+	return nil
 }

@@ -63,6 +63,9 @@ func (m *machine) catches(f *frame, cause *Cause) bool {
 // open begins to undo what was done in a frame, and below it. What is under way
 // there is awaited, and nothing more begins.
 func (m *machine) open(g *frame, sc *scope, now time.Time) {
+	if m.misses(g) {
+		m.short, m.scopes = true, append(m.scopes, g)
+	}
 	g.Scope = sc
 	m.touch(g)
 	if g.Fork != nil && !g.Fork.Undoing {

@@ -38,7 +38,7 @@ func (d *Definition) validate() error {
 	}
 	d.byName, d.parts = make(map[string]*State), make(map[string]*Definition)
 	c.link(d.root, "")
-	d.mapSize = mapSize{inlineItems, partItems}
+	d.mapSize, d.foldFrom = mapSize{inlineItems, partItems}, foldFrom
 	for _, s := range d.maps(d.root) {
 		d.partOf(s)
 	}
