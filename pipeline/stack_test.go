@@ -119,6 +119,11 @@ func (s *stack) processVia(transport http.RoundTripper) *process {
 	}); err != nil {
 		s.Fatal(err)
 	}
+	s.Cleanup(func() { // after the pipelines, which begin later
+		if err := errors.Join(p.sub.Close(), p.pub.Close()); err != nil {
+			s.Error(err)
+		}
+	})
 	return p
 }
 

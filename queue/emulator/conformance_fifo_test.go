@@ -220,7 +220,10 @@ var fifoSendRules = []rule{
 			p.sendAll(url, "a1", "a2", "b1")
 			p.empty(url, "before the delay has passed")
 			p.sleep(1500 * time.Millisecond)
-			p.equal("the messages", inOrder(p.receive(url, waiting(3))), "a1 a2 b1")
+			got := inOrder(p.receive(url, waiting(3)))
+			if got != "a1 a2 b1" && got != "b1 a1 a2" { // one group may come before the other
+				p.errorf("the messages are %s", got)
+			}
 		},
 	},
 	{
