@@ -127,6 +127,9 @@ func (b *Breaker) Report(err error) {
 // Trip opens the breaker, and has it try after a time; 0 is the cooldown. It is
 // for what decides itself, such as a breaker around the calls of a client.
 func (b *Breaker) Trip(d time.Duration) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if d <= 0 {
@@ -137,6 +140,9 @@ func (b *Breaker) Trip(d time.Duration) {
 
 // Reset closes the breaker.
 func (b *Breaker) Reset() {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reset()
@@ -144,6 +150,9 @@ func (b *Breaker) Reset() {
 
 // Middleware reports what a handler returns.
 func (b *Breaker) Middleware(h message.HandlerFunc) message.HandlerFunc {
+	if b == nil {
+		return h
+	}
 	return func(msg *message.Message) ([]*message.Message, error) {
 		produced, err := h(msg)
 		if err == nil || b.config.Counts == nil || b.config.Counts(err) {

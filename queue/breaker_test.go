@@ -221,3 +221,22 @@ func TestBreakerStates(t *testing.T) {
 		}
 	})
 }
+
+// The nil breaker is always closed, whatever it is told.
+func TestNilBreaker(t *testing.T) {
+	var b *queue.Breaker
+	b.Trip(0)
+	b.Report(errors.New("down"))
+	b.Reset()
+	if s := b.State(); s != queue.BreakerClosed {
+		t.Errorf("it is %v", s)
+	}
+	handled := false
+	h := b.Middleware(func(*message.Message) ([]*message.Message, error) {
+		handled = true
+		return nil, nil
+	})
+	if _, err := h(message.NewMessage("m", nil)); err != nil || !handled {
+		t.Errorf("handled: %t, %v", handled, err)
+	}
+}
