@@ -20,7 +20,6 @@ const (
 // inspected is a message as it is in its queue.
 type inspected struct {
 	delivery
-	number    uint64
 	state     state
 	visibleAt int64 // in milliseconds; of those that cannot be received
 }
@@ -99,7 +98,7 @@ func (q *queue) inspect(after uint64, most int, hidden, later bool) *inspection 
 			out.next = base64.URLEncoding.EncodeToString([]byte(strconv.FormatUint(numbers[i-1], 10)))
 			break
 		}
-		seen := inspected{number: n, state: m.state, delivery: q.delivery(m)}
+		seen := inspected{state: m.state, delivery: q.delivery(m)}
 		if m.state != ready {
 			seen.visibleAt = q.created.Add(time.Duration(m.visibleAt)).UnixMilli()
 		}
