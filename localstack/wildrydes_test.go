@@ -1,4 +1,3 @@
-// Package localstack checks the scripts that LocalStack runs at its start-up.
 package localstack
 
 import (

@@ -31,6 +31,8 @@ var arrows = map[string][]string{
 	"config":      {"pipeline", "queue"},
 	"waybilltest": {"queue", "queue/emulator", "queue/topology", "store", "store/redisstore"},
 
+	"localstack": {},
+
 	"cmd/...":      {"...", "cmd/..."},
 	"examples/...": {"public", "examples/..."},
 

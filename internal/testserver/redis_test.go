@@ -33,3 +33,14 @@ func TestStartRedis(t *testing.T) {
 		t.Error("it is still there")
 	}
 }
+
+// In CI no test is left out for want of a redis-server.
+func TestHasRedisServerInCI(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for ci, want := range map[string]bool{"": false, "true": true} {
+		t.Setenv("CI", ci)
+		if got := testserver.HasRedisServer(); got != want {
+			t.Errorf("CI=%q: %t, want %t", ci, got, want)
+		}
+	}
+}
