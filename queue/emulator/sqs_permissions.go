@@ -190,6 +190,9 @@ func readPolicy(text, arn string) (*policyDocument, *Error) {
 		return nil, errUnsupported("The queue's Policy is not a policy document, and cannot be edited.")
 	}
 	doc.Version, doc.ID = fields.Version, fields.ID
+	if len(fields.Statement) == 0 {
+		return doc, nil
+	}
 	if err := json.Unmarshal(fields.Statement, &doc.Statement); err != nil {
 		doc.Statement = []json.RawMessage{fields.Statement} // a single one may stand without a list
 	}
