@@ -69,7 +69,11 @@ type endpoint interface {
 // dead-letter queue of the subscription, or is lost.
 func (s *Server) carry(ctx context.Context, sub *subscription, l *letter) {
 	for retry := 1; ; retry++ {
-		if !s.pause(ctx, sub.turn(s.clock.Now())) || s.isGone(sub, l) {
+		var wait time.Duration
+		if l.kind == kindNotification {
+			wait = sub.turn(s.clock.Now())
+		}
+		if !s.pause(ctx, wait) || s.isGone(sub, l) {
 			return
 		}
 		err, again := sub.endpoint.take(ctx, l)
@@ -112,8 +116,8 @@ func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// turn returns how long a delivery must wait so that the subscription gets no more in a second than its policy
-// says.
+// turn returns how long a delivery must wait so that the subscription gets no more messages in a second than its
+// policy says.
 func (sub *subscription) turn(now time.Time) time.Duration {
 	most := sub.throttle()
 	if most == 0 {
