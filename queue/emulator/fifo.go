@@ -24,9 +24,11 @@ type line struct {
 	group    string
 	messages messageList
 
-	open       bool // in fifo.open: its head can be received
-	prev, next *line
+	open bool // in fifo.open: its head can be received
+	at   links[line]
 }
+
+func (l *line) links() *links[line] { return &l.at }
 
 // newFIFO returns the order of a queue made now.
 func newFIFO(now time.Time) *fifo {
@@ -83,7 +85,7 @@ func (f *fifo) update(l *line) {
 // oldest returns the message with the least number that can be received, if that is no more than last.
 func (f *fifo) oldest(last uint64) *message {
 	var m *message
-	for l := f.open.head; l != nil; l = l.next {
+	for l := f.open.head; l != nil; l = l.at.next {
 		if head := l.messages.head; head.number <= last && (m == nil || head.number < m.number) {
 			m = head
 		}
@@ -129,7 +131,7 @@ func (q *queue) takeLines(now time.Time, opts receiveOptions) ([]delivery, *Erro
 
 func (q *queue) takeLine(l *line, now time.Time, opts receiveOptions, try *attempt, out []delivery) []delivery {
 	for m := l.messages.head; m != nil && m.state == ready && len(out) < opts.max; {
-		next := m.next
+		next := m.at.next
 		switch {
 		case opts.dead(m):
 			q.drop(m)
@@ -158,36 +160,4 @@ func (q *queue) delayAnew() {
 	for _, m := range all {
 		q.hide(m, delayed, m.sentAt.Add(q.set.delay))
 	}
-}
-
-// lineList holds lines, linked through themselves.
-type lineList struct {
-	head, tail *line
-	n          int
-}
-
-func (l *lineList) pushBack(x *line) {
-	x.prev, x.next = l.tail, nil
-	if l.tail != nil {
-		l.tail.next = x
-	} else {
-		l.head = x
-	}
-	l.tail = x
-	l.n++
-}
-
-func (l *lineList) remove(x *line) {
-	if x.prev != nil {
-		x.prev.next = x.next
-	} else {
-		l.head = x.next
-	}
-	if x.next != nil {
-		x.next.prev = x.prev
-	} else {
-		l.tail = x.prev
-	}
-	x.prev, x.next = nil, nil
-	l.n--
 }

@@ -12,8 +12,8 @@ type attempts struct {
 type attempt struct {
 	id      string
 	at      time.Time
-	spoiled bool // one was deleted or had its visibility changed
-	got     []received
+	spoiled bool       // one was deleted or had its visibility changed
+	got     []received // nil once it is spoiled, so that messages go when they are deleted
 }
 
 // received is a message, and which receive of it this was.
@@ -31,7 +31,7 @@ func (t *attempt) add(m *message) {
 // spoil notes that a message of the attempt has been changed.
 func (t *attempt) spoil() {
 	if t != nil {
-		t.spoiled = true
+		t.spoiled, t.got = true, nil
 	}
 }
 

@@ -388,9 +388,9 @@ func (m *fifoModel) check(t *rapid.T) {
 		linked, open := 0, 0
 		for group, l := range q.fifo.lines {
 			n, last := 0, uint64(0)
-			for x := l.messages.head; x != nil; x = x.next {
+			for x := l.messages.head; x != nil; x = x.at.next {
 				n++
-				if x.group != group || x.line != l || x.number <= last || x.next != nil && x.next.prev != x {
+				if x.group != group || x.line != l || x.number <= last || x.at.next != nil && x.at.next.at.prev != x {
 					t.Fatalf("the line %s of queue %d is broken at %s", group, i, x.content.id)
 				}
 				last = x.number

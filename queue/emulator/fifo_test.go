@@ -165,7 +165,7 @@ func TestDeadLettersInOrder(t *testing.T) {
 	}
 	all.Wait()
 	i := 0
-	for m := dlq.fifo.lines["a"].messages.head; m != nil; m = m.next {
+	for m := dlq.fifo.lines["a"].messages.head; m != nil; m = m.at.next {
 		if want := "a" + strconv.Itoa(i); m.content.id != want {
 			t.Fatalf("%s comes in the place of %s", m.content.id, want)
 		}

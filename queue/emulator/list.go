@@ -1,62 +1,66 @@
 package emulator
 
-// messageList holds messages in order, linked through themselves so that any can leave.
-type messageList struct {
-	head, tail *message
+// A list holds things in order, linked through themselves so that any can leave.
+type list[T any, P linked[T]] struct {
+	head, tail *T
 	n          int
 }
 
-func (l *messageList) pushBack(m *message) {
-	m.prev, m.next = l.tail, nil
-	if l.tail != nil {
-		l.tail.next = m
+// links are what a thing needs to be in a list.
+type links[T any] struct{ prev, next *T }
+
+// linked is what can be in a list.
+type linked[T any] interface {
+	*T
+	links() *links[T]
+}
+
+type (
+	messageList = list[message, *message]
+	lineList    = list[line, *line]
+)
+
+func (l *list[T, P]) pushBack(x *T) { l.insert(x, nil) }
+
+// insert puts x before another, or at the end if that is nil.
+func (l *list[T, P]) insert(x, before *T) {
+	prev := l.tail
+	if before != nil {
+		prev = P(before).links().prev
+		P(before).links().prev = x
 	} else {
-		l.head = m
+		l.tail = x
 	}
-	l.tail = m
+	if prev != nil {
+		P(prev).links().next = x
+	} else {
+		l.head = x
+	}
+	*P(x).links() = links[T]{prev, before}
 	l.n++
 }
 
-func (l *messageList) remove(m *message) {
-	if m.prev != nil {
-		m.prev.next = m.next
+func (l *list[T, P]) remove(x *T) {
+	at := P(x).links()
+	if at.prev != nil {
+		P(at.prev).links().next = at.next
 	} else {
-		l.head = m.next
+		l.head = at.next
 	}
-	if m.next != nil {
-		m.next.prev = m.prev
+	if at.next != nil {
+		P(at.next).links().prev = at.prev
 	} else {
-		l.tail = m.prev
+		l.tail = at.prev
 	}
-	m.prev, m.next = nil, nil
+	*at = links[T]{}
 	l.n--
 }
 
-// restore puts a message back where its number belongs.
-func (l *messageList) restore(m *message) {
-	after := l.head
-	for after != nil && after.number < m.number {
-		after = after.next
-	}
-	if after == nil {
-		l.pushBack(m)
-		return
-	}
-	m.prev, m.next = after.prev, after
-	if m.prev != nil {
-		m.prev.next = m
-	} else {
-		l.head = m
-	}
-	after.prev = m
-	l.n++
-}
-
-// first returns the first message with a number up to last, or nil.
-func (l *messageList) first(last uint64) *message {
-	for m := l.head; m != nil; m = m.next {
-		if m.number <= last {
-			return m
+// find returns the first of which is says yes, or nil.
+func (l *list[T, P]) find(is func(*T) bool) *T {
+	for x := l.head; x != nil; x = P(x).links().next {
+		if is(x) {
+			return x
 		}
 	}
 	return nil

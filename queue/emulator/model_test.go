@@ -259,9 +259,9 @@ func (m *model) check(t *rapid.T) {
 			t.Fatalf("queue %d holds %d messages, %d by number and %d by age", i, n, len(q.messages), q.ages.len())
 		}
 		linked := 0
-		for x := q.ready.head; x != nil; x = x.next {
+		for x := q.ready.head; x != nil; x = x.at.next {
 			linked++
-			if x.state != ready || x.next != nil && x.next.prev != x {
+			if x.state != ready || x.at.next != nil && x.at.next.at.prev != x {
 				t.Fatalf("the list of queue %d is broken at %s", i, x.id)
 			}
 		}

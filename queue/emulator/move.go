@@ -7,10 +7,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// A move task moves the messages of a dead-letter queue somewhere else, at most moveRate a second: SQS
-// developer guide, "Learn how to configure a dead-letter queue redrive". AWS picks a rate of its own where
-// none is asked for; here that is the highest.
-const moveRate = 500
+// A move task moves the messages of a dead-letter queue somewhere else, at most moveRate a second, for moveTime at
+// most, and no more than maxMoves do so at a time: SQS developer guide, "Learn how to configure a dead-letter queue
+// redrive". AWS picks a rate of its own where none is asked for; here that is the highest.
+const (
+	moveRate = 500
+	moveTime = 36 * time.Hour
+	maxMoves = 100 // of an account in a region
+)
 
 // movePause is how long a task rests at least between its steps.
 const movePause = 20 * time.Millisecond
@@ -30,6 +34,7 @@ const (
 const (
 	reasonUnknownSource = "CouldNotDetermineMessageSource"
 	reasonNoQueue       = "AWS.SimpleQueueService.NonExistentQueue"
+	reasonTooLong       = "The task has run for 36 hours."
 )
 
 // move is a message move task. It moves what could be received when it began, and not what comes meanwhile,
@@ -43,6 +48,7 @@ type move struct {
 	toMove  int
 	last    uint64 // the number of the latest message in source then
 	lookup  func(arn string) *queue
+	changed func() // told of each step
 
 	mu     sync.Mutex
 	status moveStatus
@@ -84,15 +90,20 @@ func (m *move) step() {
 		m.status = moveCancelled
 		return
 	}
+	defer m.changed()
 	elapsed := m.source.clock.Now().Sub(m.started)
+	if elapsed >= moveTime {
+		m.end(moveFailed, reasonTooLong)
+		return
+	}
 	due := int(int64(elapsed) * int64(m.speed()) / int64(time.Second))
 	for m.moved < due {
-		msg := m.source.oldest(m.last)
+		msg, from := m.source.oldest(m.last)
 		if msg == nil {
 			m.end(m.fate())
 			return
 		}
-		moved, reason := m.carry(msg)
+		moved, reason := m.carry(msg, from)
 		if reason != "" {
 			m.end(moveFailed, reason)
 			return
@@ -101,7 +112,7 @@ func (m *move) step() {
 			m.moved++
 		}
 	}
-	if m.source.oldest(m.last) == nil {
+	if msg, _ := m.source.oldest(m.last); msg == nil {
 		m.end(m.fate())
 		return
 	}
@@ -118,12 +129,12 @@ func (m *move) fate() (moveStatus, string) {
 
 func (m *move) end(status moveStatus, reason string) { m.status, m.reason = status, reason }
 
-// carry moves a message, and reports false if somebody else has it meanwhile. What cannot be moved stays, with
-// the reason.
-func (m *move) carry(msg *message) (moved bool, reason string) {
+// carry moves a message, which came from a queue, and reports false if somebody else has it meanwhile. What cannot be
+// moved stays, with the reason.
+func (m *move) carry(msg *message, from string) (moved bool, reason string) {
 	target := m.target
 	if target == "" {
-		target = msg.source
+		target = from
 	}
 	if target == "" {
 		return false, reasonUnknownSource
@@ -152,20 +163,26 @@ func (c *content) anew(now time.Time) *content {
 	return &out
 }
 
-// oldest returns the first message up to a number that may be received, or nil.
-func (q *queue) oldest(last uint64) *message {
+// oldest returns the first message up to a number that may be received, or nil, and the ARN of the queue that it
+// came from.
+func (q *queue) oldest(last uint64) (m *message, from string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.settle(q.clock.Now())
-	if q.deleted {
-		return nil
+	if m = q.first(last); m == nil {
+		return nil, ""
 	}
+	return m, m.source
+}
+
+func (q *queue) first(last uint64) *message {
 	if q.fifo != nil {
 		return q.fifo.oldest(last)
 	}
-	m := q.ready.first(last)
+	old := func(m *message) bool { return m.number <= last }
+	m := q.ready.find(old)
 	for _, t := range q.fair.heap {
-		if own := t.ready.first(last); own != nil && (m == nil || own.shown < m.shown) {
+		if own := t.ready.find(old); own != nil && (m == nil || own.shown < m.shown) {
 			m = own
 		}
 	}

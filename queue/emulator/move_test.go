@@ -205,3 +205,53 @@ func TestMoves(t *testing.T) {
 		})
 	}
 }
+
+// A task does not go on for longer than 36 hours, however long that is on the server's clock at once.
+func TestMoveForTooLong(t *testing.T) {
+	for name, jump := range map[string]time.Duration{"a little": 36*time.Hour + time.Second, "years": 50 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			clock := newManualClock()
+			_, c := newSQS(t, emulator.Config{Clock: clock})
+			m := &mover{T: t, sqs: c, dlq: createQueue(t, c, "dlq", "MessageRetentionPeriod", "1209600")}
+			m.url = createQueue(t, c, "q", "MessageRetentionPeriod", "1209600", "VisibilityTimeout", "0", "RedrivePolicy", `{"deadLetterTargetArn":"`+arnPrefix+`dlq","maxReceiveCount":1}`)
+			m.bury(3)
+			m.start(atRate(1))
+			clock.advance(time.Second)
+			clock.advance(jump)
+			task := m.tasks()[0]
+			if got := aws.ToString(task.Status); got != "FAILED" || task.ApproximateNumberOfMessagesMoved != 1 || aws.ToString(task.FailureReason) == "" {
+				t.Errorf("the task is %s with %d moved and the reason %q, want it to have failed with one", got, task.ApproximateNumberOfMessagesMoved, aws.ToString(task.FailureReason))
+			}
+			if n := clock.pending(); n != 0 {
+				t.Errorf("%d timers are left", n)
+			}
+		})
+	}
+}
+
+// An account has at most a hundred tasks at a time.
+func TestMovesAtTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := newSQS(t, emulator.Config{})
+		start := func(i int) error {
+			_, err := c.StartMessageMoveTask(t.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(arnPrefix + fmt.Sprint("dlq-", i))})
+			return err
+		}
+		for i := range 101 {
+			createQueue(t, c, fmt.Sprint("dlq-", i))
+			createQueue(t, c, fmt.Sprint("q-", i), "RedrivePolicy", fmt.Sprintf(`{"deadLetterTargetArn":"%sdlq-%d","maxReceiveCount":1}`, arnPrefix, i))
+		}
+		for i := range 100 {
+			if err := start(i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := start(100); codeOf(err) != "OverLimit" {
+			t.Errorf("task 101: %v, want OverLimit", err)
+		}
+		time.Sleep(time.Second) // all have ended
+		if err := start(100); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -214,10 +214,11 @@ func (s *Server) SaveFile(path string) error {
 	return nil
 }
 
-// KeepFile saves the server to a file until ctx ends: at every interval in which it had a request, and once more
+// KeepFile saves the server to a file until ctx ends: at every interval in which something changed, and once more
 // at the end. A file that could not be saved is tried again at the next interval; KeepFile returns an error only
-// if the last try failed. What a process that is killed has not saved is lost.
+// if the last try failed. What a process that is killed has not saved is lost. One process keeps a file at a time.
 func (s *Server) KeepFile(ctx context.Context, path string, interval time.Duration) error {
+	removeHalves(path)
 	saved := int64(-1)
 	for {
 		wait, cancel := context.WithCancel(ctx)
@@ -225,7 +226,7 @@ func (s *Server) KeepFile(ctx context.Context, path string, interval time.Durati
 		<-wait.Done()
 		stop()
 		cancel()
-		n := s.allRequests()
+		n := s.changes.Load()
 		var err error
 		if n != saved || ctx.Err() != nil {
 			if err = s.SaveFile(path); err == nil {
@@ -238,9 +239,25 @@ func (s *Server) KeepFile(ctx context.Context, path string, interval time.Durati
 	}
 }
 
-func (s *Server) allRequests() (n int64) {
-	for _, c := range s.Requests() {
-		n += c
+// removeHalves removes what SaveFile had written for a file when its process was killed.
+func removeHalves(path string) {
+	entries, _ := os.ReadDir(filepath.Dir(path)) // what cannot be read stays
+	for _, e := range entries {
+		number, ok := strings.CutPrefix(e.Name(), "."+filepath.Base(path)+".")
+		if ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
 	}
-	return n
+}
+
+// changed notes that something was done to what is saved.
+func (s *Server) changed() { s.changes.Add(1) }
+
+// noteChange does so after an operation, unless that is one that only looks.
+func (s *Server) noteChange(operation string, out any) {
+	received, ok := out.(*receivedMessages)
+	if strings.HasPrefix(operation, "Get") || strings.HasPrefix(operation, "List") || ok && received != nil && len(received.messages) == 0 {
+		return
+	}
+	s.changed()
 }

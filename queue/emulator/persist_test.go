@@ -338,6 +338,130 @@ func TestKeepFile(t *testing.T) {
 	}
 }
 
+// What a request does after the file was written is in it an interval later, though no request comes any more; what
+// only looks has nothing written.
+func TestKeepFileOfWhatComesLate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newSQS(t, emulator.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.KeepFile(ctx, path, time.Minute) }()
+		url := createQueue(t, c, "q")
+		s.SetFault(func(emulator.Request) emulator.Fault { return emulator.Fault{Delay: 90 * time.Second} })
+		send(t, c, url, "late")
+		s.SetFault(nil)
+		time.Sleep(time.Minute)
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), `"b":"late"`) {
+			t.Errorf("the file has %s, %v", text, err)
+		}
+		empty := createQueue(t, c, "empty")
+		time.Sleep(time.Minute)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			receive(t, c, empty, waiting(20))
+			if _, err := c.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &empty}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if later, err := os.Stat(path); err != nil || !os.SameFile(info, later) {
+			t.Errorf("it was written again though nothing changed: %v", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestKeepFileChanges holds that what changes without a request is saved: what a move task moves, and the dead
+// letters of a receive that returns nothing.
+func TestKeepFileChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	synctest.Test(t, func(t *testing.T) {
+		s, c := newSQS(t, emulator.Config{})
+		m := &mover{T: t, sqs: c, dlq: createQueue(t, c, "dlq")}
+		m.url = createQueue(t, c, "q", "VisibilityTimeout", "0", "RedrivePolicy", `{"deadLetterTargetArn":"`+arnPrefix+`dlq","maxReceiveCount":1}`)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.KeepFile(ctx, path, time.Second) }()
+		saved := func(what, want string) {
+			t.Helper()
+			time.Sleep(time.Second + time.Millisecond)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dead, _, _ := strings.Cut(string(text), `"name":"q"`) // the queues are in order
+			if got := fmt.Sprint(strings.Count(dead, `{"m":{`)); got != want {
+				t.Errorf("%s: %s dead letters are saved, want %s", what, got, want)
+			}
+		}
+		send(t, c, m.url, "x")
+		receive(t, c, m.url)
+		saved("received", "0")
+		receive(t, c, m.url)
+		saved("received too often", "1")
+		m.start(atRate(1))
+		time.Sleep(time.Second)
+		saved("moved", "0")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestKeepFileTidies holds that what a killed process left of its saving goes, and nothing else.
+func TestKeepFileTidies(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".state.123", ".state.bak", ".state.", ".state.12x", ".other.1", "state.1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := emulator.New(emulator.Config{}).KeepFile(ctx, filepath.Join(dir, "state"), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got := strings.Join(names, " "); got != ".other.1 .state. .state.12x .state.bak state state.1" {
+		t.Errorf("left are %s", got)
+	}
+}
+
+// TestRestoreAtTheEpoch holds that a clock may begin at 0.
+func TestRestoreAtTheEpoch(t *testing.T) {
+	clock := &manualClock{now: time.Unix(0, 0), timers: map[*manualTimer]bool{}}
+	s, c := newSQS(t, emulator.Config{Clock: clock})
+	url := createQueue(t, c, "q")
+	send(t, c, url, "x")
+	receive(t, c, url, hiding(30))
+	again, c := newSQS(t, emulator.Config{Clock: clock})
+	if err := again.Restore(bytes.NewReader(saved(t, s))); err != nil {
+		t.Fatal(err)
+	}
+	if got := receive(t, c, url); len(got) != 0 {
+		t.Error("what was in flight is not")
+	}
+	clock.advance(30 * time.Second)
+	if got := receive(t, c, url); len(got) != 1 {
+		t.Error("what was in flight is not there again")
+	}
+}
+
 // Nothing that is read makes the server panic, and what is restored can be saved and restored.
 func FuzzRestore(f *testing.F) {
 	s := emulator.New(emulator.Config{})

@@ -286,3 +286,18 @@ func TestQuery(t *testing.T) {
 		t.Errorf("%d requests of ReceiveMessage are counted, want 3", n)
 	}
 }
+
+// TestQueryOfNoText holds that what is no UTF-8 is refused, and not taken for something else.
+func TestQueryOfNoText(t *testing.T) {
+	s, c := newSQS(t, emulator.Config{})
+	q := createQueue(t, c, "q")
+	resp, err := s.Client().PostForm("http://emulator/", url.Values{"Action": {"SendMessage"}, "Version": {"2012-11-05"}, "QueueUrl": {q}, "MessageBody": {"a\xffb"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "MessageBody") {
+		t.Errorf("the answer is %s %s, %v", resp.Status, body, err)
+	}
+}

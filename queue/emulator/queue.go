@@ -42,12 +42,14 @@ type message struct {
 	receives      int    // ApproximateReceiveCount; goes on counting in a dead-letter queue
 	source        string // DeadLetterQueueSourceArn
 
-	prev, next *message // in queue.ready, tenant.ready or group.messages
-	hiddenPos  int32    // in queue.hidden
-	agePos     int32    // in queue.ages
-	receipt    uint32   // the latest receive in this queue, 0 before the first
-	state      state
+	at        links[message] // in queue.ready, tenant.ready or line.messages
+	hiddenPos int32          // in queue.hidden
+	agePos    int32          // in queue.ages
+	receipt   uint32         // the latest receive in this queue, 0 before the first
+	state     state
 }
+
+func (m *message) links() *links[message] { return &m.at }
 
 // age is a time, as the age of the queue then. It takes a third of a time.Time, and there may be millions.
 type age time.Duration
@@ -94,7 +96,7 @@ type queue struct {
 	burying sync.Mutex // held while they are moved; taken before mu
 
 	waiters   []*waiter
-	stopTimer func() bool // of the timer for the earliest of hidden, nil if none runs
+	stopTimer func() bool // of the timer for what is due next, nil if none runs
 	timerAt   age
 }
 
@@ -363,12 +365,19 @@ func (q *queue) purge(cooldown time.Duration) *Error {
 	return nil
 }
 
-// close ends the queue: those who wait are sent away, and nothing is taken any more.
+// close ends the queue: those who wait are sent away, and nothing is taken any more. Its messages go, though a move
+// task may hold on to the queue.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.deleted = true
 	clear(q.messages)
+	q.ready, q.hidden.items, q.ages.items, q.inFlight = messageList{}, nil, nil, 0
+	if q.fifo != nil {
+		*q.fifo = fifo{first: q.fifo.first}
+	} else {
+		*q.fair = tenants{}
+	}
 	for _, w := range q.waiters {
 		w.notify()
 	}

@@ -29,6 +29,7 @@ type receiveOptions struct {
 	attempt    string                  // ReceiveRequestAttemptId, if any
 	twice      bool                    // the fault: leave a second copy of all that is received
 	lookup     func(arn string) *queue // finds the dead-letter queue
+	buried     func()                  // told that messages have gone there; may be nil
 
 	// What take fills in.
 	dlq         *queue // nil without one, or where it is gone
@@ -68,6 +69,9 @@ func (q *queue) receive(ctx context.Context, opts receiveOptions) ([]delivery, *
 		if buried {
 			q.mu.Unlock()
 			q.bury()
+			if opts.buried != nil {
+				opts.buried()
+			}
 			q.mu.Lock()
 		}
 		if err != nil && err.Code == "OverLimit" && opts.wait > 0 {
@@ -126,10 +130,27 @@ func (q *queue) wake() {
 	q.arm()
 }
 
-// arm runs a timer for the earliest hidden message while somebody waits for it.
+// due returns when time will next do something that somebody may wait for, if it will.
+func (q *queue) due() (at age, ok bool) {
+	if m := q.hidden.first(); m != nil {
+		at, ok = m.visibleAt, true
+	}
+	if q.fifo == nil && q.room() {
+		return at, ok
+	}
+	// A message in flight that expires lets its group go on, and makes room.
+	if m := q.ages.first(); m != nil {
+		if expires := q.age(m.sentAt.Add(q.set.retention)); !ok || expires < at {
+			at, ok = expires, true
+		}
+	}
+	return at, ok
+}
+
+// arm runs a timer for the next thing that is due while somebody waits for it.
 func (q *queue) arm() {
-	m := q.hidden.first()
-	if len(q.waiters) == 0 || m == nil || q.deleted {
+	at, ok := q.due()
+	if len(q.waiters) == 0 || !ok || q.deleted {
 		if q.stopTimer != nil {
 			q.stopTimer()
 			q.stopTimer = nil
@@ -137,13 +158,12 @@ func (q *queue) arm() {
 		return
 	}
 	if q.stopTimer != nil {
-		if q.timerAt == m.visibleAt {
+		if q.timerAt == at {
 			return
 		}
 		q.stopTimer()
 	}
-	q.timerAt = m.visibleAt
-	at := m.visibleAt
+	q.timerAt = at
 	q.stopTimer = q.clock.AfterFunc(time.Duration(at-q.age(q.clock.Now())), func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()

@@ -71,7 +71,8 @@ func (q *queue) putBack(m *message) {
 	q.messages[m.number] = m
 	q.ages.push(m)
 	m.line = q.fifo.line(m.group)
-	m.line.messages.restore(m)
+	behind := m.line.messages.find(func(o *message) bool { return o.number > m.number })
+	m.line.messages.insert(m, behind)
 	q.show(m)
 	q.wake()
 }

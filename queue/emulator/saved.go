@@ -135,7 +135,7 @@ func (q *queue) save() []record {
 	q.settle(q.clock.Now())
 	head := &savedQueue{
 		Region: q.key.region, Name: q.key.name, Attributes: q.set.text, Tags: maps.Clone(q.tags), Serial: q.serial,
-		Created: nanos(q.created), Modified: nanos(q.modified), Purged: nanos(q.purged), Last: q.last,
+		Created: q.created.UnixNano(), Modified: nanos(q.modified), Purged: nanos(q.purged), Last: q.last,
 	}
 	messages := make([]*message, 0, len(q.messages)+len(q.dead))
 	for _, m := range q.messages {
@@ -166,7 +166,7 @@ func (q *queue) save() []record {
 func (q *queue) saveMessage(m *message) *savedMessage {
 	out := &savedMessage{
 		Number: m.number, Shown: m.shown, ID: m.id, Body: m.body, Trace: m.trace, Group: m.group, Sender: m.sender,
-		Source: m.source, Sent: nanos(m.sentAt), State: m.state, First: m.firstReceived, Receives: m.receives, Receipt: m.receipt,
+		Source: m.source, Sent: m.sentAt.UnixNano(), State: m.state, First: m.firstReceived, Receives: m.receives, Receipt: m.receipt,
 	}
 	if m.state == gone {
 		out.State = ready // it waits to be buried
@@ -246,7 +246,7 @@ func (s *Server) restoreQueue(saved *savedQueue) (*queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("queue %q: %w", saved.Name, err)
 	}
-	q := newQueueAt(fromNanos(saved.Created), key, s.queueARN(key), set, maps.Clone(saved.Tags), s.clock)
+	q := newQueueAt(time.Unix(0, saved.Created), key, s.queueARN(key), set, maps.Clone(saved.Tags), s.clock)
 	q.serial, q.last, q.modified, q.purged = saved.Serial, saved.Last, fromNanos(saved.Modified), fromNanos(saved.Purged)
 	if q.fifo != nil {
 		q.fifo.first = saved.First
@@ -306,7 +306,7 @@ func (q *queue) restoreMessage(saved *savedMessage) *message {
 	}
 	c := &content{
 		id: saved.ID, body: saved.Body, bodyMD5: md5Hex(saved.Body), attrs: attrs, attrsMD5: md5OfAttributes(attrs),
-		trace: saved.Trace, group: saved.Group, sender: saved.Sender, sentAt: fromNanos(saved.Sent),
+		trace: saved.Trace, group: saved.Group, sender: saved.Sender, sentAt: time.Unix(0, saved.Sent),
 	}
 	if c.trace != "" {
 		c.traceMD5 = md5OfAttributes(map[string]attribute{traceHeaderAttribute: {"String", c.trace}})

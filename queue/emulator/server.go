@@ -75,6 +75,7 @@ type Server struct {
 
 	fault    atomic.Pointer[func(Request) Fault]
 	counters map[string]*atomic.Int64
+	changes  atomic.Int64 // counts what was done to that which is saved, after it was done
 
 	queues  sync.Map // queueKey -> *queue
 	deleted sync.Map // queueKey -> time.Time

@@ -59,6 +59,7 @@ func (s *Server) buryPublication(sub *subscription, a arrival) {
 	if dlq := s.lookupARN(sub.set.Load().deadLetter); dlq != nil && s.mayDeliver(sub.topic, dlq) {
 		a.delay = 0
 		dlq.add(a)
+		s.changed()
 	}
 }
 

@@ -219,7 +219,7 @@ func (s *Server) receiveMessage(c *call, in *receiveMessageInput) (*receivedMess
 	if err != nil {
 		return nil, err
 	}
-	opts := receiveOptions{max: 1, wait: -1, visibility: -1, twice: c.fault.Twice, lookup: s.lookupARN}
+	opts := receiveOptions{max: 1, wait: -1, visibility: -1, twice: c.fault.Twice, lookup: s.lookupARN, buried: s.changed}
 	if in.MaxNumberOfMessages != nil {
 		opts.max = *in.MaxNumberOfMessages
 	}

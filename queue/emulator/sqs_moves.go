@@ -18,6 +18,16 @@ type moves struct {
 	bySource map[string][]*move
 }
 
+// active returns how many tasks run in a region. s.mu is held.
+func (s *moves) active(region string) (n int) {
+	for _, have := range s.bySource {
+		if last := have[len(have)-1]; last.source.key.region == region && last.active() {
+			n++
+		}
+	}
+	return n
+}
+
 type startMessageMoveTaskInput struct {
 	SourceArn                    string
 	DestinationArn               string
@@ -48,7 +58,7 @@ func (s *Server) startMessageMoveTask(c *call, in *startMessageMoveTaskInput) (*
 			return nil, errInvalidParameterValue("Source queue and destination queue must be of the same type.")
 		}
 	}
-	m := &move{source: source, target: in.DestinationArn, lookup: s.lookupARN}
+	m := &move{source: source, target: in.DestinationArn, lookup: s.lookupARN, changed: s.changed}
 	if n := in.MaxNumberOfMessagesPerSecond; n != nil {
 		if *n < 1 || *n > moveRate {
 			return nil, errInvalidParameterValue("Value %d for parameter MaxNumberOfMessagesPerSecond is invalid. Reason: Must be between 1 and %d, if provided.", *n, moveRate)
@@ -65,6 +75,9 @@ func (s *Server) startMessageMoveTask(c *call, in *startMessageMoveTaskInput) (*
 	have := s.moves.bySource[source.arn]
 	if n := len(have); n > 0 && have[n-1].source == source && have[n-1].active() {
 		return nil, errInvalidParameterValue("There is already a task running. Only one active task is allowed for a source queue arn at a given time.")
+	}
+	if s.moves.active(c.region) >= maxMoves {
+		return nil, errOverLimit("There are %d tasks running already, and no more are allowed at a given time.", maxMoves)
 	}
 	m.begin()
 	if s.moves.bySource == nil {

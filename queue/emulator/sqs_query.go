@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // The Query protocol of SQS, which clients spoke before AWS JSON 1.0: boto3 before 1.28.63, and the AWS CLI
@@ -78,6 +79,7 @@ func (s *Server) answerSQSQuery(c *call, path string, f form) response {
 		return resp
 	}
 	out, err := o.run(s, c, in)
+	s.noteChange(name, out)
 	if c.fault.DropAnswer {
 		return response{drop: true}
 	}
@@ -94,10 +96,14 @@ func (s *Server) answerSQSQuery(c *call, path string, f form) response {
 func decodeQuery(f form, base, path string, in input) *Error {
 	root := new(parameter)
 	for _, name := range slices.Sorted(maps.Keys(f.Values)) {
-		if len(name) > maxParameterName {
-			continue // no operation has such a parameter
+		if !isParameter(name) {
+			continue
 		}
-		root.at(strings.Split(name, ".")).text = f.Get(name)
+		text := f.Get(name)
+		if !utf8.ValidString(name) || !utf8.ValidString(text) {
+			return errMalformed("The parameter %q is not valid UTF-8.", clip(name))
+		}
+		root.at(strings.Split(name, ".")).text = text
 	}
 	if account, _ := splitQueueURL(path); account != "" && root.members["QueueUrl"] == nil {
 		root.at([]string{"QueueUrl"}).text = base + path

@@ -330,3 +330,21 @@ func TestBatchWakesSeveralLongPolls(t *testing.T) {
 		}
 	})
 }
+
+// A message in flight that expires lets those behind it in its group through, and makes room at the limit: a long
+// poll hears of it then.
+func TestLongPollWakesWhenAMessageExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, c := newSQS(t, emulator.Config{})
+		url := createQueue(t, c, "q.fifo", "FifoQueue", "true", "MessageRetentionPeriod", "60")
+		sendFIFO(t, c, url, "a", "g", "1")
+		receive(t, c, url, hiding(3600))
+		time.Sleep(45 * time.Second)
+		sendFIFO(t, c, url, "b", "g", "2")
+		start := time.Now()
+		got := receive(t, c, url, waiting(20))
+		if len(got) != 1 || *got[0].Body != "b" || time.Since(start) != 15*time.Second {
+			t.Errorf("received %d messages after %v, want the second after 15s", len(got), time.Since(start))
+		}
+	})
+}

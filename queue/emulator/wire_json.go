@@ -58,6 +58,7 @@ func (s *Server) answerJSON(c *call, target string, body []byte) response {
 		return resp
 	}
 	out, err := o.run(s, c, in)
+	s.noteChange(name, out)
 	if c.fault.DropAnswer {
 		return response{drop: true}
 	}

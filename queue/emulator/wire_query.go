@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // The Query protocol: a form with an Action goes in, XML comes out. SNS speaks it, and SQS did.
@@ -50,6 +51,7 @@ func (s *Server) answerQuery(c *call, r *http.Request, body []byte) response {
 		return resp
 	}
 	out, err := run(s, c, f)
+	s.noteChange(name, out)
 	if c.fault.DropAnswer {
 		return response{drop: true}
 	}
@@ -80,14 +82,23 @@ func parseForm(r *http.Request, body []byte) (form, *Error) {
 	return newForm(values), nil
 }
 
-// maxParameterName bounds the names that are taken apart, of which the longest has less than 100 bytes.
-const maxParameterName = 256
+// Bounds of the names that are taken apart. The longest that an operation has is of less than 100 bytes, and the
+// deepest of eight parts.
+const (
+	maxParameterName  = 256
+	maxParameterParts = 10
+)
+
+// isParameter reports whether an operation may have a parameter of a name.
+func isParameter(name string) bool {
+	return len(name) <= maxParameterName && strings.Count(name, ".") < maxParameterParts
+}
 
 func newForm(values url.Values) form {
 	f := form{Values: values, members: make(map[string]bool)}
 	for name := range values {
-		if len(name) > maxParameterName {
-			continue // no operation has such a parameter
+		if !isParameter(name) {
+			continue
 		}
 		for i := range len(name) + 1 {
 			if (i == len(name) || name[i] == '.') && i > 0 && isDigit(name[i-1]) {
