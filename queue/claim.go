@@ -118,13 +118,18 @@ func (e *claimedError) Error() string {
 	return fmt.Sprintf("the payload of %d bytes is not in the message, but in a store, under %s", e.Size, e.SHA256)
 }
 
-// fetchAll fetches the payloads of the messages that refer to one.
-func (s *subscription) fetchAll(all []*held, received []sqstypes.Message) {
+// fetchAll fetches the payloads of the messages that refer to one, until ctx ends.
+func (s *subscription) fetchAll(ctx context.Context, all []*held, received []sqstypes.Message) {
 	var fetching sync.WaitGroup
 	for i, h := range all {
 		var e *claimedError
 		if h.damage == nil && errors.As(h.delivery.Undecodable, &e) {
-			fetching.Go(func() { s.fetch(h, received[i], e.claim) })
+			fetching.Go(func() {
+				fetch, cancel := context.WithTimeout(h.ctx, payloadTimeout)
+				defer cancel()
+				defer context.AfterFunc(ctx, cancel)()
+				s.fetch(fetch, h, received[i], e.claim)
+			})
 		}
 	}
 	fetching.Wait()
@@ -132,8 +137,8 @@ func (s *subscription) fetchAll(all []*held, received []sqstypes.Message) {
 
 // fetch gives a message its payload. Where another try may mend what is wrong,
 // the message counts as damaged, and otherwise as undecodable.
-func (s *subscription) fetch(h *held, received sqstypes.Message, c claim) {
-	payload, err := s.payload(h.ctx, c)
+func (s *subscription) fetch(ctx context.Context, h *held, received sqstypes.Message, c claim) {
+	payload, err := s.payload(ctx, c)
 	switch {
 	case errors.Is(err, ErrUndecodable):
 		h.delivery.Undecodable = err
@@ -152,8 +157,6 @@ func (s *subscription) payload(ctx context.Context, c claim) ([]byte, error) {
 	case c.Size > s.config.MaxPayload:
 		return nil, fmt.Errorf("%w: its payload has %d bytes, and SubscriberConfig.MaxPayload is %d", ErrTooLarge, c.Size, s.config.MaxPayload)
 	}
-	ctx, cancel := context.WithTimeout(ctx, payloadTimeout)
-	defer cancel()
 	payload, err := s.config.Payloads.Get(ctx, c.SHA256, c.Size)
 	switch {
 	case errors.Is(err, ErrPayloadGone):

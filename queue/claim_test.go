@@ -197,6 +197,43 @@ func TestClaimFails(t *testing.T) {
 	})
 }
 
+// slowPayloads is a store whose answers do not come.
+type slowPayloads struct{ payloads }
+
+func (p *slowPayloads) Get(ctx context.Context, _ string, _ int) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestClaimAndClose holds that a subscriber that closes waits for no payload, and gives
+// the message back at once, also one that has failed before.
+func TestClaimAndClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		store := new(slowPayloads)
+		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
+		if err := p.Publish("sqs://"+q.name, message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 { // its third receive would otherwise have it wait
+			sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Payloads: store})
+			subscribe(t, sub, "sqs://"+q.name)
+			time.Sleep(time.Second)
+			began := time.Now()
+			if err := sub.Close(); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(began); d > 2*time.Second {
+				t.Errorf("Close took %v", d)
+			}
+			if got := s.depth(t, q.url); got != "1 visible, 0 in flight" {
+				t.Fatal(got)
+			}
+		}
+	})
+}
+
 // TestClaimLimits holds that no more is fetched than allowed, and that a message
 // with a payload in a store is left to subscribers that have one.
 func TestClaimLimits(t *testing.T) {

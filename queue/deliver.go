@@ -133,7 +133,11 @@ func lanes(messages []*held) [][]*held {
 // delivered. It is settled then.
 func (s *subscription) offer(h *held) bool {
 	if h.damage != nil {
-		s.reread(h)
+		if s.isDraining() { // which may be all that is wrong
+			s.giveBack([]*held{h})
+		} else {
+			s.reread(h)
+		}
 		return false
 	}
 	if s.wasHandled(h) {

@@ -51,8 +51,8 @@ type held struct {
 
 // hold turns messages that were handed out at a time into held ones, whose
 // visibility the heartbeat extends from now on. It waits for payloads from the
-// store.
-func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
+// store until ctx ends.
+func (s *subscription) hold(ctx context.Context, messages []sqstypes.Message, at time.Time) []*held {
 	all, fifo := make([]*held, len(messages)), s.endpoint.FIFO()
 	for i, m := range messages {
 		h := &held{
@@ -79,7 +79,7 @@ func (s *subscription) hold(messages []sqstypes.Message, at time.Time) []*held {
 		s.beats.add(h, at)
 		all[i] = h
 	}
-	s.fetchAll(all, messages)
+	s.fetchAll(ctx, all, messages)
 	return all
 }
 

@@ -1,11 +1,15 @@
 package queue_test
 
 import (
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -101,6 +105,43 @@ func TestOutageEnds(t *testing.T) {
 		began := time.Now()
 		if err := sub.Close(); err != nil || time.Since(began) > 20*time.Second {
 			t.Errorf("Close took %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// TestCredentialsThatCannotBeFetched holds that a message which was handled while the
+// source of credentials did not answer is deleted later, and not handled again, and
+// that a handler at work then keeps its message.
+func TestCredentialsThatCannotBeFetched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q")
+		s.send(t, url, "a", "b")
+		var down atomic.Bool
+		cfg := s.aws
+		cfg.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			if down.Load() {
+				return aws.Credentials{}, errors.New("no answer of the metadata service")
+			}
+			return s.aws.Credentials.Retrieve(ctx)
+		})
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: cfg}), "sqs://q")
+		first, second := next(t, ch), next(t, ch)
+		down.Store(true)
+		first.Ack()
+		none(t, ch, 12*time.Second) // of a visibility of 30 s
+		down.Store(false)
+		none(t, ch, time.Minute)
+		if err := second.Context().Err(); err != nil {
+			t.Errorf("the handler's context has ended: %v", context.Cause(second.Context()))
+		}
+		down.Store(true)
+		second.Ack()
+		none(t, ch, 5*time.Minute)
+		down.Store(false)
+		none(t, ch, time.Minute)
+		if got := s.depth(t, url); got != "0 visible, 0 in flight" {
+			t.Errorf("%s, want the handled messages deleted", got)
 		}
 	})
 }

@@ -158,7 +158,7 @@ func (s *subscription) receiveHeld(ctx context.Context, size int, wait time.Dura
 		}
 	}()
 	messages, at, err := s.receive(ctx, size, wait)
-	return s.hold(messages, at), err
+	return s.hold(ctx, messages, at), err
 }
 
 // takeSlots takes the slots of a receive, so that whatever it brings can be
