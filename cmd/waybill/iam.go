@@ -26,7 +26,7 @@ endpoints, and nothing more:
 
   worker     receives, publishes, and moves failed messages to dead-letter queues
   publisher  publishes
-  consumer   receives
+  consumer   receives; what is delayed by more than 15 minutes needs a worker
   operator   waybill dlq: lists, looks at and redrives dead letters
   viewer     waybill topology plan and show
   topology   waybill topology apply

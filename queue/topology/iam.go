@@ -22,7 +22,9 @@ const (
 	// RolePublisher publishes to all endpoints.
 	RolePublisher Role = "publisher"
 
-	// RoleConsumer receives from the queues.
+	// RoleConsumer receives from the queues. A subscription to a queue whose
+	// messages have a queue.KeyDelay of more than 15 minutes sends them there
+	// again, and needs RoleWorker.
 	RoleConsumer Role = "consumer"
 
 	// RoleOperator lists, looks at and redrives dead letters: waybill dlq.
@@ -113,8 +115,8 @@ type PolicyConfig struct {
 	Account string
 
 	// Keys are the KMS keys by which queues are encrypted, by the names of
-	// queues: a key's ARN or id, or an alias ("alias/fares"), as in the
-	// attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
+	// queues: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
+	// the attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
 	// ("alias/aws/sqs"), need no permission. Defaults to none.
 	Keys map[string]string
 }
@@ -224,8 +226,13 @@ func (p *policyMaker) allow(resource string, actions []string) {
 	}
 }
 
-// key notes the key of a queue, as an ARN or an alias.
+// key notes the key of a queue, as an ARN or an alias. The ARN of an alias is one
+// of no key, and would allow nothing: KMS developer guide, "Using aliases to control
+// access to KMS keys".
 func (p *policyMaker) key(key, region, account string) {
+	if _, alias, ok := strings.Cut(key, ":alias/"); ok && strings.HasPrefix(key, "arn:") {
+		key = "alias/" + alias
+	}
 	switch {
 	case key == "", key == "alias/aws/sqs", !p.grants.decrypt && !p.grants.encrypt:
 	case strings.HasPrefix(key, "alias/"), strings.HasPrefix(key, "arn:"):

@@ -206,11 +206,13 @@ func consume(t *testing.T, s *server, set *queue.Endpoints) {
 func TestPolicyOfKeys(t *testing.T) {
 	set := endpoints(t, "", []queue.Endpoint{
 		{Name: "a", URL: "sqs://a"}, {Name: "b", URL: "sqs://444455556666/b", Region: "eu-west-1"}, {Name: "c", URL: "sqs://c"}, {Name: "d", URL: "sqs://d"},
-		{Name: "e", URL: "kafka://e"},
+		{Name: "e", URL: "kafka://e"}, {Name: "f", URL: "sqs://f"}, {Name: "g", URL: "sqs://g"},
 	}...)
 	policy, err := topology.LeastPolicy(set, topology.RoleConsumer, topology.PolicyConfig{
 		Region: "us-east-1", Account: "111122223333",
-		Keys: map[string]string{"a": "alias/fares", "b": "1234-abcd", "c": "alias/aws/sqs", "d": "arn:aws:kms:us-east-1:111122223333:key/k"},
+		Keys: map[string]string{"a": "alias/fares", "b": "1234-abcd", "c": "alias/aws/sqs", "d": "arn:aws:kms:us-east-1:111122223333:key/k",
+			"f": "arn:aws:kms:us-east-1:111122223333:alias/rides", "g": "arn:aws:kms:us-east-1:111122223333:alias/aws/sqs",
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +223,7 @@ func TestPolicyOfKeys(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"arn:aws:sqs:us-east-1:111122223333:a"`, `"arn:aws:sqs:eu-west-1:444455556666:b"`,
-		`"kms:ResourceAliases": "alias/fares"`, `"arn:aws:kms:eu-west-1:444455556666:key/1234-abcd"`, `"arn:aws:kms:us-east-1:111122223333:key/k"`,
+		`"kms:ResourceAliases": "alias/fares"`, `"kms:ResourceAliases": "alias/rides"`, `"arn:aws:kms:eu-west-1:444455556666:key/1234-abcd"`, `"arn:aws:kms:us-east-1:111122223333:key/k"`,
 	} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("the policy has no %s:\n%s", want, got)
