@@ -44,8 +44,8 @@ type Config struct {
 	Namespace string
 
 	// Data is a file that keeps queues and topics from one stack to the next:
-	// they are restored from it, if it exists, and saved every two seconds and
-	// by Close. What Redis has is not kept. Defaults to none.
+	// they are restored from it, if it exists, and saved at the start, every two
+	// seconds and by Close. One stack keeps a file at a time. What Redis has is not kept. Defaults to none.
 	Data string
 
 	// Emulator configures SQS and SNS. Its zero value behaves as AWS does, and
@@ -115,7 +115,6 @@ func (s *Stack) start(ctx context.Context, cfg Config) error {
 		if err := s.Emulator.RestoreFile(cfg.Data); err != nil {
 			return fmt.Errorf("waybilltest: %w", err)
 		}
-		s.keep(cfg.Data)
 	}
 	region := cfg.Emulator.Region
 	if region == "" {
@@ -141,6 +140,14 @@ func (s *Stack) start(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("waybilltest: %w", err)
 	}
 	s.Store = store
+	if cfg.Data == "" {
+		return nil
+	}
+	// Not before: one that cannot start may be the second that keeps the file.
+	if err := s.Emulator.SaveFile(cfg.Data); err != nil {
+		return fmt.Errorf("waybilltest: %s cannot be written: %w", cfg.Data, err)
+	}
+	s.keep(cfg.Data)
 	return nil
 }
 

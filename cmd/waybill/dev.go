@@ -19,7 +19,8 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Run SQS, SNS and Redis in this process until it is interrupted. They take any
 credentials, keep everything in memory, and are not for production. With --data,
 queues and topics are in a file as well, every two seconds and at the end, and
-are there again at the next start; what Redis has is not.
+are there again at the next start; what Redis has is not. One process can keep a
+file at a time.
 
 As on AWS, a topic delivers to a queue only if the queue's policy lets it, and
 drops the message without a word otherwise. "waybill topology apply" writes such

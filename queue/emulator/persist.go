@@ -92,6 +92,9 @@ func (s *Server) Restore(r io.Reader) error {
 		}
 		var r record
 		err := json.Unmarshal(in.Bytes(), &r)
+		if err != nil && restoring.n == 0 {
+			err = fmt.Errorf("this is no saved server: %w", err)
+		}
 		if err == nil {
 			err = restoring.take(r)
 		}

@@ -224,7 +224,7 @@ func TestRestoreRefuses(t *testing.T) {
 		text, want string
 	}{
 		"nothing":           {text: "", want: "the end is missing"},
-		"no JSON":           {text: "x", want: "record 1"},
+		"no JSON":           {text: "x", want: "record 1: this is no saved server"},
 		"another format":    {text: strings.Replace(text, "waybill-emulator", "other", 1), want: `the format is "other"`},
 		"a later version":   {text: strings.Replace(text, `"version":1`, `"version":2`, 1), want: "the version is 2"},
 		"another account":   {text: strings.Replace(text, `"account":"000000000000"`, `"account":"111122223333"`, 1), want: "of account 111122223333"},
