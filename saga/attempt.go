@@ -23,6 +23,7 @@ type attempt struct {
 	info    StepInfo
 	timeout time.Duration
 	call    func(context.Context) ([]byte, error)
+	means   func(error) error // what errors mean, by the step; or nil
 	ctx     context.Context
 	cancel  context.CancelFunc
 	patient time.Time // until when its answer is awaited
@@ -85,7 +86,7 @@ func (a *actor) attempt(j job) *attempt {
 		a.m.answer(f, result{err: err, outcome: NotDone}, a.now())
 		return nil
 	}
-	t := &attempt{f: f, timeout: timeout, call: call, info: StepInfo{
+	t := &attempt{f: f, timeout: timeout, call: call, means: a.m.step(f).classify, info: StepInfo{
 		Execution: a.lease.ID, Definition: a.meta.Definition, Frame: f.path, Step: f.Step, Visit: f.visit(f.Step),
 		Attempt: f.Attempt, Undo: j.undo, Caught: f.Caught, Locks: a.m.fences(),
 	}}
@@ -117,7 +118,8 @@ func (t *attempt) run(c *Coordinator) {
 	c.busy.add(&t.info)
 	defer c.busy.remove(&t.info)
 	t.err = errHandlerExited
-	t.state, t.err = protect(withStep(t.ctx, t.info), t.call)
+	state, err := protect(withStep(t.ctx, t.info), t.call)
+	t.state, t.err = state, classified(t.ctx, err, t.means, c.cfg.Classify)
 }
 
 // deliver gives a handler's answer to the goroutine that has the actor.

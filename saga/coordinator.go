@@ -93,6 +93,11 @@ type CoordinatorConfig struct {
 	// Remote steps.
 	ReplyTo string
 
+	// Classify says what the errors of handlers mean that say nothing by themselves,
+	// and that their steps' own Classify leaves as they are: see [Step.Classify].
+	// Defaults to none.
+	Classify func(error) error
+
 	// Codec encrypts or compresses state and history. All processes that share
 	// a namespace need the same. Defaults to none.
 	Codec Codec

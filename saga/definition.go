@@ -112,6 +112,7 @@ type funcs struct {
 	decode    func(state []byte) ([]byte, error) // as its type writes it
 	action    func(ctx context.Context, state []byte) ([]byte, error)
 	undo      func(ctx context.Context, state []byte, outcome Outcome) error
+	classify  func(error) error // what their errors mean
 	request   func(state []byte) (json.RawMessage, error)
 	absorb    func(state, data []byte) ([]byte, error)
 	transform func(state []byte) ([]byte, error)

@@ -74,7 +74,9 @@
 //     DataLoss.
 //
 // Any other error is taken at its word: that of a library which hides what it lost
-// behind a text of its own has to be marked.
+// behind a text of its own has to be marked. Where handlers only pass on what an SDK
+// or a driver has returned, [Step.Classify], or [CoordinatorConfig].Classify for all
+// steps, does so in one place.
 //
 // # More than a list
 //

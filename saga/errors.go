@@ -372,7 +372,7 @@ func cutText(text string) string {
 
 // failure is the event of a failed attempt.
 func failure(t EventType, step string, attempt int, r result) Event {
-	e := Event{Type: t, Step: step, Attempt: attempt, Outcome: r.outcome, Error: errorText(r.err)}
+	e := Event{Type: t, Step: step, Attempt: attempt, Outcome: r.outcome, Name: cutText(shownName(errorName(r.err))), Error: errorText(r.err)}
 	var panicked *PanicError
 	if errors.As(r.err, &panicked) {
 		e.Stack = string(panicked.Stack[:min(len(panicked.Stack), maxMessage)])

@@ -237,7 +237,7 @@ func TestFormatOfHistory(t *testing.T) {
 
 	at := time.UnixMilli(1700000000000)
 	data, err := encodeEntry(nil, at, []Event{
-		{Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Error: "declined", Stack: "goroutine 1"},
+		{Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Name: "Declined", Error: "declined", Stack: "goroutine 1"},
 		{Type: TaskStateExited, Step: "Charge", changed: true},
 		{Type: ExecutionAborted, Step: "Charge", By: "ann", Note: "asked for"},
 		{Type: TaskSucceeded, Step: "Charge", Attempt: 3},
@@ -254,7 +254,7 @@ func TestFormatOfHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantData := `{"t":1700000000000,"e":[{"c":5,"s":"Charge","a":2,"o":"not done","x":"declined","k":"goroutine 1"},` +
+	wantData := `{"t":1700000000000,"e":[{"c":5,"s":"Charge","a":2,"o":"not done","m":"Declined","x":"declined","k":"goroutine 1"},` +
 		`{"c":7,"s":"Charge","g":true},{"c":10,"s":"Charge","b":"ann","n":"asked for"},` +
 		`{"c":102,"s":"Charge","a":3,"g":true},{"c":101,"s":"Credit"},{"c":103,"s":"Credit","o":"unknown"},` +
 		`{"c":13,"s":"Credit","o":"done"},{"c":14,"s":"Credit","a":2},{"c":45,"f":"Both:1","s":"Credit","w":"Look","x":"sold out"},{"c":56,"s":"Credit","o":"unknown","b":"ann","i":{"fare":7}}],` +
@@ -268,7 +268,7 @@ func TestFormatOfHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEvents := []Event{
-		{ID: 1, Time: at, Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Error: "declined", Stack: "goroutine 1"},
+		{ID: 1, Time: at, Type: TaskFailed, Step: "Charge", Attempt: 2, Outcome: NotDone, Name: "Declined", Error: "declined", Stack: "goroutine 1"},
 		{ID: 2, Time: at, Type: TaskStateExited, Step: "Charge", State: json.RawMessage(`{"fare":1}`), changed: true},
 		{ID: 3, Time: at, Type: ExecutionAborted, Step: "Charge", By: "ann", Note: "asked for"},
 		{ID: 4, Time: at, Type: TaskSucceeded, Step: "Charge", Attempt: 3},

@@ -134,12 +134,14 @@ type Event struct {
 	Next    string  `json:"next,omitempty"` // with ErrorCaught
 	Attempt int     `json:"attempt,omitempty"`
 	Outcome Outcome `json:"outcome,omitempty"`
-	Error   string  `json:"error,omitempty"`
-	Stack   string  `json:"stack,omitempty"`
-	Lock    string  `json:"lock,omitempty"` // its name and key
-	Fence   int64   `json:"fence,omitempty"`
-	By      string  `json:"by,omitempty"`
-	Note    string  `json:"note,omitempty"`
+	// Name is the error's, where an attempt has failed: see [Named].
+	Name  string `json:"name,omitempty"`
+	Error string `json:"error,omitempty"`
+	Stack string `json:"stack,omitempty"`
+	Lock  string `json:"lock,omitempty"` // its name and key
+	Fence int64  `json:"fence,omitempty"`
+	By    string `json:"by,omitempty"`
+	Note  string `json:"note,omitempty"`
 	// State is the state: with ExecutionStarted the execution's input, with
 	// TaskStateExited and its like the state of the frame after the step, and with
 	// TaskInputEdited and CompensationInputEdited the new input.
@@ -183,6 +185,7 @@ type storedEvent struct {
 	Next    string  `json:"w,omitempty"`
 	Attempt int     `json:"a,omitempty"`
 	Outcome Outcome `json:"o,omitempty"`
+	Name    string  `json:"m,omitempty"` // of the error
 	Error   string  `json:"x,omitempty"`
 	Stack   string  `json:"k,omitempty"`
 	Lock    string  `json:"l,omitempty"`
@@ -213,7 +216,7 @@ var pairs = []pair{
 func (p pair) fits(first, second *Event) bool {
 	return first.Type == p.first && second.Type == p.second && first.Step == second.Step && first.Frame == second.Frame &&
 		second.Attempt == p.attempt && !first.changed && (!second.changed || second.exits()) &&
-		second.Next == "" && second.Outcome == "" && second.Error == "" && second.Stack == "" &&
+		second.Next == "" && second.Outcome == "" && second.Name == "" && second.Error == "" && second.Stack == "" &&
 		second.Lock == "" && second.Fence == 0 && second.By == "" && second.Note == ""
 }
 
@@ -234,7 +237,7 @@ func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string]
 		ev := &events[i]
 		stored := storedEvent{
 			Code: eventCodes[ev.Type], Frame: ev.Frame, Step: ev.Step, Next: ev.Next, Attempt: ev.Attempt, Outcome: ev.Outcome,
-			Error: ev.Error, Stack: ev.Stack, Lock: ev.Lock, Fence: ev.Fence, By: ev.By, Note: ev.Note, Changed: ev.changed,
+			Name: ev.Name, Error: ev.Error, Stack: ev.Stack, Lock: ev.Lock, Fence: ev.Fence, By: ev.By, Note: ev.Note, Changed: ev.changed,
 		}
 		if ev.Type == CompensationEdited {
 			stored.Input = ev.State
@@ -325,8 +328,8 @@ func decodeEntries(codec Codec, entries [][]byte, input json.RawMessage, present
 // events returns the one or two events that are stored as one.
 func (s storedEvent) events() []Event {
 	ev := Event{
-		Frame: s.Frame, Step: s.Step, Next: s.Next, Attempt: s.Attempt, Outcome: s.Outcome, Error: s.Error, Stack: s.Stack,
-		Lock: s.Lock, Fence: s.Fence, By: s.By, Note: s.Note, State: s.Input, changed: s.Changed,
+		Frame: s.Frame, Step: s.Step, Next: s.Next, Attempt: s.Attempt, Outcome: s.Outcome, Name: s.Name, Error: s.Error,
+		Stack: s.Stack, Lock: s.Lock, Fence: s.Fence, By: s.By, Note: s.Note, State: s.Input, changed: s.Changed,
 	}
 	for _, p := range pairs {
 		if p.code != s.Code {

@@ -53,6 +53,11 @@ type ParticipantConfig struct {
 	// 256 KiB.
 	MaxResult int
 
+	// Classify says what the errors of handlers mean that say nothing by themselves,
+	// and that their [Service.Classify] leaves as they are: see [Step.Classify].
+	// Defaults to none.
+	Classify func(error) error
+
 	// Codec encrypts or compresses what is kept in Records. Defaults to none.
 	Codec Codec
 

@@ -22,6 +22,8 @@ type service struct {
 	do   func(ctx context.Context, input []byte) ([]byte, error)
 	// undo gets the action's result where it is on record.
 	undo func(ctx context.Context, input, result []byte, outcome Outcome) error
+	// classify says what the errors of both mean.
+	classify func(error) error
 }
 
 func (s *Service[Req, Resp]) serve() *service {
@@ -39,7 +41,7 @@ func (s *Service[Req, Resp]) serve() *service {
 // [StepFrom] gives it the key that all its runs share. Its context ends when the
 // time of the attempt is over: whoever goes on after that keeps the command, and
 // its compensation, from everybody. Its errors mean what those of an [Action]
-// mean; the saga retries by its own policy.
+// mean, and [Service.Classify] can say more; the saga retries by its own policy.
 func Serve[Req, Resp any](step string, do func(ctx context.Context, request Req) (Resp, error)) *Service[Req, Resp] {
 	s := &Service[Req, Resp]{service{step: step}}
 	if do != nil {

@@ -123,7 +123,7 @@ func (c *command) late(begun bool) *answer {
 }
 
 func (p *Participant) do(ctx context.Context, c *command, s *service) (*answer, error) {
-	result, err := p.call(ctx, c, c.info(), func(ctx context.Context) ([]byte, error) { return s.do(ctx, c.Input) })
+	result, err := p.call(ctx, c, s, c.info(), func(ctx context.Context) ([]byte, error) { return s.do(ctx, c.Input) })
 	if err != nil {
 		return p.judge(c, err)
 	}
@@ -150,7 +150,7 @@ func (p *Participant) undo(ctx context.Context, c *command, s *service, begun bo
 	}
 	info := c.info()
 	info.Outcome = outcome
-	_, err = p.call(ctx, c, info, func(ctx context.Context) ([]byte, error) { return nil, s.undo(ctx, c.Input, acted.Result, outcome) })
+	_, err = p.call(ctx, c, s, info, func(ctx context.Context) ([]byte, error) { return nil, s.undo(ctx, c.Input, acted.Result, outcome) })
 	if err != nil {
 		return p.judge(c, err)
 	}
@@ -182,7 +182,7 @@ func (e *interruption) Unwrap() error { return e.err }
 
 // call runs a handler for as long as the command allows. The handler has a
 // goroutine of its own, so that it can end that without harm.
-func (p *Participant) call(ctx context.Context, c *command, info StepInfo, handler func(context.Context) ([]byte, error)) (result []byte, err error) {
+func (p *Participant) call(ctx context.Context, c *command, s *service, info StepInfo, handler func(context.Context) ([]byte, error)) (result []byte, err error) {
 	ctx, cancel := context.WithDeadlineCause(ctx, c.deadline(), errOverdue)
 	defer cancel()
 	ctx = withStep(ctx, info)
@@ -190,7 +190,8 @@ func (p *Participant) call(ctx context.Context, c *command, info StepInfo, handl
 	returned := make(chan struct{})
 	go func() {
 		defer close(returned)
-		result, err = protect(ctx, handler)
+		r, e := protect(ctx, handler)
+		result, err = r, classified(ctx, e, s.classify, p.cfg.Classify)
 	}()
 	<-returned
 	if err != nil && ctx.Err() != nil && !saidOutcome(err) {

@@ -340,6 +340,7 @@ func (s *State) problems() []string {
 			problems = append(problems, fmt.Sprintf(format, args...))
 		}
 	}
+	add(s.classify != nil && s.action == nil && s.undo == nil, "it has no action or Undo here, whose errors its Classify could be for: remove it")
 	add(s.Within < 0, "Within is %s, want it positive", s.Within)
 	policies := map[string]*Retry{"retry": s.Retry, "retry of its Undo": s.UndoRetry}
 	for i, r := range s.RetryOn {
