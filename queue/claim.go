@@ -16,7 +16,8 @@ import (
 
 // A PayloadStore keeps payloads that are too large for a queue: a message then
 // carries a reference, and the subscriber fetches the payload (the claim check
-// pattern). Package queue/redispayload is one. It is safe for concurrent use.
+// pattern). Packages queue/redispayload and queue/s3payload have one each. It is
+// safe for concurrent use.
 //
 // The key of a payload is the SHA-256 of its bytes in hexadecimal: what is under
 // a key never changes, and the same payload is stored once.

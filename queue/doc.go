@@ -150,7 +150,8 @@
 // to a [PayloadStore], and the message carries its SHA-256 and size. A subscriber
 // with SubscriberConfig.Payloads fetches it, no more than the message says and
 // MaxPayload allows, compares it, and delivers the message whole. Filters of a
-// topic on the body see the reference. Package queue/redispayload is a store.
+// topic on the body see the reference. Packages queue/redispayload and
+// queue/s3payload are stores.
 //
 // The store keeps a payload for the endpoint's Retention and then, in the
 // dead-letter queue, DeadLetterRetention, or for 28 days from when it was

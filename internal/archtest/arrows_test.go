@@ -19,6 +19,7 @@ var arrows = map[string][]string{
 	"queue/topology": {"queue"},
 
 	"queue/redispayload": {"queue"},
+	"queue/s3payload":    {"queue"},
 
 	"saga":          {"store"},
 	"saga/sagatest": {"saga", "store", "store/memstore"},
@@ -36,10 +37,11 @@ var arrows = map[string][]string{
 	"cmd/...":      {"...", "cmd/..."},
 	"examples/...": {"public", "examples/..."},
 
-	"internal/archtest":   {},
-	"internal/killtest":   {},
-	"internal/sagabench":  {"saga", "store", "store/redisstore"},
-	"internal/testserver": {},
+	"internal/archtest":    {},
+	"internal/killtest":    {},
+	"internal/payloadtest": {"queue"},
+	"internal/sagabench":   {"saga", "store", "store/redisstore"},
+	"internal/testserver":  {},
 }
 
 // libraries lists, for each prefix of import paths outside of the module, the
@@ -49,7 +51,7 @@ var libraries = map[string][]string{
 	// config, waybilltest, the binary and the examples only make clients and
 	// hand them on. The benchmark also asks Redis for its CPU time.
 	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
-	"github.com/aws":               {"queue", "queue/topology", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
+	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
 
 	"github.com/ThreeDotsLabs/watermill":     {"queue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
 	"github.com/ThreeDotsLabs/watermill-aws": {},

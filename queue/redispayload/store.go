@@ -2,6 +2,7 @@ package redispayload
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -14,9 +15,16 @@ import (
 // DefaultPrefix is the default of Config.Prefix.
 const DefaultPrefix = "waybill:payload:"
 
+// put stores a payload, or prolongs the time of the one that is there.
+//
+//go:embed put.lua
+var putSource string
+
+var put = redis.NewScript(putSource)
+
 // A Config configures a [Store].
 type Config struct {
-	// Client is the Redis, of version 7 or later. It stays the caller's to
+	// Client is the Redis, of version 6.2 or later. It stays the caller's to
 	// close. Required.
 	Client redis.UniversalClient
 
@@ -48,12 +56,7 @@ func (s *Store) Put(ctx context.Context, key string, payload []byte, keep time.D
 	if len(payload) == 0 || keep < time.Second {
 		return fmt.Errorf("redispayload: put %q: %d bytes for %v; want some, for a second or more", key, len(payload), keep)
 	}
-	// What is there longer stays as it is. If it is to go sooner, this prolongs
-	// it; so it cannot go between the two commands.
-	if err := s.client.ExpireGT(ctx, s.prefix+key, keep).Err(); err != nil {
-		return fmt.Errorf("redispayload: put %q: %w", key, err)
-	}
-	if err := s.client.SetNX(ctx, s.prefix+key, payload, keep).Err(); err != nil {
+	if err := put.Run(ctx, s.client, []string{s.prefix + key}, payload, keep.Milliseconds()).Err(); err != nil {
 		return fmt.Errorf("redispayload: put %q: %w", key, err)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/waybill-dev/waybill/internal/payloadtest"
 	"github.com/waybill-dev/waybill/internal/testserver"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/redispayload"
@@ -60,6 +61,26 @@ func TestStore(t *testing.T) {
 	}
 	if err := s.Put(ctx, "k", []byte("x"), time.Hour); err == nil {
 		t.Error("put without Redis")
+	}
+}
+
+// TestConformance holds the store to the suite that all stores pass.
+func TestConformance(t *testing.T) {
+	s, _, _ := newStore(t)
+	payloadtest.Test(t, s)
+}
+
+// TestPersistent holds that a payload without an end keeps none.
+func TestPersistent(t *testing.T) {
+	s, client, prefix := newStore(t)
+	if err := client.Set(t.Context(), prefix+"k", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), "k", []byte("x"), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if ttl := client.TTL(t.Context(), prefix+"k").Val(); ttl >= 0 {
+		t.Errorf("it goes in %v", ttl)
 	}
 }
 
