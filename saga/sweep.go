@@ -139,7 +139,17 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time, b *beginning) {
 		c.leave(o.Lease, c.strangers.leave(o.ID, o.Commit, &c.cfg))
 		return
 	}
+	deepen()
 	a.steer(func() error { return a.run(o) })
+}
+
+// deepen makes room on the stack for what a saga calls, in one go: the stack of a
+// new goroutine would be copied again and again on the way to a handler.
+//
+//go:noinline
+func deepen() byte {
+	var room [12 << 10]byte
+	return room[time.Now().Nanosecond()&0xfff]
 }
 
 // actor prepares to run an opening. It returns nil where this process does not

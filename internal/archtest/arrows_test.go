@@ -62,6 +62,7 @@ var libraries = map[string][]string{
 	"go.yaml.in/yaml/v3":                  {"config", "cmd/..."},
 	"github.com/spf13":                    {"cmd/...", "examples/..."},
 	"github.com/itchyny/gojq":             {"dlq", "cmd/..."},
+	"github.com/segmentio/encoding":       {"saga"},
 
 	"github.com/cenkalti/backoff/v4": {"store/redisstore", "queue", "saga", "pipeline", "dlq", "examples/..."},
 	"github.com/google/uuid":         {"..."},
