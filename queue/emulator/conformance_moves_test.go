@@ -1,6 +1,7 @@
 package emulator_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -144,7 +145,9 @@ var moveRules = []rule{
 		says: "The source is a queue that is another's dead-letter queue; source and destination exist.",
 		test: func(p *probe) {
 			url, dlq := p.redriven("1")
-			_, err := p.tryMove(p.queue(), "", 0)
+			ctx, cancel := context.WithTimeout(p.ctx, 2*time.Second) // ElasticMQ thinks about it for 20 s
+			defer cancel()
+			_, err := p.sqs.StartMessageMoveTask(ctx, &sqs.StartMessageMoveTaskInput{SourceArn: aws.String(p.arn(p.queue()))})
 			p.refused(err, "InvalidParameterValue", "a queue that is no dead-letter queue")
 			none := aws.String(p.arn(dlq) + "-none")
 			_, err = p.sqs.StartMessageMoveTask(p.ctx, &sqs.StartMessageMoveTaskInput{SourceArn: none})
