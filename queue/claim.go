@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -129,6 +130,11 @@ func (s *subscription) fetchAll(ctx context.Context, all []*held, received []sqs
 				fetch, cancel := context.WithTimeout(h.ctx, payloadTimeout)
 				defer cancel()
 				defer context.AfterFunc(ctx, cancel)()
+				defer func() {
+					if r := recover(); r != nil {
+						h.damage = fmt.Errorf("payload %s: panic: %v\n%s", e.SHA256, r, debug.Stack())
+					}
+				}()
 				s.fetch(fetch, h, received[i], e.claim)
 			})
 		}

@@ -234,6 +234,37 @@ func TestClaimAndClose(t *testing.T) {
 	})
 }
 
+// brokenPayloads is a store that panics once.
+type brokenPayloads struct {
+	payloads
+	once sync.Once
+}
+
+func (p *brokenPayloads) Get(ctx context.Context, key string, limit int) ([]byte, error) {
+	p.once.Do(func() { panic("out of order") })
+	return p.payloads.Get(ctx, key, limit)
+}
+
+// TestClaimPanic holds that a store that panics costs a message another receive, and
+// not the process.
+func TestClaimPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		store := new(brokenPayloads)
+		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
+		if err := p.Publish("sqs://"+q.name, message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))); err != nil {
+			t.Fatal(err)
+		}
+		log := new(recorder)
+		msg := next(t, subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Payloads: store, Logger: log.logger()}), "sqs://"+q.name))
+		if n := queue.FromContext(msg.Context()).ReceiveCount; n != 2 || log.count("out of order") != 1 {
+			t.Errorf("it came with receive %d, and %d words of the panic", n, log.count("out of order"))
+		}
+		msg.Ack()
+	})
+}
+
 // TestClaimLimits holds that no more is fetched than allowed, and that a message
 // with a payload in a store is left to subscribers that have one.
 func TestClaimLimits(t *testing.T) {

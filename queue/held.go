@@ -76,8 +76,10 @@ func (s *subscription) hold(ctx context.Context, messages []sqstypes.Message, at
 		h.message, h.damage = readMessage(m, h.delivery, nil), damage(m)
 		h.ctx, h.end = context.WithCancelCause(NewContext(s.handlers, h.delivery))
 		h.message.SetContext(h.ctx)
-		s.beats.add(h, at)
 		all[i] = h
+	}
+	for _, h := range all { // not before all are read: what panics there must not be kept
+		s.beats.add(h, at)
 	}
 	s.fetchAll(ctx, all, messages)
 	return all
