@@ -384,6 +384,23 @@ func TestDeliveryPolicies(t *testing.T) {
 	})
 }
 
+// A topic's policy is held to the same bounds as a subscription's.
+func TestDeliveryPoliciesOfTopics(t *testing.T) {
+	inNewsroom(t, emulator.Config{}, func(n *newsroom) {
+		for policy, want := range map[string]string{
+			`{"http":{"defaultThrottlePolicy":{"maxReceivesPerSecond":-1}}}`:       "maxReceivesPerSecond",
+			`{"http":{"defaultRequestPolicy":{"headerContentType":"image/png"}}}`:  "headerContentType",
+			`{"http":{"defaultHealthyRetryPolicy":{"backoffFunction":"cubic"}}}`:   "backoffFunction",
+			`{"http":{"defaultRequestPolicy":{"headerContentType":"text/plain"}}}`: "",
+		} {
+			_, err := n.sns.SetTopicAttributes(n.Context(), &sns.SetTopicAttributesInput{TopicArn: &n.topic, AttributeName: aws.String("DeliveryPolicy"), AttributeValue: &policy})
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", policy, err, want)
+			}
+		}
+	})
+}
+
 // Functions of the host program are endpoints, by the names in their ARNs.
 func TestFunctions(t *testing.T) {
 	var mu sync.Mutex

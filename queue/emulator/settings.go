@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// maxSettingLen bounds an attribute of a queue, as AWS does a policy: SQS developer guide, "Amazon SQS policy
+// quotas".
+const maxSettingLen = 8192
+
 // maxVisibility bounds a visibility timeout: twelve hours.
 const maxVisibility = 43_200 * time.Second
 
@@ -117,6 +121,9 @@ func (set settings) with(changes map[string]string) (settings, *Error) {
 // change checks one attribute, keeps what it means, and returns its text as the queue will show it. An
 // empty text takes the attribute away.
 func (set *settings) change(name, value string) (string, *Error) {
+	if len(value) > maxSettingLen {
+		return "", errInvalidAttributeValue(clip(name), fmt.Sprintf("Must be at most %d bytes long.", maxSettingLen))
+	}
 	if b, ok := numericSettings[name]; ok {
 		n, err := strconv.Atoi(value)
 		if err != nil || n < b.min || n > b.max {

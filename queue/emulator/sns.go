@@ -165,12 +165,17 @@ func newTopic(key topicKey, attrs, tags map[string]string, now time.Time) (*topi
 	return t, nil
 }
 
+// maxTopicSettingLen bounds an attribute of a topic. AWS has a policy be of 30 KiB.
+const maxTopicSettingLen = 32 << 10
+
 // setAttribute checks an attribute, and keeps it.
 func (t *topic) setAttribute(name, value string) *Error {
 	if err := t.settingFault(name, value); err != nil {
 		return err
 	}
 	switch {
+	case len(value) > maxTopicSettingLen:
+		return errInvalidParameter("AttributeValue Reason: %s must be at most %d bytes long", name, maxTopicSettingLen)
 	case name == "DeliveryPolicy":
 		if err := t.setDelivery(value); err != nil {
 			return err

@@ -125,15 +125,23 @@ func parseDeliveryPolicy(text string) (*deliveryPolicy, *Error) {
 	if p.Retries == nil { // it says null
 		p.Retries = &retries
 	}
-	switch mediaType, _, _ := strings.Cut(p.Request.ContentType, ";"); {
-	case p.Retries.fault() != "":
-		return nil, errInvalidParameter("DeliveryPolicy: %s", p.Retries.fault())
-	case p.Throttle.MaxReceivesPerSecond < 0:
-		return nil, errInvalidParameter("DeliveryPolicy: maxReceivesPerSecond must be at least 1")
-	case mediaType != "" && !slices.Contains(contentTypes, mediaType):
-		return nil, errInvalidParameter("DeliveryPolicy: headerContentType must be one of %s", strings.Join(contentTypes, ", "))
+	if err := deliveryFault(p.Retries, p.Throttle.MaxReceivesPerSecond, p.Request.ContentType); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// deliveryFault tells what is wrong with a policy, a subscription's or a topic's.
+func deliveryFault(retries *retryPolicy, perSecond int, contentType string) *Error {
+	switch mediaType, _, _ := strings.Cut(contentType, ";"); {
+	case retries.fault() != "":
+		return errInvalidParameter("DeliveryPolicy: %s", retries.fault())
+	case perSecond < 0:
+		return errInvalidParameter("DeliveryPolicy: maxReceivesPerSecond must be at least 1")
+	case mediaType != "" && !slices.Contains(contentTypes, mediaType):
+		return errInvalidParameter("DeliveryPolicy: headerContentType must be one of %s", strings.Join(contentTypes, ", "))
+	}
+	return nil
 }
 
 // topicDeliveryPolicy is the DeliveryPolicy of a topic.
@@ -160,8 +168,8 @@ func parseTopicDeliveryPolicy(text string) (*topicDeliveryPolicy, *Error) {
 	if p.HTTP.Retries == nil {
 		p.HTTP.Retries = &retries
 	}
-	if fault := p.HTTP.Retries.fault(); fault != "" {
-		return nil, errInvalidParameter("DeliveryPolicy: %s", fault)
+	if err := deliveryFault(p.HTTP.Retries, p.HTTP.Throttle.MaxReceivesPerSecond, p.HTTP.Request.ContentType); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -14,6 +14,13 @@ import (
 	"github.com/waybill-dev/waybill/eventpattern"
 )
 
+// Bounds of what a subscription is made of. A filter policy has at most 256 KiB: SNS developer guide, "Filter policy
+// constraints".
+const (
+	maxSubscriptionSettingLen = 256 << 10
+	maxEndpointLen            = 2048
+)
+
 // subscription is that of a queue, a URL or a function to a topic.
 type subscription struct {
 	arn      string
@@ -52,6 +59,9 @@ func (set *subscriptionSettings) with(changes map[string]string) (*subscriptionS
 	out := &subscriptionSettings{text: make(map[string]string)}
 	maps.Copy(out.text, set.text)
 	for name, value := range changes {
+		if len(value) > maxSubscriptionSettingLen {
+			return nil, errInvalidParameter("AttributeValue Reason: %s must be at most %d bytes long", clip(name), maxSubscriptionSettingLen)
+		}
 		switch name {
 		case "RawMessageDelivery", "FilterPolicy", "FilterPolicyScope", "RedrivePolicy", "DeliveryPolicy":
 			if value == "" {
@@ -188,6 +198,9 @@ func (s *Server) newSubscription(t *topic, protocol, address string) (*subscript
 	sub := &subscription{arn: t.key.arn() + ":" + uuid.NewString(), topic: t, protocol: protocol, address: address, owner: s.account}
 	if t.fifo != nil && protocol != "sqs" && slices.Contains(protocols, protocol) {
 		return nil, errInvalidParameter("Protocol: a FIFO topic delivers to queues alone, not by %s", protocol)
+	}
+	if len(address) > maxEndpointLen {
+		return nil, errInvalidParameter("Endpoint Reason: must be at most %d bytes long", maxEndpointLen)
 	}
 	switch protocol {
 	case "sqs":
