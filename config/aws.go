@@ -32,7 +32,7 @@ func (a AWS) Load(ctx context.Context, opts ...func(*awsconfig.LoadOptions) erro
 	if a.EndpointURL != "" {
 		opts = append(opts, awsconfig.WithBaseEndpoint(a.EndpointURL))
 	}
-	outside := a.EndpointURL != "" && !ofAWS(a.EndpointURL)
+	outside := a.outside()
 	if outside {
 		opts = append(opts, awsconfig.WithEC2IMDSClientEnableState(imds.ClientDisabled))
 	}

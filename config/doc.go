@@ -5,7 +5,7 @@
 //
 //	cfg, err := config.Load()
 //	endpoints, err := cfg.Endpoints()
-//	awsConfig, err := cfg.AWS.Load(ctx)
+//	awsFor, err := cfg.AWS.LoadFor(ctx, endpoints)
 //	client := redis.NewUniversalClient(cfg.Redis.Options())
 //
 // # Precedence
@@ -57,6 +57,9 @@
 //	    attributes: [fare]           # metadata that stays native attributes
 //	    region: eu-west-1            # of this endpoint alone
 //	    endpoint_url: http://127.0.0.1:4567
+//	    profile: rides               # of the AWS SDK's own files
+//	    role_arn: arn:aws:iam::123456789012:role/fares
+//	    external_id: waybill         # what the role's trust policy asks for
 //
 //	  fares-completed:
 //	    url: sns://fares-completed   # a topic

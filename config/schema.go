@@ -64,6 +64,9 @@ var endpointFields = []field{
 	{name: "attributes", kind: kindTexts},
 	{name: "region"},
 	{name: "endpoint_url"},
+	{name: "profile"},
+	{name: "role_arn"},
+	{name: "external_id"},
 	{name: "subscriptions", kind: kindSubscriptions},
 }
 

@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ const listCalls = 16
 
 // List returns the dead-letter queues: the queues that a redrive policy names,
 // and those that configuration does. It looks at all queues of the account and
-// region, or of the namespace if the endpoints have one, with a request for
+// region, and of those that endpoints have of their own, or of the namespace if the endpoints have one, with a request for
 // each. A queue that may not be read is listed as Unreadable, whether others
 // have it as their dead-letter queue or not; if none may be read, List returns
 // the error.
@@ -135,18 +136,23 @@ func (c *Client) List(ctx context.Context) ([]Queue, error) {
 
 // assemble finds the dead-letter queues among all queues.
 func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes, denied []error) []Queue {
-	found := map[string]*Queue{}
-	at := func(name string) *Queue {
-		q, ok := found[name]
+	type key struct {
+		place queue.Place
+		name  string
+	}
+	found := map[key]*Queue{}
+	at := func(near queue.Endpoint, name string) *Queue {
+		k := key{c.queues.Place(near), name}
+		q, ok := found[k]
 		if !ok {
 			q = &Queue{Name: name, Missing: true, Sources: []Source{}}
-			found[name] = q
+			found[k] = q
 		}
 		return q
 	}
 	for i, q := range all {
 		if target := attributes[i].DeadLetter; target != "" {
-			dead := at(target[strings.LastIndexByte(target, ':')+1:])
+			dead := at(q.Endpoint, target[strings.LastIndexByte(target, ':')+1:])
 			dead.Sources = append(dead.Sources, Source{Name: q.Name, Endpoint: configuredName(q), MaxReceiveCount: attributes[i].MaxReceiveCount})
 		}
 	}
@@ -155,7 +161,7 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 			continue
 		}
 		name, _, _ := queue.ParseURL(e.DeadLetter)
-		dead, source := at(name), Source{Endpoint: e.Name}
+		dead, source := at(e, name), Source{Endpoint: e.Name}
 		source.Name, _ = e.Resource()
 		if !slices.ContainsFunc(dead.Sources, func(s Source) bool { return s.Name == source.Name }) {
 			dead.Sources = append(dead.Sources, source)
@@ -163,9 +169,9 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 	}
 	for i, q := range all {
 		if denied[i] != nil {
-			dead := at(q.Name)
+			dead := at(q.Endpoint, q.Name)
 			dead.URL, dead.Missing, dead.Unreadable = q.URL, false, true
-		} else if dead, ok := found[q.Name]; ok {
+		} else if dead, ok := found[key{c.queues.Place(q.Endpoint), q.Name}]; ok {
 			a := attributes[i]
 			dead.URL, dead.Missing = q.URL, a.ARN == ""
 			dead.Messages, dead.InFlight, dead.Delayed, dead.Retention = a.Visible, a.InFlight, a.Delayed, a.Retention
@@ -176,7 +182,7 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 		slices.SortFunc(q.Sources, func(a, b Source) int { return strings.Compare(a.Name, b.Name) })
 		list = append(list, *q)
 	}
-	slices.SortFunc(list, func(a, b Queue) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b Queue) int { return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.URL, b.URL)) })
 	return list
 }
 

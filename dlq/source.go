@@ -16,10 +16,11 @@ import (
 // goes only to a queue that SQS or configuration knows as a source of the
 // dead-letter queue, or that configuration has as an endpoint.
 type destinations struct {
-	queues *queue.Admin
-	from   *queue.Queue
-	to     *queue.Queue // if the operator named it
-	known  []*queue.Queue
+	*Client
+
+	from  *queue.Queue
+	to    *queue.Queue // if the operator named it
+	known []*queue.Queue
 
 	mu    sync.Mutex
 	found map[string]destination // by what the letter says
@@ -32,13 +33,13 @@ type destination struct {
 
 // newDestinations asks for the sources of the dead-letter queue.
 func (c *Client) newDestinations(ctx context.Context, from *queue.Queue, to string) (*destinations, error) {
-	d := &destinations{queues: c.queues, from: from, found: map[string]destination{}}
+	d := &destinations{Client: c, from: from, found: map[string]destination{}}
 	if to != "" {
 		q, err := c.queues.Queue(ctx, to)
 		if err != nil {
 			return nil, fmt.Errorf("dlq: To: %w", err)
 		}
-		if same(q, from) {
+		if c.same(q, from) {
 			return nil, fmt.Errorf("dlq: To: %q is the queue that the messages come from", q.Name)
 		}
 		d.to = q
@@ -53,7 +54,7 @@ func (c *Client) newDestinations(ctx context.Context, from *queue.Queue, to stri
 	}
 	d.known = sources
 	for e := range c.queues.Endpoints().All() {
-		if e.DeadLetter == "" || !queue.SameQueue(e.DeadLetter, from.Endpoint.URL) {
+		if e.DeadLetter == "" || !queue.SameQueue(e.DeadLetter, from.Endpoint.URL) || c.queues.Place(e) != c.queues.Place(from.Endpoint) {
 			continue
 		}
 		q, err := c.queues.Queue(ctx, e.Name)
@@ -61,15 +62,17 @@ func (c *Client) newDestinations(ctx context.Context, from *queue.Queue, to stri
 		case errors.Is(err, queue.ErrNotFound):
 		case err != nil:
 			return nil, fmt.Errorf("dlq: %w", err)
-		case !slices.ContainsFunc(d.known, func(k *queue.Queue) bool { return same(k, q) }):
+		case !slices.ContainsFunc(d.known, func(k *queue.Queue) bool { return c.same(k, q) }):
 			d.known = append(d.known, q)
 		}
 	}
 	return d, nil
 }
 
-// same reports whether two queues are one. All are of one account and region.
-func same(a, b *queue.Queue) bool { return a.Name == b.Name }
+// same reports whether two queues are one.
+func (c *Client) same(a, b *queue.Queue) bool {
+	return a.Name == b.Name && c.queues.Place(a.Endpoint) == c.queues.Place(b.Endpoint)
+}
 
 // of returns where the letter goes.
 func (d *destinations) of(ctx context.Context, l *Letter) (*queue.Queue, error) {
@@ -99,17 +102,28 @@ func (d *destinations) find(ctx context.Context, source string) (*queue.Queue, e
 	if i := slices.IndexFunc(d.known, func(k *queue.Queue) bool { return k.Name == name }); i >= 0 {
 		return d.known[i], nil
 	}
-	q, err := d.queues.Queue(ctx, source)
+	q, err := d.queues.Queue(ctx, d.near(source))
 	if err != nil {
 		return nil, fmt.Errorf("dlq: the source of the message, %s: %w", source, err)
 	}
 	switch {
-	case same(q, d.from):
+	case d.same(q, d.from):
 		return nil, fmt.Errorf("dlq: %w: the message says that it came from %q, the queue that it is in; say where to send it (To, or --to)", ErrNoSource, q.Name)
 	case d.configured(q):
 		return q, nil
 	}
 	return nil, fmt.Errorf("dlq: %w: the message says that it came from %q, which is neither an endpoint nor has %q as its dead-letter queue (%s); if that is where to send it, say so (To, or --to)", ErrNoSource, q.Name, d.from.Name, d.knownText())
+}
+
+// near returns the name of the endpoint that a source means, if there is one where
+// the dead-letter queue is, or the source.
+func (d *destinations) near(source string) string {
+	for e := range d.queues.Endpoints().All() {
+		if name, _ := e.Resource(); e.IsQueue() && (source == e.Name || name == queue.QueueName(source)) && d.queues.Place(e) == d.queues.Place(d.from.Endpoint) {
+			return e.Name
+		}
+	}
+	return source
 }
 
 // configured reports whether the queue is an endpoint's.

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,6 +38,12 @@ type AdminConfig struct {
 	// EndpointURL of an endpoint take effect with either.
 	SQS SQSAdmin
 
+	// AWSFor gives the queues of each [Place] a configuration of their own; AWS
+	// and SQS are not used then. It is called once for each place, with the
+	// first endpoint that is there; and with an endpoint of no name for all
+	// that configuration does not name. Nil has all use AWS, or SQS.
+	AWSFor func(Endpoint) aws.Config
+
 	// Endpoints resolves logical names. Nil knows none.
 	Endpoints *Endpoints
 
@@ -49,15 +57,26 @@ type AdminConfig struct {
 // An Admin finds queues, for tools that look at queues and move what is in
 // them, whoever filled them. It is safe for concurrent use.
 type Admin struct {
-	client    SQSAdmin
+	client    SQSAdmin // without awsFor
+	region    string   // of what has none of its own
 	endpoints *Endpoints
 	log       *slog.Logger
 	stats     *Stats
+
+	awsFor func(Endpoint) aws.Config // nil: all use client
+
+	mu      sync.Mutex
+	clients map[Place]SQSAdmin
 }
 
 // NewAdmin returns an admin. It makes no calls.
 func NewAdmin(config AdminConfig) (*Admin, error) {
-	if config.AWS.Region == "" && config.SQS == nil && !allRegional(config.Endpoints) {
+	if config.AWSFor == nil {
+		if err := checkIdentities("AdminConfig", config.Endpoints); err != nil {
+			return nil, err
+		}
+	}
+	if config.AWS.Region == "" && config.SQS == nil && config.AWSFor == nil && !allRegional(config.Endpoints) {
 		return nil, errors.New("queue: AdminConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}
 	if config.SQS == nil {
@@ -66,7 +85,48 @@ func NewAdmin(config AdminConfig) (*Admin, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Admin{config.SQS, config.Endpoints, config.Logger, config.Stats}, nil
+	a := &Admin{client: config.SQS, endpoints: config.Endpoints, log: config.Logger, stats: config.Stats, awsFor: config.AWSFor, region: config.AWS.Region}
+	if c, ok := config.SQS.(*sqs.Client); ok {
+		a.region = c.Options().Region
+	}
+	if a.awsFor != nil {
+		a.clients = make(map[Place]SQSAdmin)
+		a.region = a.awsFor(Endpoint{}).Region
+	}
+	return a, nil
+}
+
+// clientOf returns the client of an endpoint.
+func (a *Admin) clientOf(e Endpoint) SQSAdmin {
+	if a.awsFor == nil {
+		return a.client
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := e.Place()
+	c, ok := a.clients[p]
+	if !ok {
+		first := Endpoint{}.At(p)
+		for other := range a.endpoints.All() {
+			if other.Place() == p {
+				first = other
+				break
+			}
+		}
+		c = sqs.NewFromConfig(clientConfig(a.awsFor(first)))
+		a.clients[p] = c
+	}
+	return c
+}
+
+// Place returns where an endpoint is. Endpoints that name the region which they
+// would have anyway are where those are that name none.
+func (a *Admin) Place(e Endpoint) Place {
+	p := e.Place()
+	if p.Region == a.region {
+		p.Region = ""
+	}
+	return p
 }
 
 // Endpoints returns the endpoints that the admin resolves.
@@ -99,10 +159,11 @@ func (a *Admin) Queue(ctx context.Context, name string) (*Queue, error) {
 	}
 	for i, e := range candidates {
 		q := a.at(e)
-		if q.URL, err = lookupQueue(ctx, a.client, e, q.opt); err == nil {
+		if q.URL, err = lookupQueue(ctx, q.client, e, q.opt); err == nil {
 			return q, nil
 		}
-		if !errors.Is(err, ErrNotFound) || i == len(candidates)-1 {
+		// The credentials of another place may not look.
+		if !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrAccess) || i == len(candidates)-1 {
 			return nil, err
 		}
 	}
@@ -112,26 +173,33 @@ func (a *Admin) Queue(ctx context.Context, name string) (*Queue, error) {
 // candidates returns the endpoints that the name may mean, the likeliest first.
 func (a *Admin) candidates(name string) ([]Endpoint, error) {
 	if rawURL, region, ok := parseServiceName(name); ok {
-		e := a.configured(rawURL)
-		setDefault(&e.Region, region)
-		return []Endpoint{e}, nil
+		return a.configured(rawURL, region), nil
 	}
 	if e, err := a.endpoints.Resolve(name); err == nil {
 		if !e.IsQueue() {
 			return nil, fmt.Errorf("queue: endpoint %q: %w: %s is not a queue", name, ErrInvalid, e.URL)
 		}
 		if e.Name == name && e.URL == name { // not of the set
-			e = a.configured(name)
+			return a.configured(name, ""), nil
 		}
 		return []Endpoint{e}, nil
+	} else if errors.Is(err, ErrInvalid) {
+		return nil, err
 	}
 	bare := SchemeSQS + "://" + name
 	if _, _, err := ParseURL(bare); err != nil {
 		return nil, a.endpoints.unknown(name)
 	}
-	candidates := []Endpoint{a.configured(bare)}
+	urls := []string{bare}
 	if full := Qualify(a.endpoints.Namespace(), bare); full != bare {
-		candidates = append(candidates, a.configured(full))
+		urls = append(urls, full)
+	}
+	var candidates []Endpoint
+	for _, u := range urls {
+		if _, err := a.endpoints.deadLetterPlace(u); err != nil {
+			return nil, err
+		}
+		candidates = append(candidates, a.configured(u, "")...)
 	}
 	return candidates, nil
 }
@@ -173,19 +241,55 @@ func parseServiceName(name string) (rawURL, region string, ok bool) {
 }
 
 // configured returns the endpoint of a queue: one of configuration whose queue
-// it is, or one of defaults. A dead-letter queue is where its endpoint is.
-func (a *Admin) configured(rawURL string) Endpoint {
-	name, _, _ := ParseURL(rawURL)
-	found := Endpoint{Name: name, URL: rawURL}
-	for e := range a.endpoints.All() {
-		if e.IsQueue() && SameQueue(e.URL, rawURL) {
-			return e
-		}
-		if e.DeadLetter != "" && SameQueue(e.DeadLetter, rawURL) {
-			found.Region, found.EndpointURL = e.Region, e.EndpointURL
+// it is, or one of defaults, in each place where there can be one. A dead-letter
+// queue is where its endpoint is. A region or an account that is known tells apart
+// those of one name.
+func (a *Admin) configured(rawURL, region string) []Endpoint {
+	name, account, _ := ParseURL(rawURL)
+	var found []Endpoint
+	seen := make(map[Place]bool)
+	add := func(near, e Endpoint) {
+		ours, role := near.Region, near.RoleAccount()
+		setDefault(&ours, a.region)
+		fits := (region == "" || ours == "" || ours == region) && (account == "" || role == "" || account == role)
+		if p := near.Place(); fits && !seen[p] {
+			seen[p] = true
+			found = append(found, e.At(p))
 		}
 	}
-	return found.WithDefaults()
+	for e := range a.endpoints.All() {
+		if e.IsQueue() && SameQueue(e.URL, rawURL) {
+			add(e, e)
+		}
+	}
+	byDefault := Endpoint{Name: name, URL: rawURL}.WithDefaults()
+	for e := range a.endpoints.All() {
+		if e.DeadLetter != "" && SameQueue(e.DeadLetter, rawURL) {
+			add(e, byDefault)
+		}
+	}
+	if len(found) == 0 {
+		if region != a.region {
+			byDefault.Region = region
+		}
+		return []Endpoint{byDefault}
+	}
+	if account == "" {
+		return found[:1]
+	}
+	return found
+}
+
+// nearby returns the endpoint of a queue at a place: one of configuration, or
+// one of defaults.
+func (a *Admin) nearby(name string, near Endpoint) Endpoint {
+	rawURL := SchemeSQS + "://" + name
+	for e := range a.endpoints.All() {
+		if e.IsQueue() && SameQueue(e.URL, rawURL) && a.Place(e) == a.Place(near) {
+			return e
+		}
+	}
+	return Endpoint{Name: name, URL: rawURL}.At(near.Place()).WithDefaults()
 }
 
 // SameQueue reports whether two sqs:// URLs can mean the same queue: an account
@@ -199,26 +303,58 @@ func SameQueue(a, b string) bool {
 
 func (a *Admin) at(e Endpoint) *Queue {
 	name, _ := e.Resource()
-	return &Queue{Endpoint: e, Name: name, client: a.client, log: a.log, opt: sqsOptions(e, a.stats)}
+	return &Queue{Endpoint: e, Name: name, client: a.clientOf(e), log: a.log, opt: sqsOptions(e, a.stats)}
 }
 
 // Queues yields the queues whose names begin with the prefix, in the account
-// and region of the client.
+// and region of the client, and in each [Place] of an endpoint.
 func (a *Admin) Queues(ctx context.Context, prefix string) iter.Seq2[*Queue, error] {
+	return func(yield func(*Queue, error) bool) {
+		seen := make(map[string]bool)
+		for _, near := range a.places() {
+			for q, err := range a.queuesAt(ctx, prefix, near) {
+				if err == nil && seen[q.URL] {
+					continue
+				}
+				if !yield(q, err) || err != nil {
+					return
+				}
+				seen[q.URL] = true
+			}
+		}
+	}
+}
+
+// places returns an endpoint for each place that there is.
+func (a *Admin) places() []Endpoint {
+	list := []Endpoint{{}}
+	if a.region == "" && a.awsFor == nil && a.client != nil {
+		list = nil
+	}
+	seen := map[Place]bool{{}: true}
+	for e := range a.endpoints.All() {
+		if p := a.Place(e); e.IsQueue() && !seen[p] {
+			seen[p] = true
+			list = append(list, Endpoint{Name: e.Name}.At(e.Place()))
+		}
+	}
+	return list
+}
+
+func (a *Admin) queuesAt(ctx context.Context, prefix string, near Endpoint) iter.Seq2[*Queue, error] {
 	return func(yield func(*Queue, error) bool) {
 		in := &sqs.ListQueuesInput{MaxResults: aws.Int32(1000)}
 		if prefix != "" {
 			in.QueueNamePrefix = aws.String(prefix)
 		}
-		opt := sqsOptions(Endpoint{}, a.stats)
 		for {
-			out, err := a.client.ListQueues(ctx, in, opt)
+			out, err := a.clientOf(near).ListQueues(ctx, in, sqsOptions(near, a.stats))
 			if err != nil {
-				yield(nil, newError("ListQueues", Endpoint{Name: prefix + "*", URL: "all queues"}, err))
+				yield(nil, newError("ListQueues", Endpoint{Name: cmp.Or(near.Name, prefix+"*"), URL: "all queues"}, err))
 				return
 			}
 			for _, u := range out.QueueUrls {
-				q, err := a.listed(u, Endpoint{})
+				q, err := a.listed(u, near)
 				if !yield(q, err) || err != nil {
 					return
 				}
@@ -231,17 +367,14 @@ func (a *Admin) Queues(ctx context.Context, prefix string) iter.Seq2[*Queue, err
 }
 
 // listed returns the queue of a URL that SQS gave: one of the client's own
-// account, where near has it.
+// account, where near is.
 func (a *Admin) listed(rawURL string, near Endpoint) (*Queue, error) {
 	u, _, ok := parseServiceName(rawURL)
 	if !ok {
 		return nil, fmt.Errorf("queue: %w: the service lists %q, which is not the URL of a queue", ErrUnavailable, rawURL)
 	}
 	name, _, _ := ParseURL(u)
-	e := a.configured(SchemeSQS + "://" + name)
-	setDefault(&e.Region, near.Region)
-	setDefault(&e.EndpointURL, near.EndpointURL)
-	q := a.at(e)
+	q := a.at(a.nearby(name, near))
 	q.URL = rawURL
 	return q, nil
 }
@@ -306,7 +439,7 @@ func (a *Admin) Sources(ctx context.Context, q *Queue) ([]*Queue, error) {
 	var sources []*Queue
 	in := &sqs.ListDeadLetterSourceQueuesInput{QueueUrl: aws.String(q.URL), MaxResults: aws.Int32(1000)}
 	for {
-		out, err := a.client.ListDeadLetterSourceQueues(ctx, in, q.opt)
+		out, err := q.client.ListDeadLetterSourceQueues(ctx, in, q.opt)
 		if err != nil {
 			return nil, newError("ListDeadLetterSourceQueues", q.Endpoint, err)
 		}

@@ -22,6 +22,10 @@
 //
 //	AWSFor: func(e queue.Endpoint) aws.Config { return accounts[e.Name] }
 //
+// Package config's AWS.LoadFor returns such a function for endpoints whose Region,
+// Profile or RoleARN say where they are. A dead-letter queue is where its endpoint
+// is.
+//
 // # Publishing
 //
 //	pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: cfg, Endpoints: endpoints})

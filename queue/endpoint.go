@@ -126,6 +126,20 @@ type Endpoint struct {
 	// Region overrides the region of the aws.Config.
 	Region string
 
+	// Profile names the profile of the AWS SDK's own files whose credentials
+	// are for this endpoint. Defaults to none, for those of the aws.Config.
+	// Profile, RoleARN and ExternalID take effect through AWSFor, such as that of
+	// package config; without AWSFor they are refused.
+	Profile string
+
+	// RoleARN is the role that is assumed for this endpoint, with the
+	// credentials of Profile, and so the account whose queues and topics its
+	// URL names: arn:aws:iam::123456789012:role/fares. Defaults to none.
+	RoleARN string
+
+	// ExternalID is what the trust policy of RoleARN asks for, if it does.
+	ExternalID string
+
 	// EndpointURL overrides the base URL of the service, as in
 	// http://127.0.0.1:4566.
 	EndpointURL string
@@ -261,6 +275,12 @@ func (v *validation) validateServer(e Endpoint) {
 			v.add("EndpointURL", "%q is not the base URL of a service; want for example http://127.0.0.1:4566", e.EndpointURL)
 		}
 	}
+	if e.RoleARN != "" && !roleRule.MatchString(e.RoleARN) {
+		v.add("RoleARN", "%q is not the ARN of a role; want for example arn:aws:iam::123456789012:role/%s", e.RoleARN, e.Name)
+	}
+	if e.ExternalID != "" && e.RoleARN == "" {
+		v.add("ExternalID", "is set, but RoleARN is not; it is what a role's trust policy asks for")
+	}
 	if e.MaxMessageSize < 0 {
 		v.add("MaxMessageSize", "is %d bytes; want 0 for the default, or more", e.MaxMessageSize)
 	}
@@ -367,6 +387,7 @@ const fifoSuffix = ".fifo"
 var (
 	schemeRule  = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
 	accountRule = regexp.MustCompile(`^[0-9]{12}$`)
+	roleRule    = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[\x21-\x7e]{1,576}$`)
 	queueRule   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$`)
 	topicRule   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$|^[A-Za-z0-9_-]{1,251}\.fifo$`)
 )

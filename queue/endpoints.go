@@ -126,7 +126,8 @@ func (s *Endpoints) Given(name string) (Endpoint, bool) {
 // Resolve also takes the URL of a queue or topic, such as an endpoint's
 // DeadLetter, as it is: no namespace is applied. If an endpoint of the set has
 // that URL, Resolve returns it, otherwise an endpoint of defaults that is
-// named by the URL.
+// named by the URL. A dead-letter queue is in the region and the account of its
+// endpoint.
 func (s *Endpoints) Resolve(name string) (Endpoint, error) {
 	if strings.Contains(name, "://") {
 		return s.resolveURL(name)
@@ -148,7 +149,8 @@ func (s *Endpoints) resolveURL(rawURL string) (Endpoint, error) {
 	if _, _, err := ParseURL(rawURL); err != nil {
 		return Endpoint{}, fmt.Errorf("queue: %w", err)
 	}
-	return Endpoint{Name: rawURL, URL: rawURL}.WithDefaults(), nil
+	p, err := s.deadLetterPlace(rawURL)
+	return Endpoint{Name: rawURL, URL: rawURL}.At(p).WithDefaults(), err
 }
 
 func (s *Endpoints) unknown(name string) error {

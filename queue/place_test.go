@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -209,5 +210,41 @@ func TestOtherTransport(t *testing.T) {
 	want := &queue.Delivery{ReceiveCount: 2, MaxReceiveCount: 2}
 	if got := queue.FromContext(queue.NewContext(t.Context(), want)); got != want || !got.Last() {
 		t.Error("the delivery is not the one that the context was given")
+	}
+}
+
+// TestDeadLetterPlace holds that a dead-letter queue is where its endpoint is, and
+// that one of several places is not guessed at.
+func TestDeadLetterPlace(t *testing.T) {
+	role := "arn:aws:iam::222222222222:role/fares"
+	set, err := queue.NewEndpoints("",
+		queue.Endpoint{Name: "a", URL: "sqs://a", DeadLetter: "sqs://a-dlq", Region: "eu-west-1", EndpointURL: "http://127.0.0.1:1", RoleARN: role, ExternalID: "x"},
+		queue.Endpoint{Name: "b", URL: "sqs://b", DeadLetter: "sqs://b-dlq", Profile: "rides"},
+		queue.Endpoint{Name: "c", URL: "sqs://c", DeadLetter: "sqs://b-dlq", Profile: "rides"},
+		queue.Endpoint{Name: "d", URL: "sqs://d", DeadLetter: "sqs://d-dlq"},
+		queue.Endpoint{Name: "e", URL: "sqs://e", DeadLetter: "sqs://d-dlq", Region: "eu-west-1"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]queue.Place{
+		"sqs://a-dlq": {Region: "eu-west-1", EndpointURL: "http://127.0.0.1:1", RoleARN: role, ExternalID: "x"},
+		"sqs://b-dlq": {Profile: "rides"},
+		"sqs://other": {},
+	} {
+		if e, err := set.Resolve(url); err != nil || e.Place() != want || e.URL != url {
+			t.Errorf("%s is at %+v, %v; want %+v", url, e.Place(), err, want)
+		}
+	}
+	if e, err := set.Resolve("sqs://d-dlq"); !errors.Is(err, queue.ErrInvalid) || !strings.Contains(err.Error(), `"d" and "e"`) {
+		t.Errorf("of two regions: %+v, %v", e, err)
+	}
+	for want, e := range map[string]queue.Endpoint{
+		"RoleARN":    {Name: "q", URL: "sqs://q", RoleARN: "role/fares"},
+		"ExternalID": {Name: "q", URL: "sqs://q", ExternalID: "x"},
+	} {
+		if err := e.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v; want an error about %s", e, err, want)
+		}
 	}
 }

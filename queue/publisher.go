@@ -125,6 +125,11 @@ func (c *PublisherConfig) validate() error {
 	if c.CloseTimeout < 0 {
 		return fmt.Errorf("queue: PublisherConfig: CloseTimeout is %v; want more than 0, or 0 for the default", c.CloseTimeout)
 	}
+	if c.AWSFor == nil {
+		if err := checkIdentities("PublisherConfig", c.Endpoints); err != nil {
+			return err
+		}
+	}
 	if c.AWS.Region == "" && c.SQS == nil && c.SNS == nil && c.AWSFor == nil && !allRegional(c.Endpoints) {
 		return errors.New("queue: PublisherConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
 	}

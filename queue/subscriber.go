@@ -166,6 +166,8 @@ func (c *SubscriberConfig) validate() error {
 		return fmt.Errorf("queue: SubscriberConfig: MaxPayload is %d; want more than 0, or 0 for the default", c.MaxPayload)
 	case c.AWS.Region == "" && c.SQS == nil && c.AWSFor == nil && !allRegional(c.Endpoints):
 		return errors.New("queue: SubscriberConfig: AWS has no Region; set it, AWS_REGION, or the Region of every endpoint")
+	case c.AWSFor == nil:
+		return checkIdentities("SubscriberConfig", c.Endpoints)
 	}
 	return nil
 }

@@ -38,11 +38,11 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 	if err != nil {
 		return nil, err
 	}
-	awsConfig, err := awsConfig(ctx, cfg)
+	awsFor, err := awsFor(ctx, cfg, endpoints)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := queue.NewAdmin(queue.AdminConfig{AWS: awsConfig, Endpoints: endpoints})
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWSFor: awsFor, Endpoints: endpoints})
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +55,16 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 
 // deadLetters returns the dead-letter queue that a QUEUE of the command line
 // means: that of the endpoint, if it names one.
-func (g *graveyard) deadLetters(name string) (string, error) {
+func (g *graveyard) deadLetters(ctx context.Context, name string) (string, error) {
 	endpoints := g.queues.Endpoints()
 	e, err := endpoints.Resolve(name)
 	switch {
 	case err != nil || e.Name != name || e.URL == name: // no endpoint
 		return name, nil
 	case e.DeadLetter != "":
+		if _, err := endpoints.Resolve(e.DeadLetter); err != nil { // there are others of its name elsewhere
+			return g.redriveTarget(ctx, e)
+		}
 		return e.DeadLetter, nil
 	}
 	for other := range endpoints.All() { // a dead-letter queue can be an endpoint, too
@@ -70,6 +73,19 @@ func (g *graveyard) deadLetters(name string) (string, error) {
 		}
 	}
 	return "", usagef("endpoint %s has no dead_letter; want the name of a dead-letter queue", name)
+}
+
+// redriveTarget asks the queue of an endpoint for its dead-letter queue.
+func (g *graveyard) redriveTarget(ctx context.Context, e queue.Endpoint) (string, error) {
+	q, err := g.queues.Queue(ctx, e.Name)
+	if err != nil {
+		return "", err
+	}
+	a, err := q.Attributes(ctx)
+	if err == nil && a.DeadLetter == "" {
+		err = fmt.Errorf("the queue of endpoint %s has no dead-letter queue: %w; `waybill topology apply` gives it the one that is configured", e.Name, queue.ErrNotFound)
+	}
+	return a.DeadLetter, err
 }
 
 func (a *app) dlqListCommand() *cobra.Command {
@@ -119,7 +135,7 @@ the credentials may not read is shown as unreadable: it may be one.` + queueHelp
 func (g *graveyard) list(ctx context.Context, names []string) ([]dlq.Queue, error) {
 	var only *queue.Queue
 	if len(names) > 0 {
-		name, err := g.deadLetters(names[0])
+		name, err := g.deadLetters(ctx, names[0])
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +150,7 @@ func (g *graveyard) list(ctx context.Context, names []string) ([]dlq.Queue, erro
 	if err != nil || only == nil {
 		return list, err
 	}
-	i := slices.IndexFunc(list, func(q dlq.Queue) bool { return q.Name == only.Name })
+	i := slices.IndexFunc(list, func(q dlq.Queue) bool { return q.Name == only.Name && (q.URL == only.URL || q.URL == "") })
 	if i < 0 {
 		return nil, &notFoundError{fmt.Sprintf("%s is the dead-letter queue of no queue", only.Name)}
 	}
@@ -183,7 +199,7 @@ stay there; their receive counts rise by one.` + queueHelp,
 		if err != nil {
 			return err
 		}
-		name, err := g.deadLetters(args[0])
+		name, err := g.deadLetters(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
@@ -308,7 +324,7 @@ in the queue, and the same command takes it up.` + queueHelp,
 		if err != nil {
 			return err
 		}
-		name, err := g.deadLetters(args[0])
+		name, err := g.deadLetters(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}

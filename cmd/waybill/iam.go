@@ -31,6 +31,9 @@ endpoints, and nothing more:
   viewer     waybill topology plan and show
   topology   waybill topology apply
 
+Endpoints with a role_arn or a profile are not in the policy of the program itself,
+but for the leave to assume the role; --for-role and --for-profile print theirs.
+
 Nothing is asked of AWS, so it needs the region, and the account of what the URLs
 name without one. Keys of encrypted queues are given with --kms-key, or read from
 the queues with --look-up.`,
@@ -39,6 +42,8 @@ the queues with --look-up.`,
 	role := cmd.Flags().String("role", string(topology.RoleWorker), "the `role`: "+strings.Join(names, ", "))
 	account := cmd.Flags().String("account", "", "the `account` that owns queues and topics whose URLs name none: 12 digits")
 	keys := cmd.Flags().StringToString("kms-key", nil, "the KMS key of an encrypted queue, as `queue=key`: an ARN, an id or an alias; repeatable")
+	forRole := cmd.Flags().String("for-role", "", "print the policy of the endpoints with this role_arn: its `ARN`")
+	forProfile := cmd.Flags().String("for-profile", "", "print the policy of the endpoints with this profile: its `name`")
 	lookUp := cmd.Flags().Bool("look-up", false, "ask the queues for their KMS keys")
 	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
 		cfg, endpoints, err := a.endpoints()
@@ -49,18 +54,23 @@ the queues with --look-up.`,
 		if err != nil {
 			return err
 		}
-		all := *keys
+		of := topology.PolicyConfig{Region: awsConfig.Region, Account: *account, RoleARN: *forRole, Profile: *forProfile}
+		of.Keys = *keys
 		if *lookUp {
-			found, err := keysOf(cmd, sqs.NewFromConfig(awsConfig), endpoints)
+			awsFor, err := awsFor(cmd.Context(), cfg, endpoints)
 			if err != nil {
 				return err
 			}
-			for name, key := range all {
+			found, err := keysOf(cmd, awsFor, endpoints, of)
+			if err != nil {
+				return err
+			}
+			for name, key := range of.Keys {
 				found[name] = key
 			}
-			all = found
+			of.Keys = found
 		}
-		policy, err := topology.LeastPolicy(endpoints, topology.Role(*role), topology.PolicyConfig{Region: awsConfig.Region, Account: *account, Keys: all})
+		policy, err := topology.LeastPolicy(endpoints, topology.Role(*role), of)
 		if err != nil {
 			return usagef("%w", err)
 		}
@@ -69,10 +79,14 @@ the queues with --look-up.`,
 	return cmd
 }
 
-// keysOf asks the queues for their keys.
-func keysOf(cmd *cobra.Command, client *sqs.Client, endpoints *queue.Endpoints) (map[string]string, error) {
+// keysOf asks the queues that a policy is about for their keys.
+func keysOf(cmd *cobra.Command, awsFor func(queue.Endpoint) aws.Config, endpoints *queue.Endpoints, of topology.PolicyConfig) (map[string]string, error) {
 	keys := make(map[string]string)
 	for e := range endpoints.All() {
+		if !of.Covers(e) {
+			continue
+		}
+		client := sqs.NewFromConfig(awsFor(e))
 		for _, rawURL := range []string{e.URL, e.DeadLetter} {
 			if !strings.HasPrefix(rawURL, queue.SchemeSQS+"://") {
 				continue

@@ -109,13 +109,16 @@ func (a *app) endpoints() (*config.Config, *queue.Endpoints, error) {
 	return cfg, endpoints, err
 }
 
-// awsConfig returns what clients of SQS and SNS are made from.
-func awsConfig(ctx context.Context, cfg *config.Config) (aws.Config, error) {
-	awsConfig, err := cfg.AWS.Load(ctx)
-	if err == nil && awsConfig.Region == "" {
-		err = usagef("no AWS region is set; give --region, AWS_REGION or aws.region in the file")
+// awsFor returns what clients of SQS and SNS are made from, for each endpoint.
+func awsFor(ctx context.Context, cfg *config.Config, endpoints *queue.Endpoints) (func(queue.Endpoint) aws.Config, error) {
+	f, err := cfg.AWS.LoadFor(ctx, endpoints)
+	if err == nil && f(queue.Endpoint{}).Region == "" && len(endpoints.Names()) == 0 {
+		err = config.ErrNoRegion
 	}
-	return awsConfig, err
+	if errors.Is(err, config.ErrNoRegion) {
+		err = usagef("%w; or give --region", err)
+	}
+	return f, err
 }
 
 // plan compares the configured endpoints with what is there.
@@ -127,11 +130,11 @@ func (a *app) plan(ctx context.Context, opts ...topology.Option) (*topology.Plan
 	if len(endpoints.Names()) == 0 {
 		return nil, usagef("no endpoint is configured; name them under endpoints in %s, or set WAYBILL_ENDPOINTS_<NAME>_URL", config.DefaultFile)
 	}
-	awsConfig, err := awsConfig(ctx, cfg)
+	awsFor, err := awsFor(ctx, cfg, endpoints)
 	if err != nil {
 		return nil, err
 	}
-	return topology.NewPlan(ctx, topology.NewClients(awsConfig), endpoints, opts...)
+	return topology.NewPlan(ctx, topology.NewClientsFor(awsFor), endpoints, opts...)
 }
 
 var actionStyles = map[topology.Action]style{

@@ -26,7 +26,7 @@ func (p *Plan) createQueue(ctx context.Context, q *queueNode) error {
 		}
 		attributes["RedrivePolicy"] = text
 	}
-	out, err := p.observer.clients.SQS.CreateQueue(ctx, &sqs.CreateQueueInput{
+	out, err := p.observer.sqs(q.site).CreateQueue(ctx, &sqs.CreateQueueInput{
 		QueueName: aws.String(q.name), Attributes: attributes,
 	}, q.site.sqs)
 	switch {
@@ -73,7 +73,7 @@ func (p *Plan) changeQueue(ctx context.Context, q *queueNode, differ []Attribute
 }
 
 func (p *Plan) setQueue(ctx context.Context, q *queueNode, attributes map[string]string) error {
-	_, err := p.observer.clients.SQS.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{
+	_, err := p.observer.sqs(q.site).SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{
 		QueueUrl: aws.String(q.queueURL), Attributes: attributes,
 	}, q.site.sqs)
 	if err != nil {
@@ -85,7 +85,7 @@ func (p *Plan) setQueue(ctx context.Context, q *queueNode, attributes map[string
 // tagQueue marks a queue as managed. It comes last, so that a queue whose
 // attributes could not be set still shows as one to adopt.
 func (p *Plan) tagQueue(ctx context.Context, q *queueNode) error {
-	_, err := p.observer.clients.SQS.TagQueue(ctx, &sqs.TagQueueInput{
+	_, err := p.observer.sqs(q.site).TagQueue(ctx, &sqs.TagQueueInput{
 		QueueUrl: aws.String(q.queueURL), Tags: map[string]string{Tag: TagValue},
 	}, q.site.sqs)
 	if err != nil && !unknownCall(err) {
@@ -99,7 +99,7 @@ func (p *Plan) createTopic(ctx context.Context, t *topicNode) error {
 	if fifo(t.name) {
 		in.Attributes = map[string]string{"FifoTopic": "true"}
 	}
-	out, err := p.observer.clients.SNS.CreateTopic(ctx, in, t.site.sns)
+	out, err := p.observer.sns(t.site).CreateTopic(ctx, in, t.site.sns)
 	if err != nil {
 		return fmt.Errorf("CreateTopic: %w", err)
 	}
@@ -108,7 +108,7 @@ func (p *Plan) createTopic(ctx context.Context, t *topicNode) error {
 }
 
 func (p *Plan) tagTopic(ctx context.Context, t *topicNode) error {
-	_, err := p.observer.clients.SNS.TagResource(ctx, &sns.TagResourceInput{
+	_, err := p.observer.sns(t.site).TagResource(ctx, &sns.TagResourceInput{
 		ResourceArn: aws.String(t.arn),
 		Tags:        []snstypes.Tag{{Key: aws.String(Tag), Value: aws.String(TagValue)}},
 	}, t.site.sns)
@@ -149,7 +149,7 @@ func (p *Plan) subscribe(ctx context.Context, s *subscriptionNode) error {
 			attributes[a.Name] = a.Want
 		}
 	}
-	_, err := p.observer.clients.SNS.Subscribe(ctx, &sns.SubscribeInput{
+	_, err := p.observer.sns(s.topic.site).Subscribe(ctx, &sns.SubscribeInput{
 		TopicArn: aws.String(s.topic.arn), Protocol: aws.String("sqs"), Endpoint: aws.String(s.queue.arn),
 		Attributes: attributes, ReturnSubscriptionArn: true,
 	}, s.topic.site.sns)
@@ -165,7 +165,7 @@ func (p *Plan) changeSubscription(ctx context.Context, s *subscriptionNode, diff
 		if a.Name == "FilterPolicy" && value == "" {
 			value = "{}" // takes the filter away
 		}
-		_, err := p.observer.clients.SNS.SetSubscriptionAttributes(ctx, &sns.SetSubscriptionAttributesInput{
+		_, err := p.observer.sns(s.topic.site).SetSubscriptionAttributes(ctx, &sns.SetSubscriptionAttributesInput{
 			SubscriptionArn: aws.String(s.arn), AttributeName: aws.String(a.Name), AttributeValue: aws.String(value),
 		}, s.topic.site.sns)
 		if err != nil {

@@ -3,11 +3,14 @@ package topology
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
+
+	"github.com/waybill-dev/waybill/queue"
 )
 
 // SQS is the part of [*sqs.Client] that a [Plan] calls.
@@ -38,6 +41,11 @@ type SNS interface {
 type Clients struct {
 	SQS SQS
 	SNS SNS
+
+	// For gives the endpoints of each [queue.Place] clients of their own, and
+	// SQS and SNS are not used then. It is called once for a place, with the
+	// first endpoint that is there. Nil has all use SQS and SNS.
+	For func(queue.Endpoint) Clients
 }
 
 // NewClients returns clients that are made from the configuration.
@@ -45,24 +53,67 @@ func NewClients(cfg aws.Config) Clients {
 	return Clients{SQS: sqs.NewFromConfig(cfg), SNS: sns.NewFromConfig(cfg)}
 }
 
-// A site is where a resource is, beyond what the clients know.
-type site struct{ region, endpointURL string }
+// NewClientsFor returns clients that are made from the configuration of each
+// endpoint, as that of package config's AWS.LoadFor.
+func NewClientsFor(awsFor func(queue.Endpoint) aws.Config) Clients {
+	return Clients{For: func(e queue.Endpoint) Clients { return NewClients(awsFor(e)) }}
+}
+
+// of returns the clients of the places of all endpoints.
+func (c Clients) of(endpoints *queue.Endpoints) (map[site]Clients, error) {
+	all := make(map[site]Clients)
+	for e := range endpoints.All() {
+		s := site{e.Place()}
+		its, ok := all[s]
+		if !ok && (e.IsQueue() || e.IsTopic()) {
+			if its = c; c.For != nil {
+				its = c.For(e)
+			}
+			all[s] = its
+		}
+		switch {
+		case e.IsQueue() && its.SQS == nil:
+			return nil, fmt.Errorf("topology: endpoint %q: Clients.SQS is nil, and there are queues", e.Name)
+		case e.IsTopic() && its.SNS == nil:
+			return nil, fmt.Errorf("topology: endpoint %q: Clients.SNS is nil, and there are topics", e.Name)
+		case c.For == nil && (e.Profile != "" || e.RoleARN != ""):
+			return nil, fmt.Errorf("topology: endpoint %q has a Profile or a RoleARN, and there is no Clients.For; see NewClientsFor", e.Name)
+		}
+	}
+	return all, nil
+}
+
+// A site is where a resource is, beyond its URL.
+type site struct{ queue.Place }
+
+// name returns what errors call the queue or topic of a URL: one that is not where
+// all are, by what it is for as well.
+func (s site) name(url string, purposes []string) string {
+	if s == (site{}) || len(purposes) == 0 {
+		return url
+	}
+	return url + " (" + purposes[0] + ")"
+}
+
+// accountOf returns the account in which things are made at a site, if it is
+// known.
+func accountOf(s site) string { return queue.Endpoint{RoleARN: s.RoleARN}.RoleAccount() }
 
 func (s site) sqs(o *sqs.Options) {
-	if s.region != "" {
-		o.Region = s.region
+	if s.Region != "" {
+		o.Region = s.Region
 	}
-	if s.endpointURL != "" {
-		o.BaseEndpoint = aws.String(s.endpointURL)
+	if s.EndpointURL != "" {
+		o.BaseEndpoint = aws.String(s.EndpointURL)
 	}
 }
 
 func (s site) sns(o *sns.Options) {
-	if s.region != "" {
-		o.Region = s.region
+	if s.Region != "" {
+		o.Region = s.Region
 	}
-	if s.endpointURL != "" {
-		o.BaseEndpoint = aws.String(s.endpointURL)
+	if s.EndpointURL != "" {
+		o.BaseEndpoint = aws.String(s.EndpointURL)
 	}
 }
 

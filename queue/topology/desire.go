@@ -128,7 +128,7 @@ func (d *desire) queue(url string, s site) (q *queueNode, isNew bool) {
 
 // addQueue adds the queue of an endpoint, which is given without defaults, too.
 func (d *desire) addQueue(e, given queue.Endpoint) {
-	q, isNew := d.queue(e.URL, site{e.Region, e.EndpointURL})
+	q, isNew := d.queue(e.URL, site{e.Place()})
 	q.set.retention = q.set.retention || given.Retention != 0
 	q.set.visibility = q.set.visibility || given.Visibility != 0
 	q.set.delay = q.set.delay || given.Delay != 0
@@ -149,7 +149,7 @@ func (d *desire) addQueue(e, given queue.Endpoint) {
 // addDeadLetter adds the dead-letter queue of an endpoint, whose retention is set
 // by configuration or is the default.
 func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
-	q, isNew := d.queue(e.DeadLetter, site{e.Region, e.EndpointURL})
+	q, isNew := d.queue(e.DeadLetter, site{e.Place()})
 	purpose := "dead letters of " + e.Name
 	q.purposes = append(q.purposes, purpose)
 	d.served[e.Name].deadLetter = q
@@ -167,7 +167,7 @@ func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
 }
 
 func (d *desire) addTopic(e queue.Endpoint) {
-	key := nodeKey{e.URL, site{e.Region, e.EndpointURL}}
+	key := nodeKey{e.URL, site{e.Place()}}
 	t, ok := d.topic[key]
 	if !ok {
 		t = &topicNode{url: e.URL, site: key.site}
@@ -179,7 +179,7 @@ func (d *desire) addTopic(e queue.Endpoint) {
 }
 
 func (d *desire) addSubscriptions(e queue.Endpoint) {
-	t := d.topic[nodeKey{e.URL, site{e.Region, e.EndpointURL}}]
+	t := d.topic[nodeKey{e.URL, site{e.Place()}}]
 	for _, s := range e.Subscriptions {
 		node := &subscriptionNode{topic: t, queue: d.served[s.Endpoint], want: s, endpoint: e.Name}
 		for _, other := range d.subscriptions {

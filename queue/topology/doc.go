@@ -13,6 +13,9 @@
 // the same endpoints has nothing to do. When it fails midway, the next one does
 // the rest.
 //
+// Endpoints of several accounts or regions have clients of their own, by
+// [NewClientsFor]. What an endpoint's RoleARN has the account of is made there.
+//
 // # What is made
 //
 //   - For each endpoint with an sqs URL, the queue, with its visibility

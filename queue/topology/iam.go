@@ -110,9 +110,14 @@ type PolicyConfig struct {
 	// Region is that of endpoints that name none. Required if there are such.
 	Region string
 
-	// Account owns what the URLs of endpoints name without an account: twelve
-	// digits. Required if there are such.
+	// Account owns what the URLs of endpoints name without an account, where they
+	// assume no role: twelve digits. Required if there are such.
 	Account string
+
+	// RoleARN and Profile say whose policy it is: that of the endpoints with this
+	// role and profile. Defaults to the program's own, which may assume the roles
+	// of its other endpoints.
+	RoleARN, Profile string
 
 	// Keys are the KMS keys by which queues are encrypted, by the names of
 	// queues: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
@@ -144,12 +149,29 @@ func LeastPolicy(endpoints *queue.Endpoints, role Role, cfg PolicyConfig) (*Poli
 		return nil, err
 	}
 	p := &policyMaker{cfg: cfg, grants: g, actions: make(map[string][]string), keys: make(map[string]bool)}
+	found := cfg.RoleARN == "" && cfg.Profile == ""
 	for e := range endpoints.All() {
-		if err := p.endpoint(e); err != nil {
-			return nil, err
+		switch {
+		case cfg.Covers(e):
+			found = true
+			if err := p.endpoint(e); err != nil {
+				return nil, err
+			}
+		case cfg.RoleARN == "" && e.Profile == cfg.Profile && (e.IsQueue() || e.IsTopic()):
+			found = true
+			p.allow(e.RoleARN, []string{"sts:AssumeRole"})
 		}
 	}
+	if !found {
+		return nil, fmt.Errorf("topology: %w: no endpoint has the role %q and the profile %q", queue.ErrInvalid, cfg.RoleARN, cfg.Profile)
+	}
 	return p.policy(), nil
+}
+
+// Covers reports whether the policy is about an endpoint: one whose credentials are
+// of the role and the profile. That of a role is for all profiles that assume it.
+func (c PolicyConfig) Covers(e queue.Endpoint) bool {
+	return e.RoleARN == c.RoleARN && (e.Profile == c.Profile || c.RoleARN != "" && c.Profile == "")
 }
 
 // A policyMaker gathers the actions on each resource.
@@ -199,8 +221,12 @@ func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []strin
 	if region == "" {
 		region = p.cfg.Region
 	}
-	if account == "" {
-		account = p.cfg.Account
+	own := e.RoleAccount()
+	if own == "" {
+		own = p.cfg.Account
+	}
+	if account == "" || account == e.RoleAccount() {
+		account = own
 		if p.grants.make {
 			actions = union(actions, makes[service])
 		}

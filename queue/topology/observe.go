@@ -26,11 +26,14 @@ const readers = 8
 
 // An observer finds out what is there.
 type observer struct {
-	clients Clients
+	clients map[site]Clients
 
 	mu     sync.Mutex
 	topics map[site]map[string]string // name -> ARN, listed once a site
 }
+
+func (o *observer) sqs(s site) SQS { return o.clients[s].SQS }
+func (o *observer) sns(s site) SNS { return o.clients[s].SNS }
 
 // observe fills in what is there of all that is desired.
 func (o *observer) observe(ctx context.Context, d *desire) error {
@@ -65,23 +68,23 @@ func (o *observer) queue(ctx context.Context, q *queueNode) error {
 	if q.account != "" {
 		in.QueueOwnerAWSAccountId = aws.String(q.account)
 	}
-	out, err := o.clients.SQS.GetQueueUrl(ctx, in, q.site.sqs)
+	out, err := o.sqs(q.site).GetQueueUrl(ctx, in, q.site.sqs)
 	if notFound(err) {
 		return nil
 	}
 	if err != nil {
-		return failed(q.url, "GetQueueUrl", err)
+		return failed(q.site.name(q.url, q.purposes), "GetQueueUrl", err)
 	}
 	q.exists, q.queueURL = true, aws.ToString(out.QueueUrl)
 	if err := o.queueAttributes(ctx, q); err != nil {
 		return err
 	}
-	tags, err := o.clients.SQS.ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: out.QueueUrl}, q.site.sqs)
+	tags, err := o.sqs(q.site).ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: out.QueueUrl}, q.site.sqs)
 	switch {
 	case unknownCall(err):
 		q.tagged = true // there are no tags here, so nothing needs one
 	case err != nil:
-		return failed(q.url, "ListQueueTags", err)
+		return failed(q.site.name(q.url, q.purposes), "ListQueueTags", err)
 	default:
 		q.tagged = tags.Tags[Tag] != ""
 	}
@@ -89,11 +92,11 @@ func (o *observer) queue(ctx context.Context, q *queueNode) error {
 }
 
 func (o *observer) queueAttributes(ctx context.Context, q *queueNode) error {
-	attributes, err := o.clients.SQS.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+	attributes, err := o.sqs(q.site).GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
 		QueueUrl: aws.String(q.queueURL), AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameAll},
 	}, q.site.sqs)
 	if err != nil {
-		return failed(q.url, "GetQueueAttributes", err)
+		return failed(q.site.name(q.url, q.purposes), "GetQueueAttributes", err)
 	}
 	q.have = attributes.Attributes
 	q.arn = q.have[string(sqstypes.QueueAttributeNameQueueArn)]
@@ -126,12 +129,12 @@ func (o *observer) topic(ctx context.Context, t *topicNode) error {
 		return err
 	}
 	t.exists, t.arn = true, arn
-	tags, err := o.clients.SNS.ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(arn)}, t.site.sns)
+	tags, err := o.sns(t.site).ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(arn)}, t.site.sns)
 	switch {
 	case unknownCall(err):
 		t.tagged = true
 	case err != nil:
-		return failed(t.url, "ListTagsForResource", err)
+		return failed(t.site.name(t.url, t.purposes), "ListTagsForResource", err)
 	default:
 		for _, tag := range tags.Tags {
 			if aws.ToString(tag.Key) == Tag {
@@ -156,9 +159,9 @@ func (o *observer) topicARN(ctx context.Context, t *topicNode) (string, error) {
 	names := map[string]string{}
 	in := &sns.ListTopicsInput{}
 	for {
-		out, err := o.clients.SNS.ListTopics(ctx, in, t.site.sns)
+		out, err := o.sns(t.site).ListTopics(ctx, in, t.site.sns)
 		if err != nil {
-			return "", failed(t.url, "ListTopics", err)
+			return "", failed(t.site.name(t.url, t.purposes), "ListTopics", err)
 		}
 		for _, topic := range out.Topics {
 			arn := aws.ToString(topic.TopicArn)
@@ -177,20 +180,20 @@ func (o *observer) topicARN(ctx context.Context, t *topicNode) (string, error) {
 
 // foreignTopic returns the ARN of a topic whose account its URL names.
 func (o *observer) foreignTopic(ctx context.Context, t *topicNode) (string, error) {
-	region := t.site.region
-	if c, ok := o.clients.SNS.(*sns.Client); ok && region == "" {
+	region := t.site.Region
+	if c, ok := o.sns(t.site).(*sns.Client); ok && region == "" {
 		region = c.Options().Region
 	}
 	if region == "" {
 		return "", &ConflictError{Name: t.url, Problem: "the topic's region is not known; set the endpoint's region"}
 	}
 	arn := "arn:" + partition(region) + ":sns:" + region + ":" + t.account + ":" + t.name
-	_, err := o.clients.SNS.GetTopicAttributes(ctx, &sns.GetTopicAttributesInput{TopicArn: aws.String(arn)}, t.site.sns)
+	_, err := o.sns(t.site).GetTopicAttributes(ctx, &sns.GetTopicAttributesInput{TopicArn: aws.String(arn)}, t.site.sns)
 	if notFound(err) {
 		return "", nil
 	}
 	if err != nil {
-		return "", failed(t.url, "GetTopicAttributes", err)
+		return "", failed(t.site.name(t.url, t.purposes), "GetTopicAttributes", err)
 	}
 	return arn, nil
 }
@@ -215,9 +218,9 @@ func (o *observer) topicSubscriptions(ctx context.Context, t *topicNode) error {
 	t.subscriptions = map[string]string{}
 	in := &sns.ListSubscriptionsByTopicInput{TopicArn: aws.String(t.arn)}
 	for {
-		out, err := o.clients.SNS.ListSubscriptionsByTopic(ctx, in, t.site.sns)
+		out, err := o.sns(t.site).ListSubscriptionsByTopic(ctx, in, t.site.sns)
 		if err != nil {
-			return failed(t.url, "ListSubscriptionsByTopic", err)
+			return failed(t.site.name(t.url, t.purposes), "ListSubscriptionsByTopic", err)
 		}
 		for _, s := range out.Subscriptions {
 			if aws.ToString(s.Protocol) == "sqs" {
@@ -231,9 +234,9 @@ func (o *observer) topicSubscriptions(ctx context.Context, t *topicNode) error {
 }
 
 func (o *observer) subscription(ctx context.Context, s *subscriptionNode) error {
-	out, err := o.clients.SNS.GetSubscriptionAttributes(ctx, &sns.GetSubscriptionAttributesInput{SubscriptionArn: aws.String(s.arn)}, s.topic.site.sns)
+	out, err := o.sns(s.topic.site).GetSubscriptionAttributes(ctx, &sns.GetSubscriptionAttributesInput{SubscriptionArn: aws.String(s.arn)}, s.topic.site.sns)
 	if err != nil {
-		return failed(s.name(), "GetSubscriptionAttributes", err)
+		return failed(s.topic.site.name(s.name(), s.topic.purposes), "GetSubscriptionAttributes", err)
 	}
 	s.have = out.Attributes
 	return nil

@@ -45,13 +45,11 @@ func NewPlan(ctx context.Context, clients Clients, endpoints *queue.Endpoints, o
 	if err != nil {
 		return nil, err
 	}
-	if len(d.queues) > 0 && clients.SQS == nil {
-		return nil, errors.New("topology: Clients.SQS is nil, and there are queues")
+	all, err := clients.of(endpoints)
+	if err != nil {
+		return nil, err
 	}
-	if len(d.topics) > 0 && clients.SNS == nil {
-		return nil, errors.New("topology: Clients.SNS is nil, and there are topics")
-	}
-	p := &Plan{endpoints: endpoints, desire: d, observer: &observer{clients: clients}}
+	p := &Plan{endpoints: endpoints, desire: d, observer: &observer{clients: all}}
 	for _, opt := range opts {
 		opt(p)
 	}
@@ -126,7 +124,7 @@ func action(exists, tagged bool, changes int) Action {
 }
 
 func (p *Plan) queueTask(q *queueNode) task {
-	if !q.exists && q.account != "" {
+	if !q.exists && q.account != "" && q.account != accountOf(q.site) {
 		p.desire.conflict(q.url, "the queue does not exist, and queues are made in the client's own account only; take the account out of the URL, or have the owner make it")
 	}
 	var differ []Attribute
@@ -165,7 +163,7 @@ func lower(a Attribute) bool {
 }
 
 func (p *Plan) topicTask(t *topicNode) task {
-	if !t.exists && t.account != "" {
+	if !t.exists && t.account != "" && t.account != accountOf(t.site) {
 		p.desire.conflict(t.url, "the topic does not exist, and topics are made in the client's own account only; take the account out of the URL, or have the owner make it")
 	}
 	task := task{Step: Step{Action: action(t.exists, t.tagged, 0), Kind: KindTopic, Name: t.url, Purpose: t.purpose()}}
@@ -315,7 +313,7 @@ func (p *Plan) Status() []Status {
 				s.DeadLetters = json.Number(q.deadLetter.have["ApproximateNumberOfMessages"])
 			}
 		case e.IsTopic():
-			t := p.desire.topic[nodeKey{e.URL, site{e.Region, e.EndpointURL}}]
+			t := p.desire.topic[nodeKey{e.URL, site{e.Place()}}]
 			s.ARN, s.State = t.arn, p.state(t.exists, t.url)
 		}
 		list = append(list, s)
