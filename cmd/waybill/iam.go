@@ -42,6 +42,7 @@ the queues with --look-up.`,
 	role := cmd.Flags().String("role", string(topology.RoleWorker), "the `role`: "+strings.Join(names, ", "))
 	account := cmd.Flags().String("account", "", "the `account` that owns queues and topics whose URLs name none: 12 digits")
 	keys := cmd.Flags().StringToString("kms-key", nil, "the KMS key of an encrypted queue, as `queue=key`: an ARN, an id or an alias; repeatable")
+	cmd.Flags().Lookup("kms-key").DefValue = "" // it would say that the default is []
 	forRole := cmd.Flags().String("for-role", "", "print the policy of the endpoints with this role_arn: its `ARN`")
 	forProfile := cmd.Flags().String("for-profile", "", "print the policy of the endpoints with this profile: its `name`")
 	lookUp := cmd.Flags().Bool("look-up", false, "ask the queues for their KMS keys")

@@ -17,6 +17,10 @@ func TestTopologyIAM(t *testing.T) {
 		t.Errorf("the policy is %s", got)
 	}
 	c.fails(exitUsage, "no account is known", "topology", "iam")
+	c.fails(exitUsage, "there is a key for queue \"test-fare\"", "topology", "iam", "--account", "111122223333", "--kms-key", "test-fare=alias/fares")
+	if got := c.ok("topology", "iam", "--help"); strings.Contains(got, "default []") {
+		t.Errorf("the help is %s", got)
+	}
 	c.fails(exitUsage, `role "king"`, "topology", "iam", "--role", "king", "--account", "111122223333")
 	c.fails(exitFailed, "test-fares", "topology", "iam", "--account", "111122223333", "--look-up") // which are not there
 	c.ok("topology", "apply")

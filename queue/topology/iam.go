@@ -122,7 +122,8 @@ type PolicyConfig struct {
 	// Keys are the KMS keys by which queues are encrypted, by the names of
 	// queues: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
 	// the attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
-	// ("alias/aws/sqs"), need no permission. Defaults to none.
+	// ("alias/aws/sqs"), need no permission. Each is an endpoint's queue or its
+	// dead-letter queue. Defaults to none.
 	Keys map[string]string
 }
 
@@ -165,7 +166,29 @@ func LeastPolicy(endpoints *queue.Endpoints, role Role, cfg PolicyConfig) (*Poli
 	if !found {
 		return nil, fmt.Errorf("topology: %w: no endpoint has the role %q and the profile %q", queue.ErrInvalid, cfg.RoleARN, cfg.Profile)
 	}
+	if err := keysFault(endpoints, cfg.Keys); err != nil {
+		return nil, err
+	}
 	return p.policy(), nil
+}
+
+// keysFault finds a key that is for no queue: its name is mistyped, or lacks the
+// namespace.
+func keysFault(endpoints *queue.Endpoints, keys map[string]string) error {
+	names := make(map[string]bool)
+	for e := range endpoints.All() {
+		for _, url := range []string{e.URL, e.DeadLetter} {
+			if name, _, err := queue.ParseURL(url); err == nil && e.IsQueue() {
+				names[name] = true
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		if !names[name] {
+			return fmt.Errorf("topology: %w: there is a key for queue %q, which is no endpoint's; want one of %q", queue.ErrInvalid, name, slices.Sorted(maps.Keys(names)))
+		}
+	}
+	return nil
 }
 
 // Covers reports whether the policy is about an endpoint: one whose credentials are
@@ -233,9 +256,11 @@ func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []strin
 	}
 	switch {
 	case region == "":
-		return fmt.Errorf("topology: endpoint %q: %w: no region is known; give one", e.Name, queue.ErrInvalid)
+		return fmt.Errorf("topology: endpoint %q: %w: no region is known; set the endpoint's, or one for all (PolicyConfig.Region, --region)", e.Name, queue.ErrInvalid)
+	case account == "":
+		return fmt.Errorf("topology: endpoint %q: %w: no account is known; have it in the URL, or give one for all (PolicyConfig.Account, --account)", e.Name, queue.ErrInvalid)
 	case !accountRule.MatchString(account):
-		return fmt.Errorf("topology: endpoint %q: %w: no account is known; give the twelve digits", e.Name, queue.ErrInvalid)
+		return fmt.Errorf("topology: endpoint %q: %w: the account is %q; want twelve digits", e.Name, queue.ErrInvalid, account)
 	}
 	p.allow(strings.Join([]string{"arn", partition(region), service, region, account, name}, ":"), actions)
 	if service == "sqs" {

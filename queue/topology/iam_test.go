@@ -236,7 +236,9 @@ func TestPolicyOfKeys(t *testing.T) {
 	}
 	for want, cfg := range map[string]topology.PolicyConfig{
 		"no region":  {Account: "111122223333"},
-		"no account": {Region: "us-east-1", Account: "me"},
+		"no account": {Region: "us-east-1"},
+		`"me"`:       {Region: "us-east-1", Account: "me"},
+		`queue "z"`:  {Region: "us-east-1", Account: "111122223333", Keys: map[string]string{"z": "alias/z"}},
 	} {
 		if _, err := topology.LeastPolicy(set, topology.RoleConsumer, cfg); !errors.Is(err, queue.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", cfg, err, want)
