@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
@@ -15,7 +16,11 @@ func (p *probe) tryPermit(url, label string, accounts []string, actions ...strin
 
 // statements returns the statements of a queue's policy by their labels.
 func (p *probe) statements(url string) map[string]map[string]any {
-	text := p.attribute(url, "Policy")
+	return p.read(p.attribute(url, "Policy"))
+}
+
+// read returns the statements of a policy by their labels.
+func (p *probe) read(text string) map[string]map[string]any {
 	out := make(map[string]map[string]any)
 	if text == "" {
 		return out
@@ -85,6 +90,38 @@ var permissionRules = []rule{
 			}
 			p.refused(p.tryPermit(url, "a", other, "SendMessage", "ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility",
 				"GetQueueAttributes", "GetQueueUrl", "PurgeQueue", "ListDeadLetterSourceQueues"), "OverLimit", "eight actions")
+		},
+	},
+	{
+		name: "permissions/topic", source: snsAPI("AddPermission") + "; RemovePermission", sns: true,
+		says: "AddPermission adds a statement with its label to the topic's Policy, once; RemovePermission takes it away, if it is there.",
+		test: func(p *probe) {
+			topic := p.topic()
+			permit := func(label string, actions ...string) error {
+				_, err := p.sns.AddPermission(p.ctx, &sns.AddPermissionInput{TopicArn: &topic, Label: &label, AWSAccountId: other, ActionName: actions})
+				return err
+			}
+			labels := func() (out map[string]map[string]any) {
+				attributes, err := p.sns.GetTopicAttributes(p.ctx, &sns.GetTopicAttributesInput{TopicArn: &topic})
+				p.ok(err, "GetTopicAttributes")
+				return p.read(attributes.Attributes["Policy"])
+			}
+			p.ok(permit("a", "Publish", "Subscribe"), "AddPermission")
+			p.ok(permit("b", "Publish"), "AddPermission")
+			p.refused(permit("a", "Publish"), "InvalidParameter", "the same label")
+			p.refused(permit("c", "Fold"), "InvalidParameter", "an action that is none")
+			got := labels()
+			p.equal("Effect", got["a"]["Effect"], any("Allow"))
+			p.equal("Resource", got["a"]["Resource"], any(topic))
+			p.equal("Action", got["a"]["Action"], any([]any{"SNS:Publish", "SNS:Subscribe"}))
+			p.equal("whether the second is there", got["b"] != nil, true)
+			for range 2 {
+				_, err := p.sns.RemovePermission(p.ctx, &sns.RemovePermissionInput{TopicArn: &topic, Label: aws.String("a")})
+				p.ok(err, "RemovePermission")
+			}
+			got = labels()
+			p.equal("whether the label is there", got["a"] != nil, false)
+			p.equal("whether the other is there", got["b"] != nil, true)
 		},
 	},
 }

@@ -28,8 +28,8 @@
 // entry; delays, long polls that wake when a message arrives, receive counts, redrive policies and move tasks,
 // retention, purges, tags, permissions. FIFO queues have groups in order, deduplication by id and by content
 // in both scopes, sequence numbers, receive attempts, and receipt handles that expire. Standard queues are
-// fair to the groups of their messages. SNS, by the Query protocol: standard and FIFO topics, batches and
-// tags; subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of
+// fair to the groups of their messages. SNS, by the Query protocol: standard and FIFO topics, batches, tags
+// and permissions; subscriptions of queues, of URLs, which are asked for their confirmation first, and of functions of
 // the program that holds the server ([Config.Functions]), with raw and enveloped delivery, filter policies
 // of both scopes, retries by delivery policies, and dead-letter queues.
 //

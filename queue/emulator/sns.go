@@ -13,6 +13,7 @@ import (
 
 // snsOperations is the API of SNS as far as the server has it.
 var snsOperations = map[string]snsOperation{
+	"AddPermission":             snsOp((*Server).addTopicPermission),
 	"ConfirmSubscription":       snsOp((*Server).confirmSubscription),
 	"CreateTopic":               snsOp((*Server).createTopic),
 	"DeleteTopic":               snsOp((*Server).deleteTopic),
@@ -24,6 +25,7 @@ var snsOperations = map[string]snsOperation{
 	"ListTopics":                snsOp((*Server).listTopics),
 	"Publish":                   snsOp((*Server).publish),
 	"PublishBatch":              snsOp((*Server).publishBatch),
+	"RemovePermission":          snsOp((*Server).removeTopicPermission),
 	"SetSubscriptionAttributes": snsOp((*Server).setSubscriptionAttributes),
 	"SetTopicAttributes":        snsOp((*Server).setTopicAttributes),
 	"Subscribe":                 snsOp((*Server).subscribe),

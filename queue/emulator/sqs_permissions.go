@@ -61,6 +61,18 @@ type permission struct {
 	Resource  string
 }
 
+// newPermission returns what lets accounts do the actions of a service with a resource.
+func newPermission(label, resource string, accounts []string, service string, actions []string) permission {
+	p := permission{Sid: label, Effect: "Allow", Resource: resource}
+	for _, id := range accounts {
+		p.Principal.AWS = append(p.Principal.AWS, "arn:aws:iam::"+id+":root")
+	}
+	for _, action := range actions {
+		p.Action = append(p.Action, service+action)
+	}
+	return p
+}
+
 type addPermissionInput struct {
 	queueRef
 	Label         string
@@ -108,13 +120,7 @@ func (s *Server) addPermission(c *call, in *addPermissionInput) (nothing, *Error
 	if err := in.fault(); err != nil {
 		return nothing{}, err
 	}
-	p := permission{Sid: in.Label, Effect: "Allow", Resource: q.arn}
-	for _, id := range in.AWSAccountIds {
-		p.Principal.AWS = append(p.Principal.AWS, "arn:aws:iam::"+id+":root")
-	}
-	for _, action := range in.Actions {
-		p.Action = append(p.Action, "SQS:"+action)
-	}
+	p := newPermission(in.Label, q.arn, in.AWSAccountIds, "SQS:", in.Actions)
 	return nothing{}, s.editPolicy(q, func(doc *policyDocument) *Error {
 		if doc.index(in.Label) >= 0 {
 			return errInvalidParameterValue("Value %s for parameter Label is invalid. Reason: Already exists.", in.Label)
@@ -154,7 +160,7 @@ func (s *Server) removePermission(c *call, in *removePermissionInput) (nothing, 
 func (s *Server) editPolicy(q *queue, edit func(*policyDocument) *Error) *Error {
 	s.making.Lock() // as for all settings
 	defer s.making.Unlock()
-	doc, err := readPolicy(q.settings().text["Policy"], q.arn)
+	doc, err := readPolicy(q.settings().text["Policy"], q.arn+"/SQSDefaultPolicy")
 	if err != nil {
 		return err
 	}
@@ -176,10 +182,10 @@ func (s *Server) editPolicy(q *queue, edit func(*policyDocument) *Error) *Error 
 	return nil
 }
 
-// readPolicy reads the Policy of a queue, which has none if the text is empty.
-func readPolicy(text, arn string) (*policyDocument, *Error) {
+// readPolicy reads a Policy. An empty text is one of an id without statements.
+func readPolicy(text, id string) (*policyDocument, *Error) {
 	if text == "" {
-		return &policyDocument{Version: "2012-10-17", ID: arn + "/SQSDefaultPolicy"}, nil
+		return &policyDocument{Version: "2012-10-17", ID: id}, nil
 	}
 	var fields struct {
 		Version, ID string
@@ -187,7 +193,7 @@ func readPolicy(text, arn string) (*policyDocument, *Error) {
 	}
 	doc := new(policyDocument)
 	if err := json.Unmarshal([]byte(text), &fields); err != nil {
-		return nil, errUnsupported("The queue's Policy is not a policy document, and cannot be edited.")
+		return nil, errUnsupported("The Policy is not a policy document, and cannot be edited.")
 	}
 	doc.Version, doc.ID = fields.Version, fields.ID
 	if len(fields.Statement) == 0 {
