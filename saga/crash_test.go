@@ -31,6 +31,7 @@ type scenario struct {
 	bell  bool     // a notice is due
 	twice bool     // replies come twice
 	mute  bool     // no reply comes
+	folds bool     // frames are left folded
 }
 
 var errNo = saga.Permanent(errors.New("no"))
@@ -311,7 +312,7 @@ var scenarios = []scenario{
 // TestEveryCallToTheStore plays each scenario once without a failure, and then
 // with each mishap at each call that its worker makes to the store.
 func TestEveryCallToTheStore(t *testing.T) {
-	for _, sc := range slices.Concat(scenarios, farScenarios, lockScenarios) {
+	for _, sc := range slices.Concat(scenarios, farScenarios, lockScenarios, foldScenarios) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			calls := sc.play(t, mishap{}, 0)
@@ -377,6 +378,9 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 		unlocked(t, w.store)
 		if left := w.provider.left(); x.Status == saga.Compensated && len(left) > 0 {
 			t.Errorf("the saga was compensated, and these are done still: %v", left)
+		}
+		if k == 0 && w.rested != sc.folds {
+			t.Errorf("frames are left folded: %t, want %t", w.rested, sc.folds)
 		}
 		for id, def := range w.provider.kin {
 			if _, err := w.store.Get(t.Context(), id); err == nil {

@@ -31,6 +31,7 @@ type world struct {
 	faults   func(storetest.Call) storetest.Fault // of worker one's messages
 
 	errands errands // of those outside
+	rested  bool    // frames were left folded, as far as look has seen
 
 	mu      sync.Mutex
 	workers map[string]*worker
@@ -117,21 +118,31 @@ func (w *world) start() {
 // wait waits until the execution has ended or is blocked. It looks rarely: some
 // thousand worlds make a minute of processor time out of less.
 func (w *world) wait() *saga.Execution {
+	pause := 5 * time.Second
+	if w.scenario.folds {
+		pause = 2 * time.Second
+	}
 	for range 1000 {
-		r, err := w.store.Get(w.Context(), "1")
-		if err != nil {
-			w.Fatal(err)
-		}
-		if saga.Status(r.Status) != saga.Running {
+		if w.look() != saga.Running {
 			break
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(pause)
 	}
 	x, err := w.client.Get(w.Context(), "1")
 	if err != nil {
 		w.Fatal(err)
 	}
 	return x
+}
+
+// look looks at the record.
+func (w *world) look() saga.Status {
+	r, err := w.store.Get(w.Context(), "1")
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.rested = w.rested || rests(r)
+	return saga.Status(r.Status)
 }
 
 func (w *world) retryWhenBlocked() {
