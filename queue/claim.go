@@ -82,7 +82,7 @@ func encodeClaim(msg *message.Message, c claim, pinned []string) (wireMessage, e
 	}
 	return encodeWith(msg, pinned, func(w *wireMessage) {
 		w.body = body
-		w.attributes[AttrEncoding] = attribute{typeString, encodingClaim}
+		w.attributes.add(AttrEncoding, attribute{typeString, encodingClaim})
 	})
 }
 

@@ -34,7 +34,7 @@ func openEnvelope(w wireMessage) (inner wireMessage, e envelope, ok bool, err er
 		!strings.HasPrefix(e.TopicArn, "arn:") || !strings.Contains(e.TopicArn, ":sns:") {
 		return w, envelope{}, false, nil
 	}
-	inner = wireMessage{body: *e.Message, attributes: make(map[string]attribute, len(e.MessageAttributes))}
+	inner = wireMessage{body: *e.Message, attributes: make(attributes, 0, len(e.MessageAttributes))}
 	for name, a := range e.MessageAttributes {
 		value := a.Value
 		if baseType(a.Type) == typeBinary {
@@ -44,7 +44,7 @@ func openEnvelope(w wireMessage) (inner wireMessage, e envelope, ok bool, err er
 			}
 			value = string(data)
 		}
-		inner.attributes[name] = attribute{a.Type, value}
+		inner.attributes.add(name, attribute{a.Type, value})
 	}
 	return inner, e, true, nil
 }

@@ -208,7 +208,7 @@ func TestAttach(t *testing.T) {
 		if _, ok, err := DecodeFailure(msg.Metadata); !ok || err != nil {
 			t.Fatalf("no record: %v", err)
 		}
-		if a := w.attributes[KeyFailure]; a.value == "" {
+		if w.attributes.value(KeyFailure) == "" {
 			t.Fatal("the record is not an attribute of its own")
 		}
 	})

@@ -97,13 +97,13 @@ func damage(m sqstypes.Message) error {
 // readMessage decodes a received message. What the envelope and the decoding
 // tell goes into the delivery. A payload takes the place of a reference to it.
 func readMessage(m sqstypes.Message, d *Delivery, payload []byte) *message.Message {
-	w := wireMessage{body: aws.ToString(m.Body), attributes: make(map[string]attribute, len(m.MessageAttributes))}
+	w := wireMessage{body: aws.ToString(m.Body), attributes: make(attributes, 0, len(m.MessageAttributes))}
 	for name, v := range m.MessageAttributes {
 		a := attribute{dataType: aws.ToString(v.DataType), value: aws.ToString(v.StringValue)}
 		if a.binary() {
 			a.value = string(v.BinaryValue)
 		}
-		w.attributes[name] = a
+		w.attributes.add(name, a)
 	}
 	id, subject := d.MessageID, ""
 	w, e, enveloped, broken := openEnvelope(w)
@@ -112,7 +112,7 @@ func readMessage(m sqstypes.Message, d *Delivery, payload []byte) *message.Messa
 	}
 	if payload != nil {
 		w.body = string(payload)
-		delete(w.attributes, AttrEncoding)
+		w.attributes.remove(AttrEncoding)
 	}
 	msg, err := decode(w, id, broken)
 	d.Undecodable = err

@@ -45,17 +45,17 @@ type RawAttribute struct {
 func (m RawMessage) Size() int { return m.wire().size() }
 
 func (m RawMessage) wire() wireMessage {
-	w := wireMessage{body: m.Body, attributes: make(map[string]attribute, len(m.Attributes))}
+	w := wireMessage{body: m.Body, attributes: make(attributes, 0, len(m.Attributes)+1)}
 	for name, a := range m.Attributes {
-		w.attributes[name] = attribute{a.Type, a.Value}
+		w.attributes.add(name, attribute{a.Type, a.Value})
 	}
 	return w
 }
 
 func (m *RawMessage) setWire(w wireMessage) {
 	m.Body, m.Attributes = w.body, make(map[string]RawAttribute, len(w.attributes))
-	for name, a := range w.attributes {
-		m.Attributes[name] = RawAttribute{a.dataType, a.value}
+	for _, a := range w.attributes {
+		m.Attributes[a.name] = RawAttribute{a.dataType, a.value}
 	}
 }
 
@@ -142,7 +142,7 @@ type editor struct {
 }
 
 func (e *editor) open() {
-	if _, ok := e.w.attributes[AttrMetadata]; !ok {
+	if !e.w.attributes.has(AttrMetadata) {
 		return
 	}
 	p, err := unpack(e.w)
@@ -158,7 +158,7 @@ func (e *editor) open() {
 }
 
 func (e *editor) remove(key string) {
-	delete(e.w.attributes, key)
+	e.w.attributes.remove(key)
 	if e.packed != nil {
 		delete(e.packed.Text, key)
 		delete(e.packed.Binary, encode64(key))
@@ -169,7 +169,7 @@ func (e *editor) remove(key string) {
 func (e *editor) set(key, value string) {
 	switch {
 	case len(e.w.attributes) < maxAttributes:
-		e.w.attributes[key] = attribute{typeString, value}
+		e.w.attributes.set(key, attribute{typeString, value})
 	case key == AttrUUID:
 		e.left = append(e.left, key)
 	case e.packed != nil || e.makeRoom():
@@ -182,15 +182,15 @@ func (e *editor) set(key, value string) {
 // makeRoom packs an attribute of Waybill's own, so that the packed ones have an
 // attribute.
 func (e *editor) makeRoom() bool {
-	if _, ok := e.w.attributes[AttrMetadata]; ok {
+	if e.w.attributes.has(AttrMetadata) {
 		return false // it cannot be read
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.w.attributes)) {
-		a := e.w.attributes[name]
-		if strings.HasPrefix(name, reservedPrefix) && name != AttrEncoding && a.dataType == typeString {
-			delete(e.w.attributes, name)
-			e.w.attributes[AttrMetadata] = attribute{} // keeps the place; see close
-			e.packed = &packed{Version: packedVersion, Text: map[string]string{name: a.value}}
+	byName := slices.SortedFunc(slices.Values(e.w.attributes), func(a, b namedAttribute) int { return strings.Compare(a.name, b.name) })
+	for _, a := range byName {
+		if strings.HasPrefix(a.name, reservedPrefix) && a.name != AttrEncoding && a.dataType == typeString {
+			e.w.attributes.remove(a.name)
+			e.w.attributes.set(AttrMetadata, attribute{}) // keeps the place; see close
+			e.packed = &packed{Version: packedVersion, Text: map[string]string{a.name: a.value}}
 			return true
 		}
 	}
@@ -201,7 +201,7 @@ func (e *editor) close() {
 	if e.packed == nil {
 		return
 	}
-	delete(e.w.attributes, AttrMetadata)
+	e.w.attributes.remove(AttrMetadata)
 	if len(e.packed.Text)+len(e.packed.Binary) == 0 {
 		return
 	}
@@ -210,5 +210,5 @@ func (e *editor) close() {
 	if err != nil {
 		return // maps of strings always encode
 	}
-	e.w.attributes[AttrMetadata] = attribute{typeString, text}
+	e.w.attributes.set(AttrMetadata, attribute{typeString, text})
 }

@@ -24,7 +24,7 @@ func (m RawMessage) Restored(q *Queue) RawMessage {
 	named := e.namedByMove()
 	e.remove(KeyFailure)
 	if named && e.crowded() {
-		delete(e.w.attributes, AttrUUID)
+		e.w.attributes.remove(AttrUUID)
 	}
 	e.unpack(pinnedKeys(q.Endpoint))
 	e.close()
@@ -38,12 +38,12 @@ func (m RawMessage) Restored(q *Queue) RawMessage {
 // namedByMove reports whether the message's UUID is the id that the queue had
 // given it, which is what a receiver calls a message without one.
 func (e *editor) namedByMove() bool {
-	text := e.w.attributes[KeyFailure].value
+	text := e.w.attributes.value(KeyFailure)
 	if text == "" && e.packed != nil {
 		text = e.packed.Text[KeyFailure]
 	}
 	f, ok, err := DecodeFailure(map[string]string{KeyFailure: text})
-	return ok && err == nil && f.MessageID != "" && f.MessageID == e.w.attributes[AttrUUID].value
+	return ok && err == nil && f.MessageID != "" && f.MessageID == e.w.attributes.value(AttrUUID)
 }
 
 // crowded reports whether the packed metadata would all be attributes, if there
@@ -65,8 +65,7 @@ func (e *editor) unpackable() map[string]attribute {
 		if t := e.packed.Types[key]; t != "" {
 			a.dataType = t
 		}
-		_, there := e.w.attributes[key]
-		if !there && !parameter(key) && typeRule.MatchString(a.dataType) && nativeValue(key, a) {
+		if !e.w.attributes.has(key) && !parameter(key) && typeRule.MatchString(a.dataType) && nativeValue(key, a) {
 			all[key] = a
 		}
 	}
@@ -98,16 +97,16 @@ func (e *editor) unpack(pinned []string) {
 	})
 	for _, key := range keys[:min(room, len(keys))] {
 		e.remove(key)
-		e.w.attributes[key] = able[key]
+		e.w.attributes.set(key, able[key])
 	}
 }
 
 // rename gives an attribute its name back, unless another has it.
 func (e *editor) rename(from, to string) {
-	a, ok := e.w.attributes[from]
-	if _, taken := e.w.attributes[to]; ok && !taken {
-		delete(e.w.attributes, from)
-		e.w.attributes[to] = a
+	a, ok := e.w.attributes.get(from)
+	if ok && !e.w.attributes.has(to) {
+		e.w.attributes.remove(from)
+		e.w.attributes.set(to, a)
 	}
 }
 
@@ -118,7 +117,7 @@ func (e *editor) bareEnvelope() {
 		return
 	}
 	_, envelope, ok, err := openEnvelope(wireMessage{body: e.w.body})
-	if ok && err != nil && envelope.MessageID == e.w.attributes[AttrUUID].value {
-		delete(e.w.attributes, AttrUUID)
+	if ok && err != nil && envelope.MessageID == e.w.attributes.value(AttrUUID) {
+		e.w.attributes.remove(AttrUUID)
 	}
 }

@@ -95,16 +95,16 @@ func md5Hex(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func sqsAttributes(attributes map[string]attribute) map[string]sqstypes.MessageAttributeValue {
-	m := make(map[string]sqstypes.MessageAttributeValue, len(attributes))
-	for name, a := range attributes {
+func sqsAttributes(all attributes) map[string]sqstypes.MessageAttributeValue {
+	m := make(map[string]sqstypes.MessageAttributeValue, len(all))
+	for _, a := range all {
 		v := sqstypes.MessageAttributeValue{DataType: aws.String(a.dataType)}
 		if a.binary() {
 			v.BinaryValue = []byte(a.value)
 		} else {
 			v.StringValue = aws.String(a.value)
 		}
-		m[name] = v
+		m[a.name] = v
 	}
 	return m
 }
@@ -165,16 +165,16 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	return r.errs, nil
 }
 
-func snsAttributes(attributes map[string]attribute) map[string]snstypes.MessageAttributeValue {
-	m := make(map[string]snstypes.MessageAttributeValue, len(attributes))
-	for name, a := range attributes {
+func snsAttributes(all attributes) map[string]snstypes.MessageAttributeValue {
+	m := make(map[string]snstypes.MessageAttributeValue, len(all))
+	for _, a := range all {
 		v := snstypes.MessageAttributeValue{DataType: aws.String(a.dataType)}
 		if a.binary() {
 			v.BinaryValue = []byte(a.value)
 		} else {
 			v.StringValue = aws.String(a.value)
 		}
-		m[name] = v
+		m[a.name] = v
 	}
 	return m
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -55,14 +54,59 @@ func baseType(dataType string) string {
 // A wireMessage is a message as the services carry it.
 type wireMessage struct {
 	body       string
-	attributes map[string]attribute
+	attributes attributes
+}
+
+// attributes are those of a message, each of its own name. The services allow ten:
+// so few are found, and kept, for less than a map takes.
+type attributes []namedAttribute
+
+type namedAttribute struct {
+	name string
+	attribute
+}
+
+func (all attributes) index(name string) int {
+	return slices.IndexFunc(all, func(a namedAttribute) bool { return a.name == name })
+}
+
+func (all attributes) get(name string) (a attribute, ok bool) {
+	if i := all.index(name); i >= 0 {
+		return all[i].attribute, true
+	}
+	return a, false
+}
+
+func (all attributes) has(name string) bool { return all.index(name) >= 0 }
+
+// value returns the value of an attribute, or "" where there is none.
+func (all attributes) value(name string) string {
+	a, _ := all.get(name)
+	return a.value
+}
+
+// add adds an attribute whose name no other has.
+func (all *attributes) add(name string, a attribute) { *all = append(*all, namedAttribute{name, a}) }
+
+func (all *attributes) set(name string, a attribute) {
+	if i := all.index(name); i >= 0 {
+		(*all)[i].attribute = a
+		return
+	}
+	all.add(name, a)
+}
+
+func (all *attributes) remove(name string) {
+	if i := all.index(name); i >= 0 {
+		*all = slices.Delete(*all, i, i+1)
+	}
 }
 
 // size returns the bytes that count against the size limit.
 func (w wireMessage) size() int {
 	n := len(w.body)
-	for name, a := range w.attributes {
-		n += len(name) + len(a.dataType) + len(a.value)
+	for _, a := range w.attributes {
+		n += len(a.name) + len(a.dataType) + len(a.value)
 	}
 	return n
 }
@@ -92,12 +136,12 @@ func encodeWith(msg *message.Message, pinned []string, encodeBody func(*wireMess
 	if err != nil {
 		return wireMessage{}, err
 	}
-	w := wireMessage{attributes: make(map[string]attribute, len(msg.Metadata)+1)}
+	w := wireMessage{attributes: make(attributes, 0, len(msg.Metadata)+2)}
 	if msg.UUID != "" {
 		if !allowedText(msg.UUID) {
 			return wireMessage{}, fmt.Errorf("%w: UUID %q has characters that SQS refuses", ErrInvalid, msg.UUID)
 		}
-		w.attributes[AttrUUID] = attribute{typeString, msg.UUID}
+		w.attributes.add(AttrUUID, attribute{typeString, msg.UUID})
 	}
 	encodeBody(&w)
 	if len(msg.Metadata) == 0 {
@@ -113,17 +157,17 @@ func (w *wireMessage) encodeBody(payload []byte) {
 	switch {
 	case len(payload) == 0:
 		w.body = emptyBody
-		w.attributes[AttrEncoding] = attribute{typeString, encodingEmpty}
+		w.attributes.add(AttrEncoding, attribute{typeString, encodingEmpty})
 	case !allowedText(string(payload)):
 		w.body = base64.StdEncoding.EncodeToString(payload)
-		w.attributes[AttrEncoding] = attribute{typeString, encodingBase64}
+		w.attributes.add(AttrEncoding, attribute{typeString, encodingBase64})
 	default:
 		w.body = string(payload)
 	}
 }
 
 func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string]string, pinned []string) error {
-	native := make(map[string]attribute, len(metadata))
+	native := make(attributes, 0, len(metadata))
 	var rest []string
 	for key, value := range metadata {
 		if parameter(key) {
@@ -138,25 +182,26 @@ func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string
 			return fmt.Errorf("%w: metadata %s is declared a Number in %s, and %q is none", ErrInvalid, key, KeyTypes, value)
 		}
 		if nativeValue(key, a) {
-			native[key] = a
+			native.add(key, a)
 		} else {
 			rest = append(rest, key)
 		}
 	}
 	room := maxAttributes - len(w.attributes)
 	if len(native) > room || len(rest) > 0 {
-		keys := slices.SortedFunc(maps.Keys(native), func(a, b string) int {
-			if d := rank(a, types, pinned) - rank(b, types, pinned); d != 0 {
+		slices.SortFunc(native, func(a, b namedAttribute) int {
+			if d := rank(a.name, types, pinned) - rank(b.name, types, pinned); d != 0 {
 				return d
 			}
-			return strings.Compare(a, b)
+			return strings.Compare(a.name, b.name)
 		})
-		for _, key := range keys[min(room-1, len(keys)):] {
-			rest = append(rest, key)
-			delete(native, key)
+		most := min(room-1, len(native))
+		for _, a := range native[most:] {
+			rest = append(rest, a.name)
 		}
+		native = native[:most]
 	}
-	maps.Copy(w.attributes, native)
+	w.attributes = append(w.attributes, native...)
 	if len(rest) == 0 {
 		return nil
 	}
@@ -195,7 +240,7 @@ func (w *wireMessage) pack(metadata message.Metadata, types map[string]string, k
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrInvalid, AttrMetadata, err)
 	}
-	w.attributes[AttrMetadata] = attribute{typeString, text}
+	w.attributes.add(AttrMetadata, attribute{typeString, text})
 	return nil
 }
 
@@ -223,18 +268,18 @@ func decode64(text string) string {
 // [KeyRawMetadata], and an error beside it that matches [ErrUndecodable]. The
 // id becomes the UUID of a message without one.
 func decode(w wireMessage, id string, broken error) (*message.Message, error) {
-	if u, ok := w.attributes[AttrUUID]; ok && u.value != "" {
-		id = u.value
+	if uuid := w.attributes.value(AttrUUID); uuid != "" {
+		id = uuid
 	}
 	metadata := make(message.Metadata, len(w.attributes))
 	types := map[string]string{}
-	for name, a := range w.attributes {
-		if name == AttrUUID || name == AttrEncoding || name == AttrMetadata || parameter(name) {
+	for _, a := range w.attributes {
+		if a.name == AttrUUID || a.name == AttrEncoding || a.name == AttrMetadata || parameter(a.name) {
 			continue
 		}
-		metadata[name] = a.value
+		metadata[a.name] = a.value
 		if a.dataType != typeString && a.dataType != "" {
-			types[name] = a.dataType
+			types[a.name] = a.dataType
 		}
 	}
 	payload, bodyErr := decodeBody(w)
@@ -242,8 +287,8 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	err := errors.Join(broken, bodyErr, packErr)
 	if err != nil {
 		payload = []byte(w.body)
-		setRaw(metadata, types, KeyRawEncoding, w.attributes[AttrEncoding])
-		setRaw(metadata, types, KeyRawMetadata, w.attributes[AttrMetadata])
+		setRaw(metadata, types, KeyRawEncoding, w.attributes, AttrEncoding)
+		setRaw(metadata, types, KeyRawMetadata, w.attributes, AttrMetadata)
 	} else {
 		p.apply(metadata, types)
 	}
@@ -258,7 +303,8 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	return msg, nil
 }
 
-func setRaw(metadata message.Metadata, types map[string]string, key string, a attribute) {
+func setRaw(metadata message.Metadata, types map[string]string, key string, all attributes, name string) {
+	a, _ := all.get(name)
 	if a.value == "" {
 		return
 	}
@@ -269,7 +315,7 @@ func setRaw(metadata message.Metadata, types map[string]string, key string, a at
 }
 
 func decodeBody(w wireMessage) ([]byte, error) {
-	a, ok := w.attributes[AttrEncoding]
+	a, ok := w.attributes.get(AttrEncoding)
 	switch {
 	case !ok:
 		return []byte(w.body), nil
@@ -297,7 +343,7 @@ func decodeBody(w wireMessage) ([]byte, error) {
 // unpack reads [AttrMetadata], with keys and values out of base64 again.
 func unpack(w wireMessage) (packed, error) {
 	var p packed
-	a, ok := w.attributes[AttrMetadata]
+	a, ok := w.attributes.get(AttrMetadata)
 	if !ok {
 		return p, nil
 	}

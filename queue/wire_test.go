@@ -72,7 +72,13 @@ func checkWire(t interface{ Fatalf(string, ...any) }, w wireMessage) {
 	if len(w.attributes) > maxAttributes {
 		t.Fatalf("%d attributes: %q", len(w.attributes), w.attributes)
 	}
-	for name, a := range w.attributes {
+	names := map[string]bool{}
+	for _, a := range w.attributes {
+		name := a.name
+		if names[name] {
+			t.Fatalf("there are two attributes %q", name)
+		}
+		names[name] = true
 		if !wireName.MatchString(name) || strings.Contains(name, "..") || strings.Trim(name, ".") != name ||
 			strings.HasPrefix(strings.ToLower(name), "aws.") || strings.HasPrefix(strings.ToLower(name), "amazon.") {
 			t.Fatalf("attribute name %q", name)
@@ -133,12 +139,12 @@ func TestEncode(t *testing.T) {
 				t.Fatalf("body %q and %d attributes, want %q and %d: %q", w.body, len(w.attributes), tt.body, tt.count, w.attributes)
 			}
 			for _, name := range tt.native {
-				if _, ok := w.attributes[name]; !ok {
+				if !w.attributes.has(name) {
 					t.Errorf("no attribute %s: %q", name, w.attributes)
 				}
 			}
 			for _, name := range tt.absent {
-				if _, ok := w.attributes[name]; ok {
+				if w.attributes.has(name) {
 					t.Errorf("attribute %s: %q", name, w.attributes)
 				}
 			}
@@ -156,7 +162,7 @@ func TestPackedFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"v":1,"s":{"empty":"","photo":""},"b":{"cmF3":"/w==","dHdvIHdvcmRz":"PCY+4oCoAQ=="},"t":{"photo":"Binary"}}`
-	if got := w.attributes[AttrMetadata].value; got != want {
+	if got := w.attributes.value(AttrMetadata); got != want {
 		t.Fatalf("packed\n%s\nwant\n%s", got, want)
 	}
 }
@@ -186,12 +192,12 @@ func TestEncodeRefuses(t *testing.T) {
 }
 
 func TestDecodeBroken(t *testing.T) {
-	str := func(kv ...string) map[string]attribute {
-		m := map[string]attribute{AttrUUID: {typeString, "u"}, "key": {typeString, "value"}}
+	str := func(kv ...string) attributes {
+		all := attributes{{AttrUUID, attribute{typeString, "u"}}, {"key", attribute{typeString, "value"}}}
 		for i := 0; i < len(kv); i += 2 {
-			m[kv[i]] = attribute{typeString, kv[i+1]}
+			all.add(kv[i], attribute{typeString, kv[i+1]})
 		}
-		return m
+		return all
 	}
 	tests := []struct {
 		name string
@@ -237,12 +243,12 @@ func TestDecodeBroken(t *testing.T) {
 // TestDecodeForeign checks messages of senders that know nothing of this
 // package.
 func TestDecodeForeign(t *testing.T) {
-	w := wireMessage{"body", map[string]attribute{
-		"text":     {typeString, "t"},
-		"fare":     {typeNumber, "20.5"},
-		"photo":    {typeBinary, "\xff\x00"},
-		"labelled": {"String.uuid", "u"},
-		KeyDelay:   {typeString, "10s"},
+	w := wireMessage{"body", attributes{
+		{"text", attribute{typeString, "t"}},
+		{"fare", attribute{typeNumber, "20.5"}},
+		{"photo", attribute{typeBinary, "\xff\x00"}},
+		{"labelled", attribute{"String.uuid", "u"}},
+		{KeyDelay, attribute{typeString, "10s"}},
 	}}
 	msg, err := decode(w, "message-id", nil)
 	if err != nil {
@@ -257,9 +263,12 @@ func TestDecodeForeign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(w.attributes, KeyDelay)
-	w.attributes[AttrUUID] = attribute{typeString, "message-id"}
-	if !maps.Equal(again.attributes, w.attributes) {
+	w.attributes.remove(KeyDelay)
+	w.attributes.set(AttrUUID, attribute{typeString, "message-id"})
+	byName := func(a, b namedAttribute) int { return strings.Compare(a.name, b.name) }
+	slices.SortFunc(w.attributes, byName)
+	slices.SortFunc(again.attributes, byName)
+	if !slices.Equal(again.attributes, w.attributes) {
 		t.Fatalf("sent on with %q, want the types kept: %q", again.attributes, w.attributes)
 	}
 }
@@ -281,10 +290,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add("(empty)", "empty", "", "fare", "1", "Number")
 	f.Add(`{"Type":"Notification","MessageId":"m","TopicArn":"arn:aws:sns:r:1:t","Message":"x","Timestamp":"t","MessageAttributes":{"a":{"Type":"Binary","Value":"!"}}}`, "", "", "", "", "")
 	f.Fuzz(func(t *testing.T, body, encoding, metadata, key, value, dataType string) {
-		w := wireMessage{body, map[string]attribute{}}
+		w := wireMessage{body: body}
 		for name, a := range map[string]attribute{AttrEncoding: {typeString, encoding}, AttrMetadata: {typeString, metadata}, key: {dataType, value}} {
 			if a.value != "" && name != "" {
-				w.attributes[name] = a
+				w.attributes.set(name, a)
 			}
 		}
 		w, _, _, damage := openEnvelope(w)
