@@ -93,6 +93,12 @@ func (o *outlet) encode(msg *message.Message, delay time.Duration) (wireMessage,
 	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) == 0 {
 		return w, err
 	}
+	return o.check(msg, delay)
+}
+
+// check puts a payload into the store, and encodes the message with a claim. It is
+// apart because of what its variables take of the stack.
+func (o *outlet) check(msg *message.Message, delay time.Duration) (w wireMessage, err error) {
 	c := newClaim(msg.Payload)
 	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
 	defer cancel()

@@ -16,11 +16,8 @@ import (
 // the filter policies of SNS can compare it: {"fare": [{"numeric": [">=", 50]}]}.
 // SQS keeps numbers of up to 38 digits between 1e-128 and 1e126.
 func SetNumber[T ~int | ~int64 | ~float64](msg *message.Message, key string, value T) {
-	types, err := parseTypes(msg.Metadata.Get(KeyTypes))
-	if err != nil {
-		types = map[string]string{}
-	}
-	types[key] = typeNumber
+	types, _ := parseTypes(msg.Metadata.Get(KeyTypes)) // what is wrong is replaced
+	setIn(&types, key, typeNumber)
 	msg.Metadata.Set(key, strconv.FormatFloat(float64(value), 'f', -1, 64))
 	if i := int64(value); T(i) == value {
 		msg.Metadata.Set(key, strconv.FormatInt(i, 10))
@@ -38,12 +35,12 @@ func SetDelay(msg *message.Message, delay time.Duration) {
 // typeRule holds for a data type, with or without a label.
 var typeRule = regexp.MustCompile(`^(String|Number|Binary)(\.[A-Za-z0-9_.-]+)?$`)
 
-// parseTypes reads the value of [KeyTypes].
+// parseTypes reads the value of [KeyTypes]. Mostly there is none, and no map.
 func parseTypes(text string) (map[string]string, error) {
-	types := map[string]string{}
 	if text == "" {
-		return types, nil
+		return nil, nil
 	}
+	types := map[string]string{}
 	for item := range strings.SplitSeq(text, ",") {
 		i := strings.LastIndexByte(item, '=')
 		if i < 0 || !nativeName(item[:i]) || !typeRule.MatchString(item[i+1:]) {

@@ -272,14 +272,14 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 		id = uuid
 	}
 	metadata := make(message.Metadata, len(w.attributes))
-	types := map[string]string{}
+	var types map[string]string
 	for _, a := range w.attributes {
 		if a.name == AttrUUID || a.name == AttrEncoding || a.name == AttrMetadata || parameter(a.name) {
 			continue
 		}
 		metadata[a.name] = a.value
 		if a.dataType != typeString && a.dataType != "" {
-			types[a.name] = a.dataType
+			setIn(&types, a.name, a.dataType)
 		}
 	}
 	payload, bodyErr := decodeBody(w)
@@ -287,10 +287,10 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	err := errors.Join(broken, bodyErr, packErr)
 	if err != nil {
 		payload = []byte(w.body)
-		setRaw(metadata, types, KeyRawEncoding, w.attributes, AttrEncoding)
-		setRaw(metadata, types, KeyRawMetadata, w.attributes, AttrMetadata)
+		setRaw(metadata, &types, KeyRawEncoding, w.attributes, AttrEncoding)
+		setRaw(metadata, &types, KeyRawMetadata, w.attributes, AttrMetadata)
 	} else {
-		p.apply(metadata, types)
+		p.apply(metadata, &types)
 	}
 	if text := formatTypes(types); text != "" {
 		metadata[KeyTypes] = text
@@ -303,14 +303,14 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	return msg, nil
 }
 
-func setRaw(metadata message.Metadata, types map[string]string, key string, all attributes, name string) {
+func setRaw(metadata message.Metadata, types *map[string]string, key string, all attributes, name string) {
 	a, _ := all.get(name)
 	if a.value == "" {
 		return
 	}
 	metadata[key] = a.value
 	if a.dataType != typeString && a.dataType != "" {
-		types[key] = a.dataType
+		setIn(types, key, a.dataType)
 	}
 }
 
@@ -380,7 +380,7 @@ func unpack(w wireMessage) (packed, error) {
 }
 
 // apply adds what was packed. A native attribute of the same name wins.
-func (p packed) apply(metadata message.Metadata, types map[string]string) {
+func (p packed) apply(metadata message.Metadata, types *map[string]string) {
 	for _, m := range []map[string]string{p.Text, p.Binary} {
 		for key, value := range m {
 			if _, ok := metadata[key]; ok || parameter(key) {
@@ -388,7 +388,7 @@ func (p packed) apply(metadata message.Metadata, types map[string]string) {
 			}
 			metadata[key] = value
 			if t := p.Types[key]; t != "" {
-				types[key] = t
+				setIn(types, key, t)
 			}
 		}
 	}
