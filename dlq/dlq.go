@@ -21,6 +21,11 @@ type Config struct {
 	// Required.
 	Queues *queue.Admin
 
+	// Payloads is the store of the payloads that messages refer to: a redrive
+	// has it keep them for as long as it gives their messages. Without it, one
+	// that is redriven late may come without its payload. Defaults to none.
+	Payloads queue.PayloadStore
+
 	// Logger receives what is not part of a result, such as a message that
 	// could not be returned to its queue. Defaults to none.
 	Logger *slog.Logger
@@ -29,8 +34,9 @@ type Config struct {
 // A Client looks into dead-letter queues and redrives them. It is safe for
 // concurrent use.
 type Client struct {
-	queues *queue.Admin
-	log    *slog.Logger
+	queues   *queue.Admin
+	payloads queue.PayloadStore
+	log      *slog.Logger
 }
 
 // New returns a client. It makes no calls.
@@ -41,7 +47,7 @@ func New(config Config) (*Client, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{config.Queues, config.Logger}, nil
+	return &Client{config.Queues, config.Payloads, config.Logger}, nil
 }
 
 // A Queue is a dead-letter queue as [Client.List] finds it.

@@ -42,6 +42,12 @@
 // sent all the same; what then cannot be sent is lost, and counts in
 // Report.Expired. Give a dead-letter queue a retention of 14 days.
 //
+// A message whose payload is in a queue.PayloadStore is sent back with its
+// reference. With Config.Payloads, the store keeps the payload for as long as if
+// the message were published anew; a message whose payload is gone stays, and
+// counts as failed. Without it, as in the command waybill dlq and in SQS's own
+// redrive, the payload keeps the time that it had.
+//
 // A redrive looks at as many messages as the queue held when it began. Messages
 // that it had sent and that failed again meanwhile carry its id and stay. What
 // other receivers hold, it does not wait for.

@@ -55,6 +55,8 @@ type job struct {
 	limit  *rate.Limiter
 	cutoff time.Time
 
+	payloads queue.PayloadStore // nil if none is known
+
 	mu        sync.Mutex
 	report    Report
 	reserved  int                // messages that receives under way may bring
@@ -105,6 +107,9 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		hold:    newHold(from, newShelf(a), opts.Visibility, c.log),
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
 		cutoff:  a.At.Add(clockMargin),
+
+		payloads: c.payloads,
+
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
 			Snapshot: a.Visible + a.InFlight + a.Delayed, Destinations: map[string]int{}, Started: time.Now(),
@@ -293,6 +298,10 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			if !errors.Is(err, ErrSkip) {
 				j.fail(ctx, l, StageEdit, err)
 			}
+			continue
+		}
+		if err := j.keepPayload(ctx, out, q); err != nil {
+			j.fail(ctx, l, StagePayload, err)
 			continue
 		}
 		if batches[q.Name] == nil {

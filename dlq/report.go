@@ -107,6 +107,10 @@ const (
 	// StageEdit: Options.Edit failed.
 	StageEdit Stage = "edit"
 
+	// StagePayload: its payload is not in the store, or could not be kept
+	// there, so it was not sent. It is still in the dead-letter queue.
+	StagePayload Stage = "payload"
+
 	// StageSend: it was not sent, or, if Unknown, may have been. It is still
 	// in the dead-letter queue.
 	StageSend Stage = "send"

@@ -113,10 +113,37 @@ func (o *outlet) check(msg *message.Message, delay time.Duration) (w wireMessage
 // the dead-letter queue, which can begin anew. Of what subscribes to a topic
 // nothing is known but SQS's limit. A delay comes before that.
 func keepPayload(e Endpoint, delay time.Duration) time.Duration {
-	if e.IsTopic() {
+	if e.IsTopic() || e.Retention == 0 {
 		return 2 * maxRetention
 	}
 	return delay + e.Retention + max(e.DeadLetterRetention, e.Retention)
+}
+
+// KeepPayload has the store keep the payload that the message refers to for as
+// long as if the message were published to the queue now: who sends a dead letter
+// back gives it more time than its payload has. It reads the payload and puts it
+// again. A message that has its payload itself is left alone. An error says that
+// the message would come without its payload, and matches [ErrPayloadGone] if that
+// is gone.
+func (m RawMessage) KeepPayload(ctx context.Context, store PayloadStore, q *Queue) error {
+	_, err := m.Decode()
+	var e *claimedError
+	if !errors.As(err, &e) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*payloadTimeout)
+	defer cancel()
+	payload, err := store.Get(ctx, e.SHA256, e.Size)
+	switch {
+	case err != nil:
+		return fmt.Errorf("queue: payload %s of %d bytes: %w", e.SHA256, e.Size, err)
+	case newClaim(payload) != e.claim:
+		return fmt.Errorf("queue: %w: the store has another payload under %s than the message's, of %d bytes", ErrUndecodable, e.SHA256, e.Size)
+	}
+	if err := store.Put(ctx, e.SHA256, payload, keepPayload(q.Endpoint, 0)); err != nil {
+		return fmt.Errorf("queue: payload %s of %d bytes: %w", e.SHA256, e.Size, err)
+	}
+	return nil
 }
 
 // A claimedError is why a message has not the payload that it stands for.

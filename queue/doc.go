@@ -162,7 +162,8 @@
 // published to a topic. It is not deleted before: a topic's queues share it, and a
 // message can come twice. A message that package pipeline moves to a dead-letter
 // queue is published anew, with its payload; one that SQS moves, or that a redrive
-// sends back, carries the reference that it had. When a payload is gone
+// sends back, carries the reference that it had, for which package dlq has the
+// store keep the payload on ([RawMessage.KeepPayload]) if it is told of the store. When a payload is gone
 // ([ErrPayloadGone]) or another, the message is undecodable; when the store cannot
 // be reached, it goes back to its queue. Neither loses it.
 //

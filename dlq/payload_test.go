@@ -1,0 +1,108 @@
+package dlq_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/waybill-dev/waybill/dlq"
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// payloads is a store in memory that lets payloads go.
+type payloads struct {
+	mu   sync.Mutex
+	all  map[string][]byte
+	ends map[string]time.Time
+}
+
+func (p *payloads) Put(_ context.Context, key string, payload []byte, keep time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all == nil {
+		p.all, p.ends = map[string][]byte{}, map[string]time.Time{}
+	}
+	p.all[key], p.ends[key] = payload, time.Now().Add(keep)
+	return nil
+}
+
+func (p *payloads) Get(_ context.Context, key string, _ int) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.all[key] == nil || time.Now().After(p.ends[key]) {
+		return nil, queue.ErrPayloadGone
+	}
+	return p.all[key], nil
+}
+
+// A redrive has payloads kept for as long as their messages, and sends none back whose payload is gone.
+func TestRedriveKeepsPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		s.queue("fares-dlq", "", 0)
+		s.queue("fares", "fares-dlq", 1)
+		endpoints, err := queue.NewEndpoints(s.ns, fares())
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := new(payloads)
+		pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pub.Close()
+		publish := func(text string) {
+			if err := pub.Publish("fares", message.NewMessage(text, []byte(strings.Repeat(text, 2000)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish("x")
+		s.send("fares", "small")
+		s.die("fares", "fares-dlq", 2)
+		var key string
+		for key = range store.all {
+		}
+		time.Sleep(time.Hour)
+		admin, err := queue.NewAdmin(queue.AdminConfig{AWS: s.aws, Endpoints: endpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := dlq.New(dlq.Config{Queues: admin, Payloads: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := store.ends[key]
+		if _, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", DryRun: true}); err != nil {
+			t.Fatal(err)
+		}
+		if !store.ends[key].Equal(before) {
+			t.Error("a dry run has the payload kept")
+		}
+		report, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq"})
+		if err != nil || report.Sent != 2 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		e, err := endpoints.Resolve("fares")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left, want := time.Until(store.ends[key]), e.Retention+e.DeadLetterRetention; left < want-time.Minute || left > want {
+			t.Errorf("the payload is kept for %v, want %v", left, want)
+		}
+
+		clear(store.all)
+		s.die("fares", "fares-dlq", 2)
+		report, err = c.Redrive(t.Context(), dlq.Options{From: "fares-dlq"})
+		if err == nil || report.Sent != 1 || len(report.Failures) != 1 || report.Failures[0].Stage != dlq.StagePayload || report.Failures[0].Unknown {
+			t.Errorf("%s, %v", asJSON(t, report), err)
+		}
+		if n := s.left("fares-dlq"); n != 1 {
+			t.Errorf("%d dead letters are left, want 1", n)
+		}
+	})
+}
