@@ -70,6 +70,12 @@
 // published, without running the filter again in this receive. One that is too
 // large for its endpoint is a permanent failure.
 //
+// # Traces
+//
+// Outputs and dead letters are published in the context of their input, and so in
+// its trace, where the publisher and the subscriber have the Tracer of package
+// queue/otelqueue. It is told why a message failed.
+//
 // # Other transports
 //
 // Any watermill Publisher and Subscriber carry a pipeline. Without package

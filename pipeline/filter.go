@@ -196,6 +196,7 @@ func (f *filter) call(in *message.Message) ([]*message.Message, error) {
 // fail deals with a message that failed, and reports whether it is done with.
 func (f *filter) fail(ctx context.Context, msg *message.Message, err error, calls *record) bool {
 	d := queue.FromContext(ctx)
+	d.Failed(err)
 	log := f.log.With("uuid", msg.UUID, "attempts", calls.attempts(), "error", err)
 	if d != nil {
 		log = log.With("message_id", d.MessageID, "receive_count", d.ReceiveCount)

@@ -75,37 +75,37 @@ func parseClaim(body string) (claim, error) {
 }
 
 // encodeClaim brings a message into its wire form with a claim for its payload.
-func encodeClaim(msg *message.Message, c claim, pinned []string) (wireMessage, error) {
+func encodeClaim(msg *message.Message, c claim, pinned []string, carrier map[string]string) (wireMessage, error) {
 	body, err := marshalJSON(c)
 	if err != nil {
 		return wireMessage{}, err
 	}
-	return encodeWith(msg, pinned, func(w *wireMessage) {
+	return encodeWith(msg, pinned, carrier, func(w *wireMessage) {
 		w.body = body
 		w.attributes.add(AttrEncoding, attribute{typeString, encodingClaim})
 	})
 }
 
-// encode brings a message into its wire form. The payload of one that would be
-// too large goes to the store, if there is one.
-func (o *outlet) encode(msg *message.Message, delay time.Duration) (wireMessage, error) {
-	w, err := encode(msg, o.pinned)
+// encode brings a message into its wire form, with what a tracer has it carry. The
+// payload of one that would be too large goes to the store, if there is one.
+func (o *outlet) encode(msg *message.Message, delay time.Duration, carrier map[string]string) (wireMessage, error) {
+	w, err := encodeCarrying(msg, o.pinned, carrier)
 	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) == 0 {
 		return w, err
 	}
-	return o.check(msg, delay)
+	return o.check(msg, delay, carrier)
 }
 
 // check puts a payload into the store, and encodes the message with a claim. It is
 // apart because of what its variables take of the stack.
-func (o *outlet) check(msg *message.Message, delay time.Duration) (w wireMessage, err error) {
+func (o *outlet) check(msg *message.Message, delay time.Duration, carrier map[string]string) (w wireMessage, err error) {
 	c := newClaim(msg.Payload)
 	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
 	defer cancel()
 	if err := o.payloads.Put(ctx, c.SHA256, msg.Payload, keepPayload(o.endpoint, delay)); err != nil {
 		return w, fmt.Errorf("%w: its payload of %d bytes cannot be stored: %w", ErrUnavailable, c.Size, err)
 	}
-	return encodeClaim(msg, c, o.pinned)
+	return encodeClaim(msg, c, o.pinned, carrier)
 }
 
 // keepPayload returns for how long a payload must be there for messages to the

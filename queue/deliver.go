@@ -163,12 +163,14 @@ func (s *subscription) offer(h *held) bool {
 		return false
 	}
 	if s.admit(h) {
+		s.startProcess(h)
 		select {
 		case s.out <- h.message:
 			return true
 		case <-s.draining:
 		case <-h.ctx.Done():
 		}
+		s.endProcess(h, Undelivered)
 		s.endTrial(h)
 	}
 	s.giveBack([]*held{h})
@@ -218,14 +220,17 @@ func (s *subscription) follow(h *held) bool {
 	select {
 	case <-h.message.Acked():
 		lost := h.lost.Load()
+		s.endProcess(h, Acked)
 		s.remove(h)
 		return !lost
 	case <-h.message.Nacked():
+		s.endProcess(h, Nacked)
 		s.nack(h)
 	case <-s.abandoned:
 		// Its handler may still be at work, so it is not given back: it comes
 		// again when its visibility ends.
 		s.log.Warn("a handler did not end; its message comes again when its visibility timeout ends", "uuid", h.message.UUID, "message_id", h.delivery.MessageID)
+		s.endProcess(h, Abandoned)
 		s.forget(h)
 	}
 	return false

@@ -42,13 +42,22 @@ type Delivery struct {
 	// message here. It is empty for a message that was sent.
 	DeadLetterSource string
 
+	// Trace is the X-Ray trace header that the message was sent with, the
+	// system attribute AWSTraceHeader, or empty.
+	Trace string
+
+	// Due is when the message was due, if it had a delay of more than SQS's 15
+	// minutes, and otherwise zero.
+	Due time.Time
+
 	// Undecodable is why the message could not be decoded, or nil. It matches
 	// [ErrUndecodable]. The payload is then the body as it arrived; see
 	// SubscriberConfig.DeliverUndecodable.
 	Undecodable error
 
-	mu    sync.Mutex
-	retry *retry
+	mu     sync.Mutex
+	retry  *retry
+	failed error
 }
 
 // A retry is what a handler said about the redelivery of its message.
@@ -108,4 +117,26 @@ func (d *Delivery) retryAfter() (retry, bool) {
 		return retry{}, false
 	}
 	return *d.retry, true
+}
+
+// Failed notes why the handling of the message failed, or with nil that it did
+// not after all. It is for a [SubscribeTracer], and does not itself nack. Package
+// pipeline calls it.
+func (d *Delivery) Failed(err error) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = err
+}
+
+// told returns what Failed and Retry were told.
+func (d *Delivery) told() (reason string, failed error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.retry != nil {
+		reason = d.retry.reason
+	}
+	return reason, d.failed
 }

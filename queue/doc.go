@@ -191,6 +191,13 @@
 // Five failures in a row open it. After a cooldown one message is received and
 // tries; when it works, receiving goes on.
 //
+// # Traces
+//
+// With a Tracer, publisher and subscriber tell of each message and request, and
+// messages carry their trace. Package queue/otelqueue has one for OpenTelemetry.
+// [Delivery.Trace] is the header of X-Ray's that a message came with; it stays
+// with the message in a redrive and in a long delay.
+//
 // # Requests
 //
 // Under backlog a message costs 0.31 requests a hop: a tenth of a receive, of a

@@ -43,6 +43,9 @@ func (s *subscription) early(h *held) time.Duration {
 		return left
 	}
 	delete(h.message.Metadata, KeyDue)
+	if err == nil {
+		h.delivery.Due = due
+	}
 	return 0
 }
 

@@ -328,7 +328,7 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 func roomFor(msg *message.Message, to Endpoint) (int, error) {
 	if len(msg.Payload) > to.MaxMessageSize {
 		// Only by a claim check can this be sent.
-		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to))
+		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to), nil)
 		if err != nil {
 			return 0, fmt.Errorf("queue: %w", err)
 		}

@@ -56,6 +56,7 @@ func (o *outlet) tie(messages []*message.Message, sends []*outgoing, errs []erro
 			refused[group] = true
 		case refused[group]:
 			sends[i], errs[i] = nil, o.errHeld(out)
+			out.span.end(errs[i])
 		default:
 			if chains[group] == nil {
 				chains[group] = &chain{failed: noFailure}

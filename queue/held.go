@@ -25,6 +25,9 @@ type held struct {
 	ctx context.Context
 	end context.CancelCauseFunc
 
+	// process is the context of the tracer while the message is delivered.
+	process *context.Context
+
 	// trial says that the message tries what the breaker is about.
 	trial bool
 
@@ -68,6 +71,7 @@ func (s *subscription) hold(ctx context.Context, messages []sqstypes.Message, at
 				FirstReceivedAt:  systemTime(m, sqstypes.MessageSystemAttributeNameApproximateFirstReceiveTimestamp),
 				ReceivedAt:       at,
 				DeadLetterSource: m.Attributes[string(sqstypes.MessageSystemAttributeNameDeadLetterQueueSourceArn)],
+				Trace:            m.Attributes[string(sqstypes.MessageSystemAttributeNameAWSTraceHeader)],
 			},
 		}
 		if fifo {

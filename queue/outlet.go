@@ -34,6 +34,8 @@ type outgoing struct {
 	queued time.Time
 	chain  *chain
 	place  int
+
+	span *publishSpan // nil without a tracer
 }
 
 // answer gives the message its outcome. One that fails holds those behind it.
@@ -41,6 +43,7 @@ func (o *outgoing) answer(err error) {
 	if err != nil && o.chain != nil {
 		o.chain.fail(o.place)
 	}
+	o.span.end(err)
 	o.result <- err
 }
 
@@ -68,6 +71,9 @@ func ended(to *Endpoint, what string, ctx context.Context) error {
 // message, in their order, or one for the request as a whole.
 type target interface {
 	send(ctx context.Context, batch []*outgoing) ([]error, error)
+
+	// where returns the URL of the queue or the ARN of the topic, if it is known.
+	where() string
 }
 
 // Batches collect messages into batches and have them sent.
@@ -91,8 +97,9 @@ type outlet struct {
 	payloads   PayloadStore
 	claimAbove int
 
-	stats *Stats
-	log   *slog.Logger
+	tracer PublishTracer // nil if there is none
+	stats  *Stats
+	log    *slog.Logger
 }
 
 func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet, error) {
@@ -103,6 +110,7 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
 		payloads: config.Payloads,
+		tracer:   config.Tracer,
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
 	}
@@ -164,9 +172,9 @@ func filterKeys(filter []byte) (keys []string) {
 	return keys
 }
 
-// prepare encodes the message and checks it against the limits.
-func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
-	ctx := msg.Context()
+// prepare encodes the message, with what a tracer has it carry unless that makes
+// it too large, and checks it against the limits.
+func (o *outlet) prepare(ctx context.Context, msg *message.Message, carrier map[string]string) (*outgoing, error) {
 	if ctx.Err() != nil {
 		return nil, ended(&o.endpoint, "not sent", ctx)
 	}
@@ -179,7 +187,10 @@ func (o *outlet) prepare(msg *message.Message) (*outgoing, error) {
 		msg, delay = dueAt(msg, time.Now().Add(delay)), maxDelay
 		msg.SetContext(ctx)
 	}
-	wire, err := o.encode(msg, whole)
+	wire, err := o.encode(msg, whole, carrier)
+	if len(carrier) > 0 && err == nil && wire.size() > o.endpoint.MaxMessageSize {
+		wire, err = o.encode(msg, whole, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +335,7 @@ func (o *outlet) batchContext(batch []*outgoing) (context.Context, context.Cance
 // that the service refuses for what one message is must not fail the others,
 // so it is sent again in halves.
 func (o *outlet) send(ctx context.Context, batch []*outgoing) []error {
-	errs, err := o.target.send(ctx, batch)
+	errs, err := o.request(ctx, batch)
 	if err == nil {
 		return errs
 	}

@@ -157,8 +157,13 @@ func (s *subscription) receiveHeld(ctx context.Context, size int, wait time.Dura
 				Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
 		}
 	}()
+	began := time.Now()
 	messages, at, err := s.receive(ctx, size, wait)
-	return s.hold(ctx, messages, at), err
+	all = s.hold(ctx, messages, at)
+	if ctx.Err() == nil || err == nil { // else the receive ended with the subscription
+		s.traceReceive(began, at, all, err)
+	}
+	return all, err
 }
 
 // takeSlots takes the slots of a receive, so that whatever it brings can be

@@ -76,6 +76,10 @@ type PublisherConfig struct {
 	// Stats counts requests and messages. Defaults to none.
 	Stats *Stats
 
+	// Tracer makes spans of what is published, and has messages carry their
+	// trace. Defaults to none.
+	Tracer PublishTracer
+
 	clients *endpointClients // nil without AWSFor
 }
 
@@ -203,13 +207,23 @@ func (p *Publisher) Publish(endpoint string, messages ...*message.Message) error
 	errs := make([]error, len(messages))
 	sends := make([]*outgoing, len(messages))
 	for i, msg := range messages {
-		sends[i], errs[i] = out.prepare(msg)
+		if out.tracer != nil {
+			sends[i], errs[i] = out.prepareTraced(msg)
+			continue
+		}
+		sends[i], errs[i] = out.prepare(msg.Context(), msg, nil)
 	}
 	if out.fifo {
 		out.tie(messages, sends, errs)
 	}
 	if !out.batches.add(slices.DeleteFunc(slices.Clone(sends), func(o *outgoing) bool { return o == nil })...) {
-		return p.errClosed(endpoint)
+		err := p.errClosed(endpoint)
+		for _, o := range sends {
+			if o != nil {
+				o.span.end(err)
+			}
+		}
+		return err
 	}
 	for i, o := range sends {
 		if o != nil {

@@ -93,7 +93,11 @@ func (m RawMessage) Enveloped() bool {
 // Edited returns the message with the body and metadata of msg, encoded as a
 // [Publisher] does for the queue q. The rest is as it was.
 func (m RawMessage) Edited(msg *message.Message, q *Queue) (RawMessage, error) {
-	w, err := encode(msg, pinnedKeys(q.Endpoint))
+	e := editor{w: m.wire()}
+	e.open()
+	carrier := e.packed.carried()
+	maps.DeleteFunc(carrier, func(key, _ string) bool { _, kept := msg.Metadata[key]; return !kept })
+	w, err := encodeCarrying(msg, pinnedKeys(q.Endpoint), carrier)
 	if err != nil {
 		return RawMessage{}, err
 	}

@@ -59,13 +59,13 @@ func (e *editor) crowded() bool {
 
 // unpackable returns the packed metadata that could be attributes, by key.
 func (e *editor) unpackable() map[string]attribute {
-	all := map[string]attribute{}
+	all, carrier := map[string]attribute{}, e.packed.carried()
 	add := func(key, value string) {
 		a := attribute{typeString, value}
 		if t := e.packed.Types[key]; t != "" {
 			a.dataType = t
 		}
-		if !e.w.attributes.has(key) && !parameter(key) && typeRule.MatchString(a.dataType) && nativeValue(key, a) {
+		if _, carried := carrier[key]; !carried && !e.w.attributes.has(key) && !parameter(key) && typeRule.MatchString(a.dataType) && nativeValue(key, a) {
 			all[key] = a
 		}
 	}

@@ -111,6 +111,9 @@ type SubscriberConfig struct {
 	// Stats counts requests and messages. Defaults to none.
 	Stats *Stats
 
+	// Tracer makes spans of what is received and handled. Defaults to none.
+	Tracer SubscribeTracer
+
 	clients *endpointClients // nil without AWSFor
 }
 

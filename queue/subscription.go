@@ -28,6 +28,7 @@ type subscription struct {
 	endpoint Endpoint
 	client   SQSReceiver
 	opt      func(*sqs.Options)
+	tracer   SubscribeTracer // nil if there is none
 	stats    *Stats
 	log      *slog.Logger
 
@@ -109,6 +110,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		endpoint:  e,
 		client:    config.SQS,
 		opt:       sqsOptions(e, config.Stats),
+		tracer:    config.Tracer,
 		stats:     config.Stats,
 		log:       config.Logger.With("endpoint", e.Name, "url", e.URL),
 		out:       make(chan *message.Message),

@@ -36,6 +36,13 @@ func (a *address) get(lookup func() (string, error)) (string, error) {
 	return a.value, nil
 }
 
+// known returns the address if it was looked up.
+func (a *address) known() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.value
+}
+
 // errNoResult is for an entry that the service did not mention.
 var errNoResult = errors.New("the service gave no result for the message")
 
@@ -72,6 +79,7 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	for _, s := range out.Successful {
 		if i, ok := r.index(s.Id); ok {
 			r.errs[i] = checkSent(batch[i], aws.ToString(s.MD5OfMessageBody))
+			batch[i].span.sentAs(s.MessageId)
 		}
 	}
 	for _, f := range out.Failed {
@@ -81,6 +89,8 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	return r.errs, nil
 }
+
+func (t *queueTarget) where() string { return t.url.known() }
 
 // checkSent compares the service's MD5 of a body with ours.
 func checkSent(o *outgoing, sum string) error {
@@ -155,6 +165,7 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	for _, s := range out.Successful {
 		if i, ok := r.index(s.Id); ok {
 			r.errs[i] = nil
+			batch[i].span.sentAs(s.MessageId)
 		}
 	}
 	for _, f := range out.Failed {
@@ -164,6 +175,8 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	}
 	return r.errs, nil
 }
+
+func (t *topicTarget) where() string { return t.arn.known() }
 
 func snsAttributes(all attributes) map[string]snstypes.MessageAttributeValue {
 	m := make(map[string]snstypes.MessageAttributeValue, len(all))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -127,16 +128,21 @@ type packed struct {
 // encode brings a message into its wire form. The keys of pinned metadata stay
 // native attributes before all others.
 func encode(msg *message.Message, pinned []string) (wireMessage, error) {
-	return encodeWith(msg, pinned, func(w *wireMessage) { w.encodeBody(msg.Payload) })
+	return encodeCarrying(msg, pinned, nil)
 }
 
-// encodeWith is encode with a body of another making.
-func encodeWith(msg *message.Message, pinned []string, encodeBody func(*wireMessage)) (wireMessage, error) {
+// encodeCarrying is encode with what a tracer has the message carry.
+func encodeCarrying(msg *message.Message, pinned []string, carrier map[string]string) (wireMessage, error) {
+	return encodeWith(msg, pinned, carrier, func(w *wireMessage) { w.encodeBody(msg.Payload) })
+}
+
+// encodeWith is encodeCarrying with a body of another making.
+func encodeWith(msg *message.Message, pinned []string, carrier map[string]string, encodeBody func(*wireMessage)) (wireMessage, error) {
 	types, err := parseTypes(msg.Metadata.Get(KeyTypes))
 	if err != nil {
 		return wireMessage{}, err
 	}
-	w := wireMessage{attributes: make(attributes, 0, len(msg.Metadata)+2)}
+	w := wireMessage{attributes: make(attributes, 0, len(msg.Metadata)+len(carrier)+2)}
 	if msg.UUID != "" {
 		if !allowedText(msg.UUID) {
 			return wireMessage{}, fmt.Errorf("%w: UUID %q has characters that SQS refuses", ErrInvalid, msg.UUID)
@@ -144,10 +150,17 @@ func encodeWith(msg *message.Message, pinned []string, encodeBody func(*wireMess
 		w.attributes.add(AttrUUID, attribute{typeString, msg.UUID})
 	}
 	encodeBody(&w)
-	if len(msg.Metadata) == 0 {
+	metadata := msg.Metadata
+	if len(carrier) > 0 {
+		metadata = withCarrier(metadata, carrier)
+		for key := range carrier {
+			delete(types, key) // whatever its name meant in the metadata
+		}
+	}
+	if len(metadata) == 0 {
 		return w, nil
 	}
-	if err := w.encodeMetadata(msg.Metadata, types, pinned); err != nil {
+	if err := w.encodeMetadata(metadata, types, pinned, carrier); err != nil {
 		return wireMessage{}, err
 	}
 	return w, nil
@@ -166,7 +179,15 @@ func (w *wireMessage) encodeBody(payload []byte) {
 	}
 }
 
-func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string]string, pinned []string) error {
+// withCarrier returns the metadata with what the message carries for a tracer.
+func withCarrier(metadata message.Metadata, carrier map[string]string) message.Metadata {
+	all := make(message.Metadata, len(metadata)+len(carrier))
+	maps.Copy(all, metadata)
+	maps.Copy(all, carrier)
+	return all
+}
+
+func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string]string, pinned []string, carrier map[string]string) error {
 	native := make(attributes, 0, len(metadata))
 	var rest []string
 	for key, value := range metadata {
@@ -181,7 +202,7 @@ func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string
 		if baseType(dataType) == typeNumber && !isNumber(value) {
 			return fmt.Errorf("%w: metadata %s is declared a Number in %s, and %q is none", ErrInvalid, key, KeyTypes, value)
 		}
-		if nativeValue(key, a) {
+		if nativeValue(key, a) && !packedCarrier(key, carrier, pinned) {
 			native.add(key, a)
 		} else {
 			rest = append(rest, key)
@@ -190,7 +211,7 @@ func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string
 	room := maxAttributes - len(w.attributes)
 	if len(native) > room || len(rest) > 0 {
 		slices.SortFunc(native, func(a, b namedAttribute) int {
-			if d := rank(a.name, types, pinned) - rank(b.name, types, pinned); d != 0 {
+			if d := rankCarrying(a.name, types, pinned, carrier) - rankCarrying(b.name, types, pinned, carrier); d != 0 {
 				return d
 			}
 			return strings.Compare(a.name, b.name)
@@ -221,6 +242,23 @@ func rank(key string, types map[string]string, pinned []string) int {
 	default:
 		return 2
 	}
+}
+
+// rankCarrying is rank, with what is carried for a tracer behind all that is not
+// pinned.
+func rankCarrying(key string, types map[string]string, pinned []string, carrier map[string]string) int {
+	r := rank(key, types, pinned)
+	if _, ok := carrier[key]; ok && r > 0 {
+		return 4
+	}
+	return r
+}
+
+// packedCarrier reports whether a key is carried for a tracer, which may take one
+// attribute, with others.
+func packedCarrier(key string, carrier map[string]string, pinned []string) bool {
+	_, ok := carrier[key]
+	return ok && len(carrier) > 1 && !slices.Contains(pinned, key)
 }
 
 func (w *wireMessage) pack(metadata message.Metadata, types map[string]string, keys []string) error {

@@ -18,6 +18,7 @@ var arrows = map[string][]string{
 	"queue/emulator": {"eventpattern"},
 	"queue/topology": {"queue"},
 
+	"queue/otelqueue":    {"queue"},
 	"queue/redispayload": {"queue"},
 	"queue/s3payload":    {"queue"},
 
@@ -53,7 +54,7 @@ var libraries = map[string][]string{
 	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
 	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
 
-	"github.com/ThreeDotsLabs/watermill":     {"queue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
+	"github.com/ThreeDotsLabs/watermill":     {"queue", "queue/otelqueue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
 	"github.com/ThreeDotsLabs/watermill-aws": {},
 	"github.com/alicebob/miniredis/v2":       {"waybilltest"},
 
@@ -63,6 +64,10 @@ var libraries = map[string][]string{
 	"github.com/spf13":                    {"cmd/...", "examples/..."},
 	"github.com/itchyny/gojq":             {"dlq", "cmd/..."},
 	"github.com/segmentio/encoding":       {"saga"},
+
+	// Who does not trace does not import it. The SDK is for tests.
+	"go.opentelemetry.io/otel":     {"queue/otelqueue"},
+	"go.opentelemetry.io/otel/sdk": {},
 
 	"github.com/cenkalti/backoff/v4": {"store/redisstore", "queue", "saga", "pipeline", "dlq", "examples/..."},
 	"github.com/google/uuid":         {"..."},
