@@ -82,7 +82,7 @@ func ask(classify func(error) error, err error) (means error) {
 
 // marked reports whether it is said what an error means, with all that it joins.
 func marked(err error) bool {
-	for _, c := range chains(err) {
+	for c := range chains(err) {
 		if !c.marked() {
 			return false
 		}
@@ -108,7 +108,7 @@ func (c chain) marked() bool {
 // saidUncertain reports whether somebody has said that an error is, or one that it
 // joins.
 func saidUncertain(err error) bool {
-	for _, c := range chains(err) {
+	for c := range chains(err) {
 		if said, ok := c.said(); ok && said == Unknown {
 			return true
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"reflect"
@@ -123,25 +124,31 @@ func StatusError(status int, err error) error {
 // joined there is one for each.
 type chain []error
 
-func chains(err error) []chain {
-	var below []chain
+// chains yields the chains of an error. They share their memory: each is good until
+// the next.
+func chains(err error) iter.Seq[chain] {
+	return func(yield func(chain) bool) {
+		var room [8]error
+		follow(room[:0], err, yield)
+	}
+}
+
+// follow yields the chains that begin with those above and go on with err.
+func follow(above chain, err error, yield func(chain) bool) bool {
+	c, last := append(above, err), true
 	switch e := err.(type) {
 	case interface{ Unwrap() error }:
 		if next := e.Unwrap(); next != nil {
-			below = chains(next)
+			return follow(c, next, yield)
 		}
 	case interface{ Unwrap() []error }:
 		for _, next := range e.Unwrap() {
-			below = append(below, chains(next)...)
+			if last = false; !follow(c, next, yield) {
+				return false
+			}
 		}
 	}
-	if len(below) == 0 {
-		return []chain{{err}}
-	}
-	for i := range below {
-		below[i] = append(chain{err}, below[i]...)
-	}
-	return below
+	return !last || yield(c)
 }
 
 // said is the outcome that the error's author declared, if any.
@@ -249,7 +256,7 @@ func outcomeOf(err error) Outcome {
 	if err == nil {
 		return Done
 	}
-	for _, c := range chains(err) {
+	for c := range chains(err) {
 		if c.outcome() == Unknown {
 			return Unknown
 		}
@@ -259,7 +266,7 @@ func outcomeOf(err error) Outcome {
 
 // saidOutcome reports whether outcomeOf is what the error's author declared.
 func saidOutcome(err error) bool {
-	for _, c := range chains(err) {
+	for c := range chains(err) {
 		if _, ok := c.said(); !ok {
 			return false
 		}
@@ -268,7 +275,7 @@ func saidOutcome(err error) bool {
 }
 
 func isPermanent(err error) bool {
-	for _, c := range chains(err) {
+	for c := range chains(err) {
 		for _, e := range c {
 			if p, ok := e.(interface{ Permanent() bool }); ok && p.Permanent() {
 				return true
