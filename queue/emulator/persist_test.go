@@ -484,9 +484,20 @@ func FuzzRestore(f *testing.F) {
 		if s.Restore(bytes.NewReader(text)) != nil {
 			return
 		}
+		c := sqs.NewFromConfig(awsConfig(s))
 		again := emulator.New(emulator.Config{})
 		if err := again.Restore(bytes.NewReader(saved(t, s))); err != nil {
 			t.Errorf("%s is restored and saved, and then refused: %v", text, err)
+		}
+		for _, name := range []string{"q", "q.fifo"} { // whatever they hold, they work
+			url := aws.String("http://emulator/000000000000/" + name)
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // of a queue that polls long
+				defer cancel()
+				_, _ = c.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: url, MaxNumberOfMessages: 10, VisibilityTimeout: 1})
+				_, _ = c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("x"), MessageGroupId: aws.String("g")})
+			}
+			_, _ = c.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: url})
 		}
 	})
 }
