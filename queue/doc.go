@@ -42,7 +42,7 @@
 //
 // Metadata with the keys of this package steers a message: [SetDelay] hides it
 // for a time, [SetNumber] lets SNS compare it with numbers, [KeyGroup] orders
-// it on a FIFO queue, [KeySubject] is the subject of e-mails.
+// it on a FIFO queue ([KeyOrder] on that alone), [KeySubject] is the subject of e-mails.
 //
 // SQS hides a message for 15 minutes at most. One with a longer delay, of up to
 // 14 days, carries in [KeyDue] when it is due, and comes to a subscription every

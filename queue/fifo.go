@@ -50,7 +50,7 @@ func (o *outlet) tie(messages []*message.Message, sends []*outgoing, errs []erro
 	chains := map[string]*chain{}
 	refused := map[string]bool{}
 	for i, msg := range messages {
-		group := msg.Metadata.Get(KeyGroup)
+		group := o.group(msg)
 		switch out := sends[i]; {
 		case out == nil:
 			refused[group] = true

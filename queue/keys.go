@@ -41,6 +41,12 @@ const (
 	// parameter of the call, and is set again on a received message.
 	KeyGroup = "Waybill-Group"
 
+	// KeyOrder is the message group id of a message without [KeyGroup] on a FIFO
+	// queue or topic. It has no effect on standard ones, where a group is a
+	// tenant's, and so is for those who do not know which they send to. It becomes
+	// a parameter of the call, and is not sent.
+	KeyOrder = "Waybill-Order"
+
 	// KeyDeduplication is the deduplication id on a FIFO queue or topic. It
 	// defaults to the message's UUID, becomes a parameter of the call, and is
 	// set again on a received message.

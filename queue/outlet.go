@@ -201,20 +201,28 @@ func (o *outlet) prepare(ctx context.Context, msg *message.Message, carrier map[
 		ctx:     ctx,
 		to:      &o.endpoint,
 		wire:    wire,
-		group:   msg.Metadata.Get(KeyGroup),
+		group:   o.group(msg),
 		subject: msg.Metadata.Get(KeySubject),
 		delay:   int32(seconds(delay)),
 		result:  make(chan error, 1),
 	}
 	if o.fifo {
 		if out.group == "" {
-			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has no metadata %s", ErrInvalid, o.endpoint.Name, KeyGroup)
+			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has neither metadata %s nor %s", ErrInvalid, o.endpoint.Name, KeyGroup, KeyOrder)
 		}
 		if out.dedup = msg.Metadata.Get(KeyDeduplication); out.dedup == "" {
 			out.dedup = msg.UUID
 		}
 	}
 	return out, nil
+}
+
+// group returns the message's group at the endpoint.
+func (o *outlet) group(msg *message.Message) string {
+	if group := msg.Metadata.Get(KeyGroup); group != "" || !o.fifo {
+		return group
+	}
+	return msg.Metadata.Get(KeyOrder)
 }
 
 // delay returns what the value of [KeyDelay] asks for.

@@ -438,7 +438,7 @@ const reservedPrefix = "Waybill-"
 // is not carried by the message.
 func parameter(key string) bool {
 	switch key {
-	case KeyTypes, KeyDelay, KeyGroup, KeyDeduplication:
+	case KeyTypes, KeyDelay, KeyGroup, KeyOrder, KeyDeduplication:
 		return true
 	}
 	return false

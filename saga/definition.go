@@ -114,6 +114,7 @@ type funcs struct {
 	undo      func(ctx context.Context, state []byte, outcome Outcome) error
 	classify  func(error) error // what their errors mean
 	request   func(state []byte) (json.RawMessage, error)
+	group     func(state []byte) (string, error)
 	absorb    func(state, data []byte) ([]byte, error)
 	transform func(state []byte) ([]byte, error)
 	until     func(state []byte) (time.Time, error)

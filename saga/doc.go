@@ -318,4 +318,22 @@
 //
 // What goes into a state has at most [CoordinatorConfig].MaxState bytes, and is nested
 // at most 1,000 levels deep.
+//
+// # FIFO endpoints
+//
+// Nothing of this needs an order, so standard queues do. Where the endpoints are
+// FIFO, package queue gives commands, replies, notices and rings the group of their
+// execution, or in a branch of their branch: the commands of a step and its undo keep
+// their order, and branches do not wait for each other. [Step.MessageGroup] chooses
+// another, such as the account that is charged. The deduplication id is made of the
+// message's id and what is in it. So a command that goes out again because nobody
+// knows whether it did is dropped if it did; the next attempt, and an attempt that is
+// dispatched anew after a failover of the store, are not.
+//
+// Whoever sends the other messages chooses for them. Good groups are the execution's
+// id for starts, completions and signals, and for a participant's replies the id with
+// "/" and the frame, if the command has one. Good deduplication ids are the
+// execution's id for a start, and the signal's for a signal. Do not choose the key of a
+// command for its reply: every attempt of a step has the same, and within five minutes
+// only the first would be heard.
 package saga

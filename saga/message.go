@@ -241,7 +241,7 @@ func (c *Coordinator) HandleStart(msg *message.Message) error {
 // execution's id to a topic. Coordinators hear it by [Coordinator.HandleRing].
 func Doorbell(publisher message.Publisher, topic string) func(context.Context, string) {
 	return func(ctx context.Context, id string) {
-		msg := message.NewMessage(watermill.NewUUID(), message.Payload(id))
+		msg := newMessage(watermill.NewUUID(), id, []byte(id))
 		msg.SetContext(ctx)
 		// Nobody depends on the bell: the sweep finds what it misses.
 		_ = publisher.Publish(topic, msg)

@@ -1,14 +1,13 @@
 package saga
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/waybill-dev/waybill/store"
 )
@@ -30,6 +29,8 @@ type letter struct {
 	Step    string `json:"s,omitempty"`
 	Undo    bool   `json:"u,omitempty"`
 	Attempt int    `json:"a,omitempty"`
+	// Group is that of a command whose step names one.
+	Group string `json:"g,omitempty"`
 	// Asks is the place of the child that mail is for, where an answer is
 	// awaited.
 	Asks *parentRef `json:"q,omitempty"`
@@ -139,7 +140,7 @@ func (a *actor) letters(c *store.Commit, next store.Next) error {
 			return fmt.Errorf("encode a command: %w", err)
 		}
 		a.unsent = append(a.unsent, &letter{
-			ID: fmt.Sprint(cmd.Key, "/", cmd.Attempt), To: cmd.to, Body: body,
+			ID: fmt.Sprint(cmd.Key, "/", cmd.Attempt), To: cmd.to, Body: body, Group: cmd.group,
 			Frame: cmd.Frame, Step: cmd.Step, Undo: undo, Attempt: cmd.Attempt,
 		})
 	}
@@ -198,7 +199,7 @@ func (a *actor) publish(ctx context.Context, l *letter) error {
 	if a.c.cfg.Publisher == nil {
 		return errNoPublisher
 	}
-	msg := message.NewMessage(l.ID, message.Payload(l.Body))
+	msg := newMessage(l.ID, cmp.Or(l.Group, groupOf(a.lease.ID, l.Frame)), l.Body)
 	msg.SetContext(ctx)
 	if err := a.c.cfg.Publisher.Publish(l.To, msg); err != nil {
 		return fmt.Errorf("send to %q: %w", l.To, err)

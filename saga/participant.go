@@ -236,7 +236,8 @@ func (p *Participant) reply(ctx context.Context, c *command, a *answer) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replyTimeout)
 	defer cancel()
-	msg := message.NewMessage(fmt.Sprint(c.Key, "/", c.Attempt, "/", strings.ReplaceAll(string(a.Outcome), " ", "-")), body)
+	id := fmt.Sprint(c.Key, "/", c.Attempt, "/", strings.ReplaceAll(string(a.Outcome), " ", "-"))
+	msg := newMessage(id, groupOf(c.Execution, c.Frame), body)
 	msg.SetContext(ctx)
 	if err := p.cfg.Publisher.Publish(c.ReplyTo, msg); err != nil {
 		return fmt.Errorf("reply to %q: %w", c.ReplyTo, err)

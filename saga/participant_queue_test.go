@@ -56,6 +56,7 @@ func (b *books) refund(ctx context.Context, _ chargeRequest, _ saga.Outcome, _ *
 // a pipeline of its own, on virtual time.
 type exchange struct {
 	*testing.T
+	kind      string // of queues: "" or ".fifo"
 	stack     *waybilltest.Stack
 	endpoints *queue.Endpoints
 	publisher *queue.Publisher
@@ -66,15 +67,15 @@ type exchange struct {
 	stop      []func()
 }
 
-func newExchange(t *testing.T) *exchange {
+func newExchange(t *testing.T, kind string) *exchange {
 	// A command and its reply are each late, lost and hidden in turn: a minute is not
 	// enough for both ways, and a reply that comes too late makes another outcome.
 	patient := func(s *saga.Step[bill]) *saga.Step[bill] { return s.Timeout(10 * time.Minute) }
-	x := &exchange{T: t, stack: waybilltest.Start(t, waybilltest.NoSockets()), saga: remoteSaga(patient),
+	x := &exchange{T: t, kind: kind, stack: waybilltest.Start(t, waybilltest.NoSockets()), saga: remoteSaga(patient),
 		books: &books{charged: make(map[string]int), back: make(map[string]int)}}
 	x.endpoints = x.stack.Apply(t,
-		queue.Endpoint{Name: "payments", URL: "sqs://payments", DeadLetter: "sqs://payments-dlq", MaxReceiveCount: 50},
-		queue.Endpoint{Name: "replies", URL: "sqs://replies", DeadLetter: "sqs://replies-dlq", MaxReceiveCount: 50},
+		queue.Endpoint{Name: "payments", URL: "sqs://payments" + kind, DeadLetter: "sqs://payments-dlq" + kind, MaxReceiveCount: 50},
+		queue.Endpoint{Name: "replies", URL: "sqs://replies" + kind, DeadLetter: "sqs://replies-dlq" + kind, MaxReceiveCount: 50},
 	)
 	x.publisher = x.stack.Publisher(t, x.endpoints)
 	return x
@@ -215,7 +216,7 @@ func (x *exchange) buried(name string) []*dlq.Letter {
 	if err != nil {
 		x.Fatal(err)
 	}
-	found, err := letters.Peek(x.Context(), name, 100)
+	found, err := letters.Peek(x.Context(), name+x.kind, 100)
 	if err != nil {
 		x.Fatal(err)
 	}
@@ -231,11 +232,15 @@ func (x *exchange) close() {
 // inExchange runs a test of an exchange on virtual time.
 func inExchange(t *testing.T, test func(x *exchange)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		x := newExchange(t)
-		defer x.close()
-		test(x)
-	})
+	for _, kind := range []string{"", ".fifo"} {
+		t.Run("sqs"+kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := newExchange(t, kind)
+				defer x.close()
+				test(x)
+			})
+		})
+	}
 }
 
 // Queues bring things twice, late and in any order, and lose their answers. Each
@@ -325,7 +330,10 @@ func TestPoisonOverQueues(t *testing.T) {
 			{"replies", "garbage", "}"},
 			{"replies", "to nobody", `{"waybill":1,"reply":"do","execution":"e","step":"Charge","visit":1,"attempt":1,"outcome":"done"}`},
 		} {
-			if err := x.publisher.Publish(m.endpoint, message.NewMessage(m.id, []byte(m.body))); err != nil {
+			msg := message.NewMessage(m.id, []byte(m.body))
+			msg.Metadata.Set(queue.KeyOrder, "poison")
+			msg.Metadata.Set(queue.KeyDeduplication, m.endpoint+"."+fmt.Sprint(len(m.body)))
+			if err := x.publisher.Publish(m.endpoint, msg); err != nil {
 				x.Fatal(err)
 			}
 		}

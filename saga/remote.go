@@ -79,6 +79,7 @@ type command struct {
 	Locks map[string]int64 `json:"locks,omitempty"`
 
 	to    string
+	group string
 	edits int // of an undo's input
 }
 
@@ -147,7 +148,12 @@ func (m *machine) send(f *frame, state []byte, now time.Time) {
 	} else if end := f.over(s); !end.IsZero() {
 		d = max(min(d, end.Sub(now)), time.Millisecond)
 	}
-	if err := guard(func() (err error) { c.Input, err = s.request(state); return err }); err != nil {
+	if err := guard(func() (err error) {
+		if c.Input, err = s.request(state); err == nil && s.group != nil {
+			c.group, err = s.group(state)
+		}
+		return err
+	}); err != nil {
 		err = Named(ErrorRuntime, Permanent(fmt.Errorf("make the request: %w", err)))
 		m.take(f, result{err: err, outcome: NotDone}, now)
 		return
