@@ -66,7 +66,8 @@ endpoints:
     dead_letter_retention: 14d
     delay: 5s
     concurrency: 8
-    pollers: 2
+    pollers: 3
+    min_pollers: 2
     max_message_size: 4096
     attributes: [fare, distance]
     region: eu-west-1
@@ -106,7 +107,7 @@ func TestFile(t *testing.T) {
 	wantFares := queue.Endpoint{
 		Name: "fares", URL: "sqs://prod-fares", DeadLetter: "sqs://prod-fares-dlq", MaxReceiveCount: 3,
 		Visibility: 45 * time.Second, Retention: 36 * time.Hour, DeadLetterRetention: 14 * 24 * time.Hour,
-		Delay: 5 * time.Second, Concurrency: 8, Pollers: 2, MaxMessageSize: 4096,
+		Delay: 5 * time.Second, Concurrency: 8, Pollers: 3, MinPollers: 2, MaxMessageSize: 4096,
 		Attributes: []string{"fare", "distance"}, Region: "eu-west-1", EndpointURL: "http://127.0.0.1:4567",
 	}
 	if !reflect.DeepEqual(fares, wantFares) {

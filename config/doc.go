@@ -53,6 +53,7 @@
 //	    delay: 0s
 //	    concurrency: 64
 //	    pollers: 4
+//	    min_pollers: 1
 //	    max_message_size: 1048576    # bytes
 //	    attributes: [fare]           # metadata that stays native attributes
 //	    region: eu-west-1            # of this endpoint alone

@@ -60,6 +60,7 @@ var endpointFields = []field{
 	{name: "delay", kind: kindDuration},
 	{name: "concurrency", kind: kindNumber},
 	{name: "pollers", kind: kindNumber},
+	{name: "min_pollers", kind: kindNumber},
 	{name: "max_message_size", kind: kindNumber},
 	{name: "attributes", kind: kindTexts},
 	{name: "region"},

@@ -20,6 +20,12 @@ var errDown = errors.New("the provider is down")
 // TestBreaker holds that while a dependency is down, a subscription handles only
 // what tries it, and that the other messages spend no receive.
 func TestBreaker(t *testing.T) {
+	for _, stand := range []int{1, 3} {
+		t.Run(fmt.Sprint(stand, " pollers"), func(t *testing.T) { testBreaker(t, stand) })
+	}
+}
+
+func testBreaker(t *testing.T, stand int) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
 		dlq := s.createQueue(t, "dlq")
@@ -32,7 +38,7 @@ func TestBreaker(t *testing.T) {
 		q := testQueue{s, "q", url}
 		sub := newSubscriber(t, queue.SubscriberConfig{
 			AWS:        s.aws,
-			Endpoints:  q.endpoints(t, queue.Endpoint{Concurrency: 4}),
+			Endpoints:  q.endpoints(t, queue.Endpoint{Concurrency: 4, MinPollers: stand}),
 			BreakerFor: func(queue.Endpoint) *queue.Breaker { return b },
 		})
 		ch := subscribe(t, sub, "q")
@@ -67,7 +73,7 @@ func TestBreaker(t *testing.T) {
 		if n := failed.Load(); n > 4+4+4 {
 			t.Errorf("%d handlers ran in five minutes without the dependency; want those that were out, and four tries", n)
 		}
-		if n := s.emulator.Requests()["sqs.ReceiveMessage"]; n > 3+4 {
+		if n := s.emulator.Requests()["sqs.ReceiveMessage"]; n > int64(2+stand+4) {
 			t.Errorf("%d receives in five minutes; want one a try", n)
 		}
 		if b.State() != queue.BreakerOpen {

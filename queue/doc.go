@@ -202,10 +202,11 @@
 //
 // Under backlog a message costs 0.31 requests a hop: a tenth of a receive, of a
 // send and of a delete. [Stats] counts them. An idle subscription costs one
-// receive in 20 s, which is 4,320 a day, whatever its Pollers.
+// receive in 20 s, which is 4,320 a day, for each of its MinPollers, of which there
+// is one by default, and whatever its Pollers.
 //
-// Pollers join while receives come back full, up to Endpoint.Pollers, and leave
-// when the backlog is gone. When SQS throttles, their number is halved once a
+// Pollers join while receives come back full, up to Endpoint.Pollers, and leave,
+// but for MinPollers, when the backlog is gone. When SQS throttles, their number is halved once a
 // second down to one, which then also pauses between receives; without throttling
 // one comes back every 5 s.
 package queue

@@ -27,6 +27,7 @@ const (
 	DefaultDeadLetterRetention = 14 * 24 * time.Hour
 	DefaultConcurrency         = 64
 	DefaultPollers             = 4
+	DefaultMinPollers          = 1
 
 	// DefaultMaxQueueMessage is the size limit of an SQS message: 1 MiB, with
 	// its attributes.
@@ -46,7 +47,7 @@ const (
 // messages are, and how they are handled there. Only Name and URL are
 // required; [Endpoint.WithDefaults] fills in the rest.
 //
-// Concurrency, Pollers, Visibility, MaxReceiveCount, DeadLetter, Retention and
+// Concurrency, Pollers, MinPollers, Visibility, MaxReceiveCount, DeadLetter, Retention and
 // Delay are about queues, and Subscriptions are about topics; [Endpoint.Validate]
 // refuses them where they have no meaning.
 type Endpoint struct {
@@ -107,10 +108,17 @@ type Endpoint struct {
 	Concurrency int
 
 	// Pollers caps the receive calls that one subscription has open at once.
-	// One is open while Concurrency has room; the others join while receives
-	// come back full.
-	// Defaults to 4.
+	// MinPollers are open while Concurrency has room; the others join while
+	// receives come back full.
+	// Defaults to 4, or to MinPollers where that is more.
 	Pollers int
+
+	// MinPollers is how many receive calls one subscription has open when its
+	// queue is empty, too, so that a burst need not wait for the others to join.
+	// Each costs a request in 20 s, and keeps up to ten of Concurrency to itself
+	// while it waits. While SQS throttles there are fewer, and while a breaker is
+	// not closed there is one at most. At most Pollers. Defaults to 1.
+	MinPollers int
 
 	// MaxMessageSize is the limit in bytes of a message with its attributes,
 	// and of a batch. Publish checks it before sending. Defaults to 1 MiB for
@@ -212,7 +220,8 @@ func (e Endpoint) WithDefaults() Endpoint {
 			setDefault(&e.DeadLetterRetention, DefaultDeadLetterRetention)
 		}
 		setDefault(&e.Concurrency, DefaultConcurrency)
-		setDefault(&e.Pollers, DefaultPollers)
+		setDefault(&e.Pollers, max(DefaultPollers, e.MinPollers))
+		setDefault(&e.MinPollers, DefaultMinPollers)
 		setDefault(&e.MaxMessageSize, DefaultMaxQueueMessage)
 	case e.IsTopic():
 		setDefault(&e.MaxMessageSize, DefaultMaxTopicMessage)
@@ -309,6 +318,10 @@ func (v *validation) validateQueue(e Endpoint) {
 	v.number("MaxReceiveCount", e.MaxReceiveCount, 1000)
 	v.number("Concurrency", e.Concurrency, 100_000)
 	v.number("Pollers", e.Pollers, 1000)
+	v.number("MinPollers", e.MinPollers, 1000)
+	if e.Pollers > 0 && e.MinPollers > e.Pollers {
+		v.add("MinPollers", "is %d; want at most Pollers, which is %d", e.MinPollers, e.Pollers)
+	}
 	v.seconds("Visibility", e.Visibility, time.Second, maxVisibility)
 	v.seconds("Retention", e.Retention, minRetention, maxRetention)
 	v.seconds("DeadLetterRetention", e.DeadLetterRetention, minRetention, maxRetention)
@@ -359,6 +372,7 @@ func (v *validation) noQueue(e Endpoint, format string) {
 		{"Delay", e.Delay != 0},
 		{"Concurrency", e.Concurrency != 0},
 		{"Pollers", e.Pollers != 0},
+		{"MinPollers", e.MinPollers != 0},
 	} {
 		if f.set {
 			v.add(f.field, format, e.URL)

@@ -41,9 +41,12 @@ func TestParseURL(t *testing.T) {
 func TestEndpointDefaults(t *testing.T) {
 	q := Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "sqs://d"}.WithDefaults()
 	want := Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "sqs://d", MaxReceiveCount: 5, Visibility: 30 * time.Second,
-		Retention: 96 * time.Hour, DeadLetterRetention: 336 * time.Hour, Concurrency: 64, Pollers: 4, MaxMessageSize: 1 << 20}
+		Retention: 96 * time.Hour, DeadLetterRetention: 336 * time.Hour, Concurrency: 64, Pollers: 4, MinPollers: 1, MaxMessageSize: 1 << 20}
 	if !reflect.DeepEqual(q, want) {
 		t.Errorf("queue: %+v", q)
+	}
+	if e := (Endpoint{Name: "q", URL: "sqs://q", MinPollers: 6}).WithDefaults(); e.Pollers != 6 {
+		t.Errorf("%d pollers, want those that stand by", e.Pollers)
 	}
 	subs := []Subscription{{Endpoint: "q"}}
 	topic := Endpoint{Name: "t", URL: "sns://t", Subscriptions: subs}.WithDefaults()
@@ -72,6 +75,10 @@ func TestEndpointValidate(t *testing.T) {
 		{"no URL", Endpoint{Name: "q"}, []string{`endpoint "q": URL "" is not an endpoint URL`}},
 		{"several", Endpoint{Name: "q", URL: "sqs://q", Visibility: 13 * time.Hour, Retention: time.Second, Delay: time.Hour, Concurrency: -1, Pollers: -1, MaxReceiveCount: -1, MaxMessageSize: -1},
 			[]string{"Visibility is 13h0m0s; want 1s to 12h0m0s", "Retention is 1s", "Delay is 1h0m0s", "Concurrency is -1", "Pollers is -1", "MaxReceiveCount is -1; want 1 to 1000", "MaxMessageSize is -1"}},
+		{"more pollers than at most", Endpoint{Name: "q", URL: "sqs://q", Pollers: 2, MinPollers: 3}, []string{"MinPollers is 3; want at most Pollers, which is 2"}},
+		{"fewer pollers than none", Endpoint{Name: "q", URL: "sqs://q", MinPollers: -1}, []string{"MinPollers is -1; want 1 to 1000"}},
+		{"pollers above the default", Endpoint{Name: "q", URL: "sqs://q", MinPollers: 6}, nil},
+		{"pollers of a topic", Endpoint{Name: "t", URL: "sns://t", MinPollers: 2}, []string{"MinPollers is set, but sns://t is a topic"}},
 		{"fractions", Endpoint{Name: "q", URL: "sqs://q", Visibility: 1500 * time.Millisecond}, []string{"Visibility is 1.5s; SQS counts whole seconds"}},
 		{"dead letter is no queue", Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "sns://d"}, []string{`DeadLetter "sns://d" is not a queue; want for example sqs://q-dlq`}},
 		{"dead letter is itself", Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "sqs://q"}, []string{"the endpoint's own queue"}},

@@ -35,25 +35,19 @@ const (
 )
 
 // poll receives and delivers until ctx ends. Poller 0 has a receive open
-// whenever there are slots for it. The others join, one for each signal on full,
-// while receives come back full.
+// whenever there are slots for it, and so have the others of the endpoint's
+// MinPollers while nothing is against it. The rest join, one for each signal on
+// full, while receives come back full.
 func (s *subscription) poll(ctx context.Context, number int, full chan struct{}) {
-	helper := number > 0
+	helper, stands := number > 0, number < s.endpoint.MinPollers
 	wait := s.config.PollWait
-	if helper {
+	if !stands {
 		wait = min(helperWait, wait)
 	}
 	t := trouble{reported: !helper}
 	for {
-		if helper {
-			select {
-			case <-full:
-			case <-ctx.Done():
-				return
-			}
-			if !s.pace.join() {
-				continue
-			}
+		if helper && !s.join(ctx, stands, full) {
+			return
 		}
 		for {
 			if !s.pace.pause(ctx) {
@@ -70,12 +64,40 @@ func (s *subscription) poll(ctx context.Context, number int, full chan struct{})
 			if ctx.Err() != nil || !s.outlast(ctx, &t, err) {
 				return
 			}
-			if helper && (!all || !s.pace.stay()) {
+			goesOn := all || stands && s.breaker.State() == BreakerClosed
+			if helper && (!goesOn || !s.pace.stay()) {
 				break
 			}
 		}
 		if helper {
 			s.pace.leave()
+		}
+	}
+}
+
+// standPause is how long a poller that stands by looks away when it may not
+// receive.
+const standPause = time.Second
+
+// join waits until a helper is to receive: one that stands by whenever it may, the
+// others when receives come back full. It returns false when ctx ends.
+func (s *subscription) join(ctx context.Context, stands bool, full <-chan struct{}) bool {
+	for {
+		switch {
+		case !stands:
+			select {
+			case <-full:
+			case <-ctx.Done():
+				return false
+			}
+		case ctx.Err() != nil:
+			return false
+		}
+		if (!stands || s.breaker.State() == BreakerClosed) && s.pace.join() {
+			return true
+		}
+		if stands && !sleep(ctx, standPause) {
+			return false
 		}
 	}
 }

@@ -195,6 +195,7 @@ endpoints.fares.retention              4d                                       
 endpoints.fares.dead_letter_retention  14d                                               default
 endpoints.fares.concurrency            64                                                default
 endpoints.fares.pollers                4                                                 default
+endpoints.fares.min_pollers            1                                                 default
 endpoints.fares.max_message_size       1048576                                           default
 endpoints.rides.url                    sns://rides                                       file waybill.yaml:9
 endpoints.rides.max_message_size       262144                                            default
