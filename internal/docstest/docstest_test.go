@@ -17,6 +17,7 @@ import (
 var (
 	program = regexp.MustCompile("(?s)```go\n(package main\n.*?)```\n\n```\n(.*?)```\n")
 	begins  = regexp.MustCompile("(?m)^package main$")
+	tests   = regexp.MustCompile("(?s)```go\n(package [a-z]+_test\n.*?)```\n")
 	file    = regexp.MustCompile("(?s)```yaml\n(.*?)```\n")
 	setting = regexp.MustCompile("(?m)^\\| (`[a-z_]+`(?:, `[a-z_]+`)*) \\|.*\\| (.*) \\|$")
 )
@@ -54,6 +55,30 @@ func TestREADME(t *testing.T) {
 				t.Errorf("it prints\n%s\nand the README says\n%s", got, want)
 			}
 		})
+	}
+}
+
+// TestREADMETests runs the tests in the README: all three pass.
+func TestREADMETests(t *testing.T) {
+	t.Parallel()
+	files := tests.FindAllStringSubmatch(readme(t), -1)
+	if len(files) != 1 {
+		t.Fatalf("the README has %d files of tests, want 1", len(files))
+	}
+	file := filepath.Join(t.TempDir(), "rides_test.go")
+	if err := os.WriteFile(file, []byte(files[0][1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"test", "-v", "-count=1", file}, {"vet", file}} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = "../.."
+		out, err := cmd.CombinedOutput()
+		if n := strings.Count(string(out), "--- PASS: "); err != nil || args[0] == "test" && n != 3 {
+			t.Errorf("go %s: %v, %d tests pass, want 3\n%s", args[0], err, n, out)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), "gofmt", "-l", file).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("gofmt: %s %v", out, err)
 	}
 }
 
