@@ -1,13 +1,17 @@
 package otelqueue
 
 import (
+	"context"
 	"errors"
+	"go/token"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/attribute"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/waybill-dev/waybill/queue"
 )
@@ -25,28 +29,24 @@ const (
 // maxText bounds the text of an error on a span.
 const maxText = 1 << 10
 
-// name is the queue or topic as the account has it.
-func name(e queue.Endpoint) string {
-	name, _ := e.Resource()
-	return name
-}
-
-// destination describes a queue or a topic.
-func destination(e queue.Endpoint) []attribute.KeyValue {
+// attributesOf describes a queue or a topic, by its name in the account, and what
+// is done with it.
+func attributesOf(e queue.Endpoint, name, operation string, kind attribute.KeyValue, more ...attribute.KeyValue) trace.SpanStartEventOption {
 	system := semconv.MessagingSystemAWSSQS
 	if e.IsTopic() {
 		system = semconv.MessagingSystemAWSSNS
 	}
-	all := append(make([]attribute.KeyValue, 0, 10), system, semconv.MessagingDestinationName(name(e)))
+	all := append(make([]attribute.KeyValue, 0, 5+len(more)), system, semconv.MessagingDestinationName(name),
+		semconv.MessagingOperationName(operation), kind)
 	if e.Name != "" && e.Name != e.URL {
 		all = append(all, attribute.String(attrEndpoint, e.Name))
 	}
-	return all
+	return trace.WithAttributes(append(all, more...)...)
 }
 
-// aboutMessage describes a message.
-func aboutMessage(msg *message.Message) []attribute.KeyValue {
-	all := []attribute.KeyValue{attribute.String(attrUUID, msg.UUID)}
+// aboutMessage adds what describes a message.
+func aboutMessage(msg *message.Message, all ...attribute.KeyValue) []attribute.KeyValue {
+	all = append(all, attribute.String(attrUUID, msg.UUID))
 	if id := msg.Metadata.Get(queue.KeyCorrelation); id != "" {
 		all = append(all, semconv.MessagingMessageConversationID(id))
 	}
@@ -69,7 +69,27 @@ func errorType(err error) attribute.KeyValue {
 			return semconv.ErrorTypeKey.String(k.name)
 		}
 	}
+	var named interface{ ErrorType() string }
+	if !errors.As(err, &named) {
+		err = telling(err)
+	}
 	return semconv.ErrorType(err)
+}
+
+// telling returns the first error of a chain whose type has a name for others, and
+// no wrapper's, or else the last.
+func telling(err error) error {
+	for {
+		t := reflect.TypeOf(err)
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		inner := errors.Unwrap(err)
+		if token.IsExported(t.Name()) || inner == nil {
+			return err
+		}
+		err = inner
+	}
 }
 
 var kinds = []struct {
@@ -86,6 +106,8 @@ var kinds = []struct {
 	{queue.ErrClosed, "closed"},
 	{queue.ErrVisibilityLost, "visibility_lost"},
 	{queue.ErrUndecodable, "undecodable"},
+	{context.DeadlineExceeded, "timeout"},
+	{context.Canceled, "canceled"},
 }
 
 // short cuts a text, between characters.

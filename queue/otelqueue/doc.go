@@ -45,8 +45,9 @@
 //
 // error.type is the kind of an error of package queue (not_found, access,
 // too_large, invalid, throttled, unavailable, held, closed, visibility_lost,
-// undecodable), and else the type that the error has in Go. The text of an error
-// is in the span's status, up to 1 KiB of it.
+// undecodable), timeout or canceled of a context's end, what the error's method
+// ErrorType() string says, or else its type in Go, that of a wrapper apart. The
+// text of an error is in the span's status, up to 1 KiB of it.
 //
 // What waits for long is better off in a trace of its own, which links to the one
 // before: see Config.NewTrace. Where there are too many spans, Config.NoCreate

@@ -23,9 +23,9 @@ func (t *Tracer) StartPublish(ctx context.Context, to queue.Endpoint, msg *messa
 	}
 	p := published{parent: parent}
 	if !t.noCreate {
-		attributes := append(destination(to), semconv.MessagingOperationName("create"), semconv.MessagingOperationTypeCreate)
-		ctx, p.span = t.tracer.Start(ctx, "create "+name(to), trace.WithSpanKind(trace.SpanKindProducer),
-			trace.WithAttributes(append(attributes, aboutMessage(msg)...)...))
+		name, _ := to.Resource()
+		ctx, p.span = t.tracer.Start(ctx, "create "+name, trace.WithSpanKind(trace.SpanKindProducer),
+			attributesOf(to, name, "create", semconv.MessagingOperationTypeCreate, aboutMessage(msg)...))
 	}
 	return context.WithValue(ctx, publishKey, p), t.inject(ctx, msg.Metadata)
 }
@@ -70,10 +70,10 @@ func (t *Tracer) StartSend(ctx context.Context, to queue.Endpoint, messages []co
 	if to.IsTopic() {
 		operation = "publish"
 	}
-	attributes := append(destination(to), semconv.MessagingOperationName(operation), semconv.MessagingOperationTypeSend,
-		semconv.MessagingBatchMessageCount(len(messages)))
-	ctx, _ = t.tracer.Start(trace.ContextWithSpanContext(ctx, parent), operation+" "+name(to),
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...), trace.WithAttributes(attributes...))
+	name, _ := to.Resource()
+	ctx, _ = t.tracer.Start(trace.ContextWithSpanContext(ctx, parent), operation+" "+name,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...),
+		attributesOf(to, name, operation, semconv.MessagingOperationTypeSend, semconv.MessagingBatchMessageCount(len(messages))))
 	return ctx
 }
 

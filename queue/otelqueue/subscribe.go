@@ -24,10 +24,11 @@ func (t *Tracer) TraceReceive(r queue.Received) {
 			links = append(links, trace.Link{SpanContext: created, Attributes: linked(msg)})
 		}
 	}
-	attributes := append(destination(r.Endpoint), semconv.MessagingOperationName("receive"), semconv.MessagingOperationTypeReceive,
-		semconv.MessagingBatchMessageCount(len(r.Messages)), semconv.AWSSQSQueueURL(r.QueueURL))
-	_, span := t.tracer.Start(context.Background(), "receive "+name(r.Endpoint), trace.WithTimestamp(r.Began),
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...), trace.WithAttributes(attributes...))
+	name, _ := r.Endpoint.Resource()
+	_, span := t.tracer.Start(context.Background(), "receive "+name, trace.WithTimestamp(r.Began),
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(links...),
+		attributesOf(r.Endpoint, name, "receive", semconv.MessagingOperationTypeReceive,
+			semconv.MessagingBatchMessageCount(len(r.Messages)), semconv.AWSSQSQueueURL(r.QueueURL)))
 	fail(span, r.Err, "")
 	span.End(trace.WithTimestamp(r.Ended))
 	for i, msg := range r.Messages {
@@ -57,14 +58,14 @@ func (t *Tracer) StartProcess(msg *message.Message) context.Context {
 		}
 	}
 	d := queue.FromContext(ctx)
-	attributes := append(destination(d.Endpoint), semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess,
-		semconv.MessagingMessageID(d.MessageID), semconv.AWSSQSQueueURL(d.QueueURL), attribute.Int(attrReceiveCount, d.ReceiveCount))
+	name, _ := d.Endpoint.Resource()
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
-		trace.WithAttributes(append(attributes, aboutMessage(msg)...)...)}
+		attributesOf(d.Endpoint, name, "process", semconv.MessagingOperationTypeProcess, aboutMessage(msg,
+			semconv.MessagingMessageID(d.MessageID), semconv.AWSSQSQueueURL(d.QueueURL), attribute.Int(attrReceiveCount, d.ReceiveCount))...)}
 	if t.newTrace(msg) {
 		options = append(options, trace.WithNewRoot())
 	}
-	ctx, _ = t.tracer.Start(ctx, "process "+name(d.Endpoint), options...)
+	ctx, _ = t.tracer.Start(ctx, "process "+name, options...)
 	return ctx
 }
 
