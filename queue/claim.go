@@ -153,12 +153,13 @@ func (e *claimedError) Error() string {
 	return fmt.Sprintf("the payload of %d bytes is not in the message, but in a store, under %s", e.Size, e.SHA256)
 }
 
-// fetchAll fetches the payloads of the messages that refer to one, until ctx ends.
+// fetchAll fetches the payloads of the messages that refer to one and are due, until
+// ctx ends.
 func (s *subscription) fetchAll(ctx context.Context, all []*held, received []sqstypes.Message) {
 	var fetching sync.WaitGroup
 	for i, h := range all {
 		var e *claimedError
-		if h.damage == nil && errors.As(h.delivery.Undecodable, &e) {
+		if h.damage == nil && errors.As(h.delivery.Undecodable, &e) && s.early(h) == 0 {
 			fetching.Go(func() {
 				fetch, cancel := context.WithTimeout(h.ctx, payloadTimeout)
 				defer cancel()

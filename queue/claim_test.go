@@ -24,6 +24,7 @@ type payloads struct {
 	keep  time.Duration // of the last Put
 	down  bool
 	limit int // of the last Get
+	gets  int
 }
 
 func (p *payloads) Put(_ context.Context, key string, payload []byte, keep time.Duration) error {
@@ -43,6 +44,7 @@ func (p *payloads) Get(_ context.Context, key string, limit int) ([]byte, error)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.limit = limit
+	p.gets++
 	switch payload, ok := p.all[key]; {
 	case p.down:
 		return nil, errors.New("the store is down")

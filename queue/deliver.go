@@ -145,17 +145,17 @@ func (s *subscription) offer(h *held) bool {
 		s.remove(h)
 		return false
 	}
-	if err := h.delivery.Undecodable; err != nil && !s.config.DeliverUndecodable {
-		s.log.Warn("returning a message that cannot be decoded to its queue", "message_id", h.delivery.MessageID, "receive_count", h.delivery.ReceiveCount, "error", err)
-		s.nack(h)
-		return false
-	}
 	if s.isDraining() {
 		s.giveBack([]*held{h})
 		return false
 	}
 	if left := s.early(h); left > 0 {
 		s.hide(h, left)
+		return false
+	}
+	if err := h.delivery.Undecodable; err != nil && !s.config.DeliverUndecodable {
+		s.log.Warn("returning a message that cannot be decoded to its queue", "message_id", h.delivery.MessageID, "receive_count", h.delivery.ReceiveCount, "error", err)
+		s.nack(h)
 		return false
 	}
 	if h.ctx.Err() != nil { // which select may pass over

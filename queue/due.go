@@ -25,12 +25,27 @@ func dueAt(msg *message.Message, due time.Time) *message.Message {
 	return m
 }
 
+// due returns the message's [KeyDue], if it can be read. Of one whose payload is
+// still in a store it may be among what is decoded with the payload.
+func (h *held) due() (text string, ok bool) {
+	metadata := h.message.Metadata
+	var unfetched *claimedError
+	switch err := h.delivery.Undecodable; {
+	case errors.As(err, &unfetched):
+		metadata = readMessage(h.received, new(Delivery), []byte{}).Metadata
+	case err != nil:
+		return "", false
+	}
+	text, ok = metadata[KeyDue]
+	return text, ok
+}
+
 // early returns for how long a received message is still to be hidden, and takes
 // [KeyDue] off one that is due. What is no time, or further away than any that a
 // publisher sets, hides nothing.
 func (s *subscription) early(h *held) time.Duration {
-	text, ok := h.message.Metadata[KeyDue]
-	if !ok || s.endpoint.FIFO() || h.delivery.Undecodable != nil {
+	text, ok := h.due()
+	if !ok || s.endpoint.FIFO() {
 		return 0
 	}
 	due, err := time.Parse(time.RFC3339Nano, text)

@@ -169,3 +169,33 @@ func TestImpossibleDue(t *testing.T) {
 		}
 	})
 }
+
+// TestLongDelayOfPayload holds that a message whose payload is in a store fetches it
+// when it is due, and no sooner: that the store is down until then costs nothing.
+func TestLongDelayOfPayload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		dlq := newQueue(t, s)
+		q := newQueue(t, s, "RedrivePolicy", s.redrivePolicy(t, dlq.url, 3))
+		store := new(payloads)
+		want := large("x", 2000)
+		queue.SetDelay(want, 5*time.Hour)
+		if err := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000}).Publish("sqs://"+q.name, want); err != nil {
+			t.Fatal(err)
+		}
+		delete(want.Metadata, queue.KeyDelay)
+		began := time.Now()
+		store.set(func() { store.down = true })
+		time.AfterFunc(4*time.Hour, func() { store.set(func() { store.down = false }) })
+		got, at := receiveUntil(t, q, 6*time.Hour, queue.SubscriberConfig{Payloads: store})
+		if len(got) != 1 || !got[0].Equals(want) {
+			t.Fatalf("delivered %d messages, want %v", len(got), want.Metadata)
+		}
+		if d := at[0].Sub(began); d < 5*time.Hour || d > 5*time.Hour+2*time.Second {
+			t.Errorf("delivered after %v", d)
+		}
+		if n := queue.FromContext(got[0].Context()).ReceiveCount; n != 1 || store.gets != 1 {
+			t.Errorf("it was received %d times since it was last sent, and fetched %d times, want 1 of each", n, store.gets)
+		}
+	})
+}
