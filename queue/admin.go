@@ -243,18 +243,24 @@ func parseServiceName(name string) (rawURL, region string, ok bool) {
 // configured returns the endpoint of a queue: one of configuration whose queue
 // it is, or one of defaults, in each place where there can be one. A dead-letter
 // queue is where its endpoint is. A region or an account that is known tells apart
-// those of one name.
+// those of one name; but not every server means a region by that of its ARNs.
 func (a *Admin) configured(rawURL, region string) []Endpoint {
 	name, account, _ := ParseURL(rawURL)
-	var found []Endpoint
+	var found, others []Endpoint
 	seen := make(map[Place]bool)
 	add := func(near, e Endpoint) {
 		ours, role := near.Region, near.RoleAccount()
 		setDefault(&ours, a.region)
 		fits := (region == "" || ours == "" || ours == region) && (account == "" || role == "" || account == role)
-		if p := near.Place(); fits && !seen[p] {
-			seen[p] = true
+		p := near.Place()
+		if seen[p] {
+			return
+		}
+		seen[p] = true
+		if fits {
 			found = append(found, e.At(p))
+		} else {
+			others = append(others, e.At(p))
 		}
 	}
 	for e := range a.endpoints.All() {
@@ -269,10 +275,11 @@ func (a *Admin) configured(rawURL, region string) []Endpoint {
 		}
 	}
 	if len(found) == 0 {
-		if region != a.region {
-			byDefault.Region = region
+		e := append(others, byDefault)[0]
+		if e.Profile == "" && e.RoleARN == "" && region != a.region {
+			setDefault(&e.Region, region)
 		}
-		return []Endpoint{byDefault}
+		return []Endpoint{e}
 	}
 	if account == "" {
 		return found[:1]

@@ -208,7 +208,7 @@ func (o *outlet) prepare(ctx context.Context, msg *message.Message, carrier map[
 	}
 	if o.fifo {
 		if out.group == "" {
-			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has neither metadata %s nor %s", ErrInvalid, o.endpoint.Name, KeyGroup, KeyOrder)
+			return nil, fmt.Errorf("%w: endpoint %q is FIFO, and the message has no metadata %s, nor %s", ErrInvalid, o.endpoint.Name, KeyGroup, KeyOrder)
 		}
 		if out.dedup = msg.Metadata.Get(KeyDeduplication); out.dedup == "" {
 			out.dedup = msg.UUID
