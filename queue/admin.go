@@ -221,7 +221,10 @@ func QueueName(url string) string {
 // empty where the name does not tell.
 func parseServiceName(name string) (rawURL, region string, ok bool) {
 	if arn := strings.Split(name, ":"); len(arn) == 6 && arn[0] == "arn" && arn[2] == "sqs" {
-		rawURL, region = SchemeSQS+"://"+arn[4]+"/"+arn[5], arn[3]
+		rawURL = SchemeSQS + "://" + arn[4] + "/" + arn[5]
+		if strings.Contains(arn[3], "-") { // ElasticMQ's ARNs have its name there
+			region = arn[3]
+		}
 	} else {
 		u, err := url.Parse(name)
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
