@@ -23,8 +23,8 @@ are there again at the next start; what Redis has is not. One process can keep a
 file at a time.
 
 As on AWS, a topic delivers to a queue only if the queue's policy lets it, and
-drops the message without a word otherwise. "waybill topology apply" writes such
-policies.
+drops the message otherwise, of which AWS says nothing, and this a word on
+stderr. "waybill topology apply" writes such policies.
 
 When they are ready, one line on stdout tells their addresses; port 0 takes a
 free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
@@ -42,7 +42,7 @@ free port. With -o json the line is {"aws": URL, "redis": HOST:PORT}.`,
 		}
 		stack, err := waybilltest.Open(ctx, waybilltest.Config{
 			AWSAddr: *awsAddr, RedisAddr: *redisAddr, Data: *data,
-			Emulator: emulator.Config{NoCooldowns: true},
+			Emulator: emulator.Config{NoCooldowns: true, Logger: a.logger()},
 		})
 		if err != nil {
 			return err

@@ -68,6 +68,7 @@ type endpoint interface {
 // carry brings a letter to a subscription's endpoint, as often as its policy says. What is not taken goes to the
 // dead-letter queue of the subscription, or is lost.
 func (s *Server) carry(ctx context.Context, sub *subscription, l *letter) {
+	var failed error
 	for retry := 1; ; retry++ {
 		var wait time.Duration
 		if l.kind == kindNotification {
@@ -80,6 +81,8 @@ func (s *Server) carry(ctx context.Context, sub *subscription, l *letter) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
+		failed = err
+		s.log.Debug("a delivery failed", "subscription", sub.arn, "type", l.kind, "message_id", l.id, "try", retry, "error", err)
 		delay, more := sub.retries().delay(retry)
 		if !again || !more {
 			break
@@ -88,10 +91,11 @@ func (s *Server) carry(ctx context.Context, sub *subscription, l *letter) {
 			return
 		}
 	}
-	if l.kind == kindNotification {
-		now := s.clock.Now()
-		s.buryPublication(sub, arrival{message: &message{content: s.delivered("", l.body, nil, now)}})
+	if l.kind != kindNotification {
+		s.log.Warn("an endpoint could not be told", "subscription", sub.arn, "type", l.kind, "error", failed)
+		return
 	}
+	s.buryPublication(sub, arrival{message: &message{content: s.delivered("", l.body, nil, s.clock.Now())}}, l.id, failed)
 }
 
 // isGone reports whether a subscription was removed. Its cancellation is brought all the same.

@@ -42,7 +42,8 @@
 // is noisy while it has at least 30 messages in flight that are more than a tenth of all: then the others'
 // messages come first. How long messages take does not count.
 //
-// FIFO queues have no limits of throughput, so FifoThroughputLimit is kept and does nothing; and they find
+// FIFO queues have no limits of throughput, so FifoThroughputLimit is kept and does nothing (a test of being
+// throttled sets a fault); and they find
 // what is free however much waits before it, where AWS looks at the first 120,000 messages.
 //
 // It has no encryption, no archive of topics, and no e-mail, SMS or push. What it does not have, it refuses

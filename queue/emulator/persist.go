@@ -234,6 +234,8 @@ func (s *Server) KeepFile(ctx context.Context, path string, interval time.Durati
 		if n != saved || ctx.Err() != nil {
 			if err = s.SaveFile(path); err == nil {
 				saved = n
+			} else if ctx.Err() == nil {
+				s.log.Warn("cannot save; trying again", "file", path, "error", err)
 			}
 		}
 		if ctx.Err() != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
@@ -56,12 +57,16 @@ type Config struct {
 	// "arn:aws:lambda:us-east-1:000000000000:function:audit" is Functions["audit"]. A function that
 	// returns an error is called again, as SNS does: three times at once, and then with delays from 1 s
 	// to 20 s, for 23 days. It is called from many goroutines at once; its context ends with
-	// [Server.Close]. Defaults to none.
+	// [Server.Close]. It must not panic. Defaults to none.
 	Functions map[string]func(context.Context, Notification) error
 
 	// HTTPClient delivers to subscriptions with the protocols http and https. Defaults to one that waits
 	// 15 s for an answer and follows no redirects.
 	HTTPClient *http.Client
+
+	// Logger is told what no answer tells: which messages topics could not deliver, and why, and when
+	// [Server.KeepFile] cannot save. Defaults to none.
+	Logger *slog.Logger
 }
 
 // Server is SQS and SNS in one process. It is an [http.Handler] that serves both on one port. All its
@@ -72,6 +77,7 @@ type Server struct {
 	clock       Clock
 	noCooldowns bool
 	policies    bool
+	log         *slog.Logger
 
 	fault    atomic.Pointer[func(Request) Fault]
 	counters map[string]*atomic.Int64
@@ -105,6 +111,10 @@ func New(cfg Config) *Server {
 		functions:   make(map[string]functionEndpoint),
 		web:         cfg.HTTPClient,
 		couriers:    newCouriers(),
+		log:         cfg.Logger,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
 	}
 	for name, f := range cfg.Functions {
 		s.functions[name] = f

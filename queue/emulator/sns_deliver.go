@@ -3,6 +3,7 @@ package emulator
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/url"
 	"time"
 
@@ -31,14 +32,34 @@ func (s *Server) deliver(c *call, p *publication) {
 			body, attrs = envelope(c, sub, p, now), nil
 		}
 		a := arrival{message: &message{content: s.delivered(p.group, body, attrs, now)}, dedup: p.dedup}
-		if q := s.lookupARN(sub.address); q != nil && s.mayDeliver(p.topic, q) && q.accepts(a.content) {
-			a.delay = q.settings().delay
-			if q.add(a) {
-				continue
-			}
+		if err := s.deliverTo(sub, a); err != nil {
+			s.buryPublication(sub, a, p.id, err)
 		}
-		s.buryPublication(sub, a)
 	}
+}
+
+var (
+	errNoQueue    = errors.New("the queue does not exist")
+	errNotAllowed = errors.New("the queue's Policy does not let the topic send to it")
+	errNoFit      = errors.New("the message is too large for the queue, or has more than 10 attributes and raw delivery")
+)
+
+// deliverTo puts a message into the queue of a subscription.
+func (s *Server) deliverTo(sub *subscription, a arrival) error {
+	q := s.lookupARN(sub.address)
+	switch {
+	case q == nil:
+		return errNoQueue
+	case !s.mayDeliver(sub.topic, q):
+		return errNotAllowed
+	case !q.accepts(a.content):
+		return errNoFit
+	}
+	a.delay = q.settings().delay
+	if !q.add(a) {
+		return errNoQueue
+	}
+	return nil
 }
 
 // letter is a publication for an endpoint outside the server.
@@ -54,13 +75,16 @@ func (s *Server) letter(c *call, sub *subscription, p *publication, now time.Tim
 	return l
 }
 
-// buryPublication puts what a subscription could not take into its dead-letter queue, if it has one.
-func (s *Server) buryPublication(sub *subscription, a arrival) {
-	if dlq := s.lookupARN(sub.set.Load().deadLetter); dlq != nil && s.mayDeliver(sub.topic, dlq) {
-		a.delay = 0
-		dlq.add(a)
-		s.changed()
+// buryPublication puts what a subscription could not take, for a reason, into its dead-letter queue, if it has one.
+func (s *Server) buryPublication(sub *subscription, a arrival, id string, reason error) {
+	log := s.log.With("subscription", sub.arn, "endpoint_protocol", sub.protocol, "message_id", id, "error", reason)
+	dlq := s.lookupARN(sub.set.Load().deadLetter)
+	if dlq == nil || !s.mayDeliver(sub.topic, dlq) || !dlq.add(a) {
+		log.Warn("a topic could not deliver a message, which is lost")
+		return
 	}
+	log.Warn("a topic could not deliver a message, which is in the dead-letter queue", "dead_letter_queue", dlq.arn)
+	s.changed()
 }
 
 // mayDeliver reports whether the topic may send to the queue.

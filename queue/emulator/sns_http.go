@@ -14,6 +14,9 @@ import (
 // retries".
 const httpTimeout = 15 * time.Second
 
+// httpDeliveries is how many deliveries to one endpoint are under way at once; the others wait. AWS tells no number.
+const httpDeliveries = 64
+
 // maxHTTPAnswer is how much of an answer is read, so that its connection can be used again.
 const maxHTTPAnswer = 64 << 10
 
@@ -22,6 +25,7 @@ type httpEndpoint struct {
 	client *http.Client
 	url    string
 	sub    *subscription
+	slots  chan struct{} // one for each delivery under way
 }
 
 // newHTTPClient returns a client that follows no redirects, as SNS does not.
@@ -43,6 +47,12 @@ func httpEndpointFault(protocol, endpoint string) *Error {
 
 // take posts a letter, with the headers that the SNS developer guide shows ("HTTP/HTTPS headers").
 func (e *httpEndpoint) take(ctx context.Context, l *letter) (err error, again bool) {
+	select {
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
+	case <-ctx.Done():
+		return ctx.Err(), true
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, strings.NewReader(l.body))
 	if err != nil {
 		return err, false

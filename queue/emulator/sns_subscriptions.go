@@ -220,7 +220,7 @@ func (s *Server) newSubscription(t *topic, protocol, address string) (*subscript
 		if err := httpEndpointFault(protocol, address); err != nil {
 			return nil, err
 		}
-		sub.endpoint = &httpEndpoint{client: s.web, url: address, sub: sub}
+		sub.endpoint = &httpEndpoint{client: s.web, url: address, sub: sub, slots: make(chan struct{}, httpDeliveries)}
 		sub.token, sub.asked, sub.pending = newToken(), s.clock.Now(), true
 	case "application", "email", "email-json", "firehose", "sms":
 		return nil, errInvalidParameter("Protocol: this server delivers by %s, not by %s", strings.Join(protocols, ", "), protocol)
