@@ -119,7 +119,7 @@ func (a *actor) run(o *store.Opening) error {
 		return a.settle()
 	}
 	a.read, a.asked = o.Read-int64(len(o.Mail)), a.base
-	if o.Openings > a.c.cfg.MaxOpenings || !a.m.fold(a.now()) {
+	if o.Openings > a.c.cfg.MaxOpenings || !a.m.fold() {
 		for a.m.unfold() {
 			if err := a.load(); err != nil {
 				return err
@@ -217,9 +217,11 @@ func (a *actor) suspect(openings int) {
 func (a *actor) advance() ([]job, time.Time, error) {
 	for {
 		now := a.now()
-		a.m.rouse(now)
-		if err := a.fetch(); err != nil {
-			return nil, time.Time{}, err
+		for again := true; again; { // below what is due there may be more
+			again = a.m.rouse(now)
+			if err := a.fetch(); err != nil {
+				return nil, time.Time{}, err
+			}
 		}
 		if a.m.late(now).After(a.asked) {
 			if err := a.renew(); err != nil {

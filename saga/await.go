@@ -92,7 +92,7 @@ func (m *machine) late(now time.Time) (t time.Time) {
 	if m.root.Suspended > 0 || m.root.Held {
 		return t
 	}
-	if m.folded && !m.rest.After(now) {
+	if m.folded && m.overdue && !m.rest.After(now) {
 		t = m.rest // it may be of one that is folded
 	}
 	for _, f := range m.live() {

@@ -21,7 +21,7 @@ import (
 // for, each when the execution is parked.
 func BenchmarkForEachAway(b *testing.B) {
 	client := benchClient(b, benchAddr(b))
-	for _, kind := range []string{"Remote", "Callback"} {
+	for _, kind := range []string{"Remote", "Callback", "Receive"} {
 		for _, items := range []int{100, 1000} {
 			b.Run(fmt.Sprint(kind, "/", items), func(b *testing.B) {
 				d := &bureau{Store: openBench(b, client).Store, items: items, asked: make(chan func() error, 2*items)}
@@ -76,6 +76,9 @@ func (d *bureau) run(b *testing.B, kind string) {
 			return nil
 		}, take).ReadOnly()
 	}
+	if kind == "Receive" {
+		step = saga.Receive("Away", "go", take)
+	}
 	def := saga.New("away", saga.ForEach("Each", func(n *int) []int { return make([]int, *n) }, nil, step))
 	var err error
 	d.c, err = saga.NewCoordinator(saga.CoordinatorConfig{
@@ -97,6 +100,10 @@ func (d *bureau) run(b *testing.B, kind string) {
 		}
 		answers := make([]func() error, d.items)
 		for n := range answers {
+			if kind == "Receive" {
+				answers[n] = func() error { return d.c.Client().Signal(b.Context(), id, "go", fmt.Sprint(n), 1) }
+				continue
+			}
 			answers[n] = <-d.asked
 		}
 		begun := time.Now()

@@ -3,6 +3,7 @@ package saga_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -54,6 +55,22 @@ func hearing(p *provider, w string) *saga.Saga[trip] {
 			saga.Branch("z", p.remoteStep("J")),
 		).Merge(func(*trip, []trip) error { return nil }),
 		p.do(w, "D"))
+}
+
+// eager has items that wait for signals.
+func eager(p *provider, w string) *saga.Saga[trip] {
+	return saga.New("trip", saga.ForEach("M", three, nil, saga.Receive[trip, int]("S", "go", nil), p.step(w, "L")), p.do(w, "D"))
+}
+
+// signals sends the signal "go" some times.
+func (w *world) signals(n int, apart time.Duration) {
+	for i := range n {
+		time.Sleep(apart)
+		body := fmt.Sprintf(`{"waybill": 1, "signal": "go", "execution": "1", "id": "s%d", "payload": 7}`, i)
+		if err := w.handle([]byte(body)); err != nil && !errors.Is(err, store.ErrEnded) {
+			w.Error(err)
+		}
+	}
 }
 
 // staggered are answers that come one by one.
@@ -216,6 +233,16 @@ var foldScenarios = []scenario{
 		lines: sorted(times(1, "do A", "do D", "do I", "do J", "do L")),
 	},
 	{
+		name: "signals come to items that are folded", saga: folded(eager), end: saga.Completed, loose: true, folds: true,
+		drive: func(w *world) { w.signals(3, 5*time.Second) },
+		lines: sorted(times(1, "do D"), times(3, "do L")),
+	},
+	{
+		name: "signals come at once to items that are folded", saga: folded(eager), end: saga.Completed, loose: true, folds: true,
+		drive: func(w *world) { time.Sleep(5 * time.Second); w.look(); w.signals(3, 0) },
+		lines: sorted(times(1, "do D"), times(3, "do L")),
+	},
+	{
 		name: "asks a service to undo branches that are folded", saga: folded(farForked), end: saga.Compensated, loose: true, folds: true,
 		plan: func(p *provider) {
 			p.plan("D", plan{err: errNo}, plan{err: errNo})
@@ -242,9 +269,9 @@ var foldScenarios = []scenario{
 // frames folded.
 func rests(r *store.Record) bool {
 	var root struct {
-		Rest int64 `json:"re"`
+		Rest bool `json:"rs"`
 	}
-	return json.Unmarshal(r.Root, &root) == nil && root.Rest != 0
+	return json.Unmarshal(r.Root, &root) == nil && root.Rest
 }
 
 // suspendFor suspends the execution after a while, and resumes it after another.

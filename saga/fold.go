@@ -8,27 +8,26 @@ import (
 )
 
 // An execution with many branches or items under way, which all wait for somebody
-// outside, is opened for each answer. Such an opening leaves the frames folded that
-// the answer is not about: in the record, where they are. What makes that safe is
-// that the opening before parked, and noted in the root until when nothing is due
-// (frame.Rest); that mail which may be about any frame unfolds them all, and so does
-// a scope that is opened above some; and that a clock which has come to Rest does.
+// outside, is opened for each answer, and each time that something is due. Such an
+// opening leaves the frames folded that this is not about: in the record, where they
+// are. What makes that safe is that the opening before parked, and noted in the forks,
+// block by block, when first something is due below them, and which signals are waited
+// for there (outline.go); and that mail which may be about any frame unfolds them all,
+// and so does a scope that is opened above some.
 
 // foldFrom is how many branches or items have to be under way for frames to be left
-// folded. Fewer are loaded at no cost worth mentioning.
+// folded. Fewer are loaded at no cost worth mentioning; so that many are loaded
+// together where one of them is due, too.
 const foldFrom = 16
-
-// restForever says that nothing is due in any frame, ever.
-const restForever = -1
 
 // fold leaves the frames that wait folded, and reports whether it may. Those that
 // something is about are seeked then.
-func (m *machine) fold(now time.Time) bool {
-	rest := m.root.Rest
-	if rest == 0 || m.root.Parked != m.epoch-1 || !m.calm() || rest > 0 && rest <= now.UnixMilli() {
+func (m *machine) fold() bool {
+	if !m.root.Rest || m.root.Parked != m.epoch-1 || !m.calm() {
 		return false
 	}
-	m.folded, m.rest = true, fromMillis(max(rest, 0))
+	m.folded = true
+	m.restFolded()
 	return true
 }
 
@@ -47,20 +46,17 @@ func (m *machine) calm() bool {
 	return true
 }
 
-// resting is until when nothing is due, for the next opening; 0: it has to look for
-// itself.
-func (m *machine) resting(now time.Time) int64 {
+// resting notes in the forks what their branches wait for, and reports whether the
+// next opening can go by that: else it has to look for itself.
+func (m *machine) resting(now time.Time) bool {
 	if !m.calm() || !m.folded && !m.wide() {
-		return 0
+		return false
 	}
-	switch jobs, wake := m.todo(now); {
-	case len(jobs) > 0, !wake.IsZero() && !wake.After(now):
-		return 0
-	case wake.IsZero():
-		return restForever
-	default:
-		return toMillis(wake)
+	if jobs, wake := m.todo(now); len(jobs) > 0 || !wake.IsZero() && !wake.After(now) {
+		return false
 	}
+	m.outline(m.root, now)
+	return true
 }
 
 // wide reports whether a fork has so much under way that folding pays.
@@ -87,6 +83,8 @@ func (m *machine) seekFor(about mail) {
 		m.seek(about.Token.Frame)
 	case about.Kind == mailChild && about.Child != nil:
 		m.seek(about.Child.Frame)
+	case about.Kind == mailSignal && about.Signal != nil:
+		m.seekEar(m.root, about.Signal.Name)
 	default:
 		m.short = true
 	}
@@ -97,13 +95,6 @@ func (m *machine) lacking() bool { return m.short || len(m.wants) > 0 }
 
 // behind reports whether mail waits for frames that are folded.
 func (m *machine) behind() bool { return m.folded && m.lacking() }
-
-// rouse asks for all frames when something may be due in those that are folded.
-func (m *machine) rouse(now time.Time) {
-	if m.folded && !m.rest.IsZero() && !m.rest.After(now) {
-		m.short = true
-	}
-}
 
 // misses reports whether frames below the given one are folded.
 func (m *machine) misses(f *frame) bool {

@@ -5,11 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"github.com/waybill-dev/waybill/store"
 )
 
 // TestFoldedAsWhole drives two machines of a random graph through the same answers,
@@ -28,7 +27,7 @@ func TestFoldedAsWhole(t *testing.T) {
 		if err := s.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		p := newTwins(t, s.def)
+		p := newTwins(t, s.def, rapid.IntRange(1, 3).Draw(t, "fold from"))
 		for range rapid.IntRange(0, 60).Draw(t, "operations") {
 			p.step()
 		}
@@ -46,9 +45,9 @@ type twins struct {
 	openings     int // that left frames folded
 }
 
-func newTwins(t *rapid.T, def *Definition) *twins {
+func newTwins(t *rapid.T, def *Definition, foldFrom int) *twins {
 	folds, whole := *def, *def
-	folds.foldFrom, whole.foldFrom = 1, 1<<30
+	folds.foldFrom, whole.foldFrom = foldFrom, 1<<30
 	p := &twins{T: t, folds: newBench(&folds), whole: newBench(&whole)}
 	p.settle()
 	return p
@@ -82,6 +81,9 @@ func (p *twins) step() {
 	}
 	if len(p.whole.jobs) > 0 {
 		things = append(things, slices.Repeat([]string{"answer"}, 20)...)
+	}
+	if rapid.IntRange(0, 2).Draw(p.T, "signals") == 0 {
+		things = append(things, slices.Repeat([]string{"signal"}, 6)...)
 	}
 	if p.whole.parked && !p.whole.wake.IsZero() {
 		things = append(things, "wake", "wake", "wake")
@@ -122,6 +124,16 @@ func (p *twins) step() {
 				}
 				b.m.hearReply(r, b.now)
 			}
+		})
+	case "signal":
+		name := rapid.SampledFrom(treeSignals).Draw(p.T, "signal")
+		p.open()
+		p.both(func(b *bench) {
+			for more := true; more; b.fetch() {
+				b.m.seekFor(mail{Kind: mailSignal, Signal: &signal{Name: name}})
+				more = b.m.behind()
+			}
+			b.m.signal(signal{Name: name, Data: []byte(`7`)}, b.now)
 		})
 	default:
 		p.open()
@@ -194,12 +206,15 @@ func (p *twins) settle() {
 func (b *bench) committedAs(t *rapid.T) map[string]string {
 	all := make(map[string]string)
 	for name, data := range b.committed {
-		if name == store.RootFrame {
+		if !strings.HasPrefix(name, itemsField("")) {
 			f := new(frame)
 			if err := json.Unmarshal(data, f); err != nil {
 				t.Fatal(err)
 			}
-			f.Parked, f.Rest = 0, 0
+			f.Parked, f.Rest = 0, false
+			if f.Fork != nil {
+				f.Fork.Due, f.Fork.Late, f.Fork.Ears = nil, nil, nil
+			}
 			data, _ = json.Marshal(f)
 		}
 		all[name] = string(data)

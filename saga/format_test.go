@@ -65,6 +65,19 @@ func TestFormatOfFrames(t *testing.T) {
 		`"m":{"kind":"failed","step":"Charge","undo":true,"error":"no answer","by":"ann","note":"see 42"}}`)
 }
 
+// What an opening that leaves frames folded goes by.
+func TestFormatOfOutlines(t *testing.T) {
+	golden(t, frame{Step: "Each", Parked: 4, Rest: true, Entries: 5, Fork: &fork{
+		Step: "Each", Size: 70, Begun: 66, Due: dues{1700000060000, 0, 1700000000000, 1700000000001, 0}, Late: bits{4}, Ears: map[string]bits{"go": {9}},
+	}}, `{"s":"Each","f":{"s":"Each","n":70,"b":66,"d":"loyw3v28 1aao  0 1 ","l":"BA==","r":{"go":"CQ=="}},"e":4,"rs":true,"h":5}`)
+	for _, damaged := range []string{`""`, `"x!"`, `"1 !"`, `"1 2 99999999999999999"`} {
+		var d dues
+		if err := json.Unmarshal([]byte(damaged), &d); err == nil {
+			t.Errorf("%s is read as %v", damaged, d)
+		}
+	}
+}
+
 func TestFormatOfLocks(t *testing.T) {
 	golden(t, frame{
 		Step: "Credit", Entered: 1700000000000, Pending: true, At: 1700000060000, Until: 1700000060000, State: json.RawMessage(`1`),

@@ -107,9 +107,9 @@ type frame struct {
 	// running. What an opening finds dispatched was not begun if that was the
 	// one before it; else an answer has been lost.
 	Parked int64 `json:"e,omitempty"`
-	// Rest is until when that one saw nothing to do in any frame, where there are
-	// many; -1 is for as long as nobody says anything, and 0 that it does not tell.
-	Rest int64 `json:"re,omitempty"`
+	// Rest says that the one that is Parked saw nothing to do in any frame, and noted
+	// in the forks when first there is something: see fork.Due.
+	Rest bool `json:"rs,omitempty"`
 	// Entries counts the history entries up to this frame's commit, and Orders
 	// the places given to attempts.
 	Entries int  `json:"h,omitempty"`
@@ -197,6 +197,13 @@ type fork struct {
 	Undoing bool `json:"u,omitempty"`
 	// Skipped says that an operator lets it end without a merge.
 	Skipped bool `json:"k,omitempty"`
+	// Due tells for each block of branches when first something may be due in them,
+	// and below them; 0 is never. Late are the blocks where that is the time by which
+	// somebody outside is to answer, and Ears those in which some frame may wait for a
+	// signal, by its name. They hold where the root is at Rest.
+	Due  dues            `json:"d,omitempty"`
+	Late bits            `json:"l,omitempty"`
+	Ears map[string]bits `json:"r,omitempty"`
 }
 
 // undoRecord is a compensation that must run if the saga fails; or, with a Fork,
@@ -306,6 +313,14 @@ func (b *bits) add(n int) {
 		*b = append(*b, 0)
 	}
 	(*b)[n/8] |= 1 << (n % 8)
+}
+
+func (b *bits) set(n int, to bool) {
+	if to {
+		b.add(n)
+	} else if b.has(n) {
+		(*b)[n/8] &^= 1 << (n % 8)
+	}
 }
 
 func (b bits) count() int {

@@ -24,11 +24,14 @@ func (a *actor) hear(box store.Mailbox) {
 	if a.m.folded {
 		a.seek()
 	}
-	for len(a.waiting) > 0 {
+	for n := 0; len(a.waiting) > 0; n++ {
+		body := a.waiting[0]
+		if a.m.folded && n > 0 {
+			a.seekFor(body) // whom it is for may hang on the mail before it
+		}
 		if a.m.behind() {
 			return // for frames, see fetch
 		}
-		body := a.waiting[0]
 		if a.m.root.running && !a.urgent(body) {
 			return
 		}
@@ -85,14 +88,18 @@ func (a *actor) fetch() error {
 // about.
 func (a *actor) seek() {
 	for _, body := range a.waiting {
-		var m mail
-		if decodeJSON(a.c.cfg.Codec, body, &m) == nil {
-			a.m.seekFor(m)
-		}
+		a.seekFor(body)
 	}
 	for _, l := range a.unsent {
 		if l.Attempt > 0 {
 			a.m.seek(l.Frame)
 		}
+	}
+}
+
+func (a *actor) seekFor(body []byte) {
+	var m mail
+	if decodeJSON(a.c.cfg.Codec, body, &m) == nil {
+		a.m.seekFor(m)
 	}
 }

@@ -33,11 +33,13 @@ type machine struct {
 	wants map[string]bool   // fields of the record that advance waits for
 
 	// folded says that frames which wait are not loaded. Nothing is due in them
-	// before rest, if that is not zero. short is set where they all are needed.
-	folded bool
-	rest   time.Time
-	short  bool
-	scopes []*frame // those that were opened above folded frames since
+	// before rest; if that is zero, ever. overdue says that it is then that somebody
+	// outside is to have answered. short is set where all frames are needed.
+	folded  bool
+	rest    time.Time
+	overdue bool
+	short   bool
+	scopes  []*frame // those that were opened above folded frames since
 
 	lone [1]*frame // for live
 
@@ -224,21 +226,31 @@ func (m *machine) todo(now time.Time) (jobs []job, wake time.Time) {
 	}
 	for _, f := range m.live() {
 		soonest(m.closes(f))
-		if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f) && !m.awaited(f)) {
-			continue
-		}
-		at := fromMillis(f.At)
-		switch {
-		case at.After(now):
-			soonest(at)
-		case f.Waiting && f.At == 0: // for as long as it takes
-		case f.Waiting, f.Pending || !f.Undoing && m.step(f).Type != TypeTask:
-			soonest(now) // advance has it
-		default:
+		at, run := m.dueIn(f, now)
+		soonest(at)
+		if run {
 			jobs = append(jobs, job{f, f.Undoing})
 		}
 	}
 	return jobs, wake
+}
+
+// dueIn is when there is something to do for the step of a frame, but for when that
+// closes, or whether its attempt is to be run now.
+func (m *machine) dueIn(f *frame, now time.Time) (at time.Time, run bool) {
+	if f.running || f.Blocked || !f.Undoing && !f.Pending && (f.Fork != nil || m.stopping(f) && !m.awaited(f)) {
+		return time.Time{}, false
+	}
+	at = fromMillis(f.At)
+	switch {
+	case at.After(now):
+		return at, false
+	case f.Waiting && f.At == 0: // for as long as it takes
+		return time.Time{}, false
+	case f.Waiting, f.Pending || !f.Undoing && m.step(f).Type != TypeTask:
+		return now, false // advance has it
+	}
+	return time.Time{}, true
 }
 
 // busy reports whether the saga's own deadline waits for an answer: the attempt
@@ -376,6 +388,7 @@ func (m *machine) supply(codec Codec, fields map[string][]byte) error {
 		}
 		return err == nil
 	})
+	m.restFolded()
 	return err
 }
 

@@ -53,7 +53,7 @@ func (b *bench) resume() {
 		panic(err)
 	}
 	b.m = resume(b.def, f, b.epoch, b.start, benchLease, benchMaxLost)
-	if !b.m.fold(b.now) {
+	if !b.m.fold() {
 		for b.m.unfold() {
 			b.load()
 		}
@@ -106,8 +106,10 @@ func (b *bench) crash() {
 // settle goes on until there is something to do for a handler, or the execution
 // is parked. It does what actor.run does around its commits.
 func (b *bench) settle() {
-	b.m.rouse(b.now)
-	b.fetch()
+	for again := true; again; {
+		again = b.m.rouse(b.now)
+		b.fetch()
+	}
 	for !b.m.advance(b.now) {
 		if b.m.short {
 			b.fetch()

@@ -68,6 +68,9 @@ func (d *drawer) oneIn(n int, what string) bool { return rapid.IntRange(1, n).Dr
 // treeLocks are the names of locks, and their keys.
 var treeLocks = []string{"a", "b"}
 
+// treeSignals are the names of signals.
+var treeSignals = []string{"go", "halt"}
+
 func (d *drawer) lock() *Resource[int] {
 	name := rapid.SampledFrom(treeLocks).Draw(d.T, "lock")
 	return Lock(name, func(*int) string { return name }).Wait(rapid.SampledFrom([]time.Duration{time.Second, time.Minute}).Draw(d.T, "patience"))
@@ -94,6 +97,7 @@ func (d *drawer) unlocked(depth int) *Step[int] {
 	kinds := []string{"task", "task", "task", "remote", "read-only", "pass", "wait"}
 	if d.away {
 		kinds = append(kinds, slices.Repeat([]string{"remote"}, 6)...)
+		kinds = append(kinds, "receive", "receive", "wait")
 	}
 	if depth > 0 {
 		kinds = append(kinds, "parallel", "map", "parallel", "map")
@@ -108,6 +112,8 @@ func (d *drawer) unlocked(depth int) *Step[int] {
 		return Pass(name, func(n *int) error { *n++; return nil })
 	case "wait":
 		return Wait[int](name, time.Minute)
+	case "receive":
+		return Receive(name, rapid.SampledFrom(treeSignals).Draw(d.T, "signal"), func(n *int, to int) error { *n = to; return nil })
 	case "parallel", "map":
 		s := d.fork(kind, name, depth)
 		if rapid.Bool().Draw(d.T, "together") {
