@@ -92,3 +92,28 @@ func TestWokenForOneOfMany(t *testing.T) {
 		}
 	}
 }
+
+// TestWokenForTheEndOfAFork lets the time of items within folded items run out: the
+// opening that a signal has brought about before leaves them folded.
+func TestWokenForTheEndOfAFork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := func(*int) []int { return make([]int, 1) }
+		inner := saga.ForEach("Inner", one, nil, saga.Receive[int, int]("Step", "go", nil)).Within(time.Minute)
+		s := saga.New("woken", saga.ForEach("Each", func(n *int) []int { return make([]int, *n) }, nil, inner).Tolerate(39))
+		c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}})
+		begun := time.Now()
+		if _, err := s.Start(t.Context(), c, "1", 40); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		if err := c.Signal(t.Context(), "1", "go", "s", 7); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err := s.Wait(ctx, c, "1")
+		if took := time.Since(begun); err != nil || took > time.Minute+2*time.Second {
+			t.Errorf("it ended after %s: %v", took, err)
+		}
+	})
+}
