@@ -18,7 +18,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	defer client.CloseIdleConnections()
 	sub := &subscription{topic: new(topic)}
 	sub.set.Store(new(subscriptionSettings))
-	endpoint := &httpEndpoint{client: client, url: web.URL, sub: sub}
+	endpoint := &httpEndpoint{client: client, url: web.URL, sub: sub, slots: make(chan struct{}, 1)}
 	if err, again := endpoint.take(t.Context(), &letter{kind: kindNotification}); err == nil || again {
 		t.Errorf("a redirect is %v, to be tried again: %t; want an error for good", err, again)
 	}
