@@ -194,7 +194,7 @@ func (m *machine) fork(f *frame, s *State, now time.Time) {
 
 func (m *machine) putItems(f *frame, items []json.RawMessage) {
 	f.items = items
-	data, _ := json.Marshal(items) // each is JSON already
+	data, _ := encodeJSON(nil, items) // each is JSON already
 	if m.puts == nil {
 		m.puts = make(map[string][]byte)
 	}

@@ -74,7 +74,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 		} else {
 			start.Definition, start.Version = o.s.child.name, o.s.child.version
 		}
-		body, err := json.Marshal(start)
+		body, err := encodeJSON(nil, start)
 		return &letter{
 			Kind: letterStart, ID: id + ".start", To: id, Body: body, Frame: place.Frame, Step: place.Step, Attempt: o.attempt,
 		}, err
@@ -83,7 +83,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 	if o.kind == mailSuspend || o.kind == mailResume { // which come more than once
 		m.Parent, name = true, name+"."+strconv.Itoa(o.halt)
 	}
-	body, err := json.Marshal(m)
+	body, err := encodeJSON(nil, m)
 	l := &letter{
 		Kind: letterMail, ID: name, To: id, Body: body,
 		Frame: place.Frame, Step: place.Step, Undo: o.kind == mailUndo, Attempt: o.attempt,
@@ -95,7 +95,7 @@ func (a *actor) letter(o childOrder) (*letter, error) {
 }
 
 func reportLetter(from, to string, r *childReport) (*letter, error) {
-	body, err := json.Marshal(mail{Kind: mailChild, Child: r})
+	body, err := encodeJSON(nil, mail{Kind: mailChild, Child: r})
 	return &letter{Kind: letterMail, ID: "child." + digest([]byte(from)) + "." + string(r.Status), To: to, Body: body}, err
 }
 

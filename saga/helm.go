@@ -37,6 +37,7 @@ func (a *actor) begin(jobs []job, wake time.Time) (moved bool) {
 			return a.within(t, wake)
 		default:
 			a.c.running.Go(func() {
+				deepen()
 				defer a.deliver(t)
 				t.run(a.c)
 			})

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	fastjson "github.com/segmentio/encoding/json"
 )
 
 // Up to inlineItems items of a Map run within one execution. More run in
@@ -14,7 +16,7 @@ const (
 	maxParts    = 1000
 	// partItems and partBytes are how many items a part has, and how much JSON,
 	// unless there would be too many parts.
-	partItems = 200
+	partItems = 400
 	partBytes = 64 << 10
 	// partsAtOnce are under way at once where the items are not bounded. Where
 	// they are, two to partsShare parts share the bound: one goes on while the
@@ -33,7 +35,7 @@ func (d *Definition) partOf(s *State) {
 	each.Locks = nil // which its parent has taken
 	_, each.Concurrency = s.shares()
 	each.items = func(state []byte) (items []json.RawMessage, err error) {
-		err = json.Unmarshal(state, &items)
+		err = fastjson.Unmarshal(state, &items)
 		return items, err
 	}
 	each.merge = mergePart
@@ -153,12 +155,12 @@ func mergePart(_ []byte, parts []part) ([]byte, error) {
 	for i, p := range parts {
 		results[i] = partResult{State: p.state, Cause: p.cause}
 	}
-	return json.Marshal(results)
+	return encodeJSON(nil, results)
 }
 
 func partResults(data []byte) ([]partResult, error) {
 	var results []partResult
-	if err := json.Unmarshal(data, &results); err != nil {
+	if err := fastjson.Unmarshal(data, &results); err != nil {
 		return nil, fmt.Errorf("decode what came of a part: %w", err)
 	}
 	return results, nil
@@ -177,7 +179,7 @@ func split(items []json.RawMessage, usual int) ([]json.RawMessage, error) {
 			size += len(items[to])
 			to++
 		}
-		data, err := json.Marshal(items[from:to])
+		data, err := encodeJSON(nil, items[from:to])
 		if err != nil {
 			return nil, err
 		}

@@ -107,7 +107,7 @@ func testForEachOfMany(t *testing.T, n, bad int, want saga.Status) {
 			}
 			parts += len(ids)
 		}
-		if want := map[bool]int{true: (n + 199) / 200}[n > 1000]; parts != want {
+		if want := map[bool]int{true: (n + 399) / 400}[n > 1000]; parts != want {
 			t.Errorf("it took %d executions more, want %d", parts, want)
 		}
 		if err := stop(); err != nil {

@@ -144,7 +144,7 @@ func (c *Coordinator) run(o *store.Opening, sent time.Time, b *beginning) {
 }
 
 // deepen makes room on the stack for what a saga calls, in one go: the stack of a
-// new goroutine would be copied again and again on the way to a handler.
+// new goroutine would be copied again and again on the way into a handler.
 //
 //go:noinline
 func deepen() byte {
