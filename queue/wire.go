@@ -150,20 +150,10 @@ func encodeWith(msg *message.Message, pinned []string, carrier map[string]string
 		w.attributes.add(AttrUUID, attribute{typeString, msg.UUID})
 	}
 	encodeBody(&w)
-	metadata := msg.Metadata
-	if len(carrier) > 0 {
-		metadata = withCarrier(metadata, carrier)
-		for key := range carrier {
-			delete(types, key) // whatever its name meant in the metadata
-		}
+	if len(msg.Metadata)+len(carrier) > 0 {
+		err = w.encodeMetadata(msg.Metadata, types, pinned, carrier)
 	}
-	if len(metadata) == 0 {
-		return w, nil
-	}
-	if err := w.encodeMetadata(metadata, types, pinned, carrier); err != nil {
-		return wireMessage{}, err
-	}
-	return w, nil
+	return w, err
 }
 
 func (w *wireMessage) encodeBody(payload []byte) {
@@ -188,6 +178,12 @@ func withCarrier(metadata message.Metadata, carrier map[string]string) message.M
 }
 
 func (w *wireMessage) encodeMetadata(metadata message.Metadata, types map[string]string, pinned []string, carrier map[string]string) error {
+	if len(carrier) > 0 {
+		metadata = withCarrier(metadata, carrier)
+		for key := range carrier {
+			delete(types, key) // whatever its name meant in the metadata
+		}
+	}
 	native := make(attributes, 0, len(metadata))
 	var rest []string
 	for key, value := range metadata {
