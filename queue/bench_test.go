@@ -101,7 +101,7 @@ var ways = []struct {
 }
 
 func waybill16(t testing.TB, s *server, n int, published func()) {
-	hop(t, s, queue.Endpoint{Pollers: 16, Concurrency: 320}, nil, 0, n, published)
+	hop(t, s, queue.Endpoint{Pollers: 16, MinPollers: 16, Concurrency: 320}, nil, 0, n, published)
 }
 
 // cpu returns the CPU time that this process has spent.
