@@ -100,10 +100,15 @@ func (c *bufferedClient) Do(req *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return c.client.Do(req)
 	}
-	body, err := io.ReadAll(req.Body)
+	var read bytes.Buffer
+	if req.ContentLength > 0 { // and ReadFrom wants some room beyond it
+		read.Grow(int(req.ContentLength) + bytes.MinRead)
+	}
+	_, err := read.ReadFrom(req.Body)
 	if closeErr := req.Body.Close(); err == nil {
 		err = closeErr
 	}
+	body := read.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("read request body: %w", err)
 	}
