@@ -64,6 +64,7 @@ func TestOpenedForOneOfMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		close(st.names)
 		if x, err := c.Get(t.Context(), "1"); err != nil || x.Status != saga.Completed {
 			t.Fatalf("it is %+v (%v)", x, err)
