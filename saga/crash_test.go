@@ -370,9 +370,9 @@ func (sc *scenario) play(t *testing.T, m mishap, k int) (calls int) {
 		}
 		x := w.wait()
 		w.errands.Wait()
+		time.Sleep(3 * time.Minute) // for what comes late, the kth call with it
 		close(over)
 		killer.Wait()
-		time.Sleep(3 * time.Minute) // for what comes late
 		w.provider.audit(t, w.def, "1")
 		audited(t, w.store, w.client, "")
 		unlocked(t, w.store)
