@@ -30,11 +30,11 @@ import (
 )
 
 // BenchmarkHop moves messages from one queue to another and deletes them, in
-// three ways: with this package under watermill's Router, with watermill-aws
-// under the same Router, and with a loop on the bare SDK that receives, sends
-// and deletes ten at a time, attributes included. The service is the emulator in
-// a process of its own, at once and with 8 ms a request, which is like the real
-// one. It reports the requests a message, the messages a second, and the CPU
+// four ways: with this package under watermill's Router and without it, with
+// watermill-aws under the same Router, and with a loop on the bare SDK that
+// receives, sends and deletes ten at a time, attributes included. The service is
+// the emulator in a process of its own, at once and with 8 ms a request, which is
+// like the real one. It reports the requests a message, the messages a second, and the CPU
 // time that this process spent on a message.
 func BenchmarkHop(b *testing.B) {
 	for _, delay := range []time.Duration{0, 8 * time.Millisecond} {
@@ -54,33 +54,41 @@ func BenchmarkHop(b *testing.B) {
 	}
 }
 
-// BenchmarkHopRatio moves messages by turns with this package and with the bare
-// SDK, 16 pollers each, so that both have the same of whatever else the machine
-// does. It reports how fast and at which CPU time this package is in relation to
-// the loop.
+// BenchmarkHopRatio moves messages by turns with this package under watermill's
+// Router, with this package alone, and with the bare SDK, 16 pollers each, so that
+// all have the same of whatever else the machine does. It reports how fast and at
+// which CPU time the first two are in relation to the loop.
 func BenchmarkHopRatio(b *testing.B) {
 	const rounds = 5
+	turns := []struct {
+		name string
+		move func(testing.TB, *server, int, func())
+	}{{"waybill", waybill16}, {"no-router", relay16}, {"bare", bareHop}}
 	for _, delay := range []time.Duration{0, 8 * time.Millisecond} {
 		b.Run(fmt.Sprintf("delay=%v", delay), func(b *testing.B) {
 			s, _ := elsewhere(b, delay)
 			n := max(b.N/rounds, 1)
-			var took, spent [2]time.Duration
+			took, spent := make([]time.Duration, len(turns)), make([]time.Duration, len(turns))
 			b.ResetTimer()
-			for round := range 2 * rounds {
-				which, move := round%2, []func(testing.TB, *server, int, func()){waybill16, bareHop}[round%2]
-				b.StopTimer()
-				fill(b, s, "in", n)
-				b.StartTimer()
-				began, before := time.Now(), cpu(b)
-				move(b, s, n, func() { took[which] += time.Since(began) })
-				spent[which] += cpu(b) - before
+			for range rounds {
+				for i, turn := range turns {
+					b.StopTimer()
+					fill(b, s, "in", n)
+					b.StartTimer()
+					began, before := time.Now(), cpu(b)
+					turn.move(b, s, n, func() { took[i] += time.Since(began) })
+					spent[i] += cpu(b) - before
+				}
 			}
-			b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "waybill/bare-msg/s")
-			b.ReportMetric(spent[0].Seconds()/spent[1].Seconds(), "waybill/bare-cpu")
-			b.ReportMetric(float64(rounds*n)/took[0].Seconds(), "waybill-msg/s")
-			b.ReportMetric(float64(rounds*n)/took[1].Seconds(), "bare-msg/s")
-			b.ReportMetric(float64(spent[0].Microseconds())/float64(rounds*n), "waybill-cpu-us/msg")
-			b.ReportMetric(float64(spent[1].Microseconds())/float64(rounds*n), "bare-cpu-us/msg")
+			bare := len(turns) - 1
+			for i, turn := range turns {
+				b.ReportMetric(float64(rounds*n)/took[i].Seconds(), turn.name+"-msg/s")
+				b.ReportMetric(float64(spent[i].Microseconds())/float64(rounds*n), turn.name+"-cpu-us/msg")
+				if i != bare {
+					b.ReportMetric(took[bare].Seconds()/took[i].Seconds(), turn.name+"/bare-msg/s")
+					b.ReportMetric(spent[i].Seconds()/spent[bare].Seconds(), turn.name+"/bare-cpu")
+				}
+			}
 		})
 	}
 }
@@ -94,6 +102,7 @@ var ways = []struct {
 		hop(t, s, queue.Endpoint{}, nil, 0, n, published)
 	}},
 	{"waybill-16", waybill16},
+	{"waybill-16-no-router", relay16},
 	{"bare-16", bareHop},
 	{"watermill-aws", watermillHop(1)},
 	{"watermill-aws-16", watermillHop(16)},
@@ -102,6 +111,38 @@ var ways = []struct {
 
 func waybill16(t testing.TB, s *server, n int, published func()) {
 	hop(t, s, queue.Endpoint{Pollers: 16, MinPollers: 16, Concurrency: 320}, nil, 0, n, published)
+}
+
+// relay16 moves messages without a Router.
+func relay16(t testing.TB, s *server, n int, published func()) {
+	t.Helper()
+	in := testQueue{s, "in", ""}
+	sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Endpoints: in.endpoints(t, queue.Endpoint{Pollers: 16, MinPollers: 16, Concurrency: 320})})
+	pub := &counter{Publisher: newPublisher(t, queue.PublisherConfig{AWS: s.aws}), left: int64(n), done: make(chan struct{})}
+	messages, err := sub.Subscribe(background, "q")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var handlers sync.WaitGroup
+	handlers.Go(func() {
+		for msg := range messages {
+			handlers.Go(func() {
+				if err := pub.Publish("sqs://out", msg.Copy()); err != nil {
+					t.Error(err)
+				}
+				msg.Ack()
+			})
+		}
+	})
+	<-pub.done
+	published()
+	if err := sub.Close(); err != nil {
+		t.Fatal(err)
+	}
+	handlers.Wait()
+	if err := pub.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // cpu returns the CPU time that this process has spent.

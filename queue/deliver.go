@@ -2,34 +2,62 @@ package queue
 
 import (
 	"time"
+
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 // deliver hands messages to the reader of out, in their order. Each has a slot.
 // A FIFO group is a lane, which keeps one slot: its next message is delivered
 // when the one before is acked, or goes to the dead-letter queue.
 func (s *subscription) deliver(messages []*held) {
+	if !s.endpoint.FIFO() {
+		for _, h := range messages {
+			s.deliverAlone(h)
+		}
+		return
+	}
 	for _, lane := range lanes(messages) {
 		s.freeSlots(len(lane) - 1)
-		before, leave := s.enter(lane[0].group)
-		out := before == nil && s.offer(lane[0])
-		if before == nil && !out && len(lane) == 1 {
-			leave()
-			s.freeSlots(1)
-			continue
-		}
-		s.following.Go(func() {
-			defer s.freeSlots(1)
-			defer leave()
-			if before != nil {
-				select {
-				case <-before:
-				case <-s.draining:
-				}
-				out = s.offer(lane[0])
-			}
-			s.pass(lane, out)
-		})
+		s.deliverLane(lane)
 	}
+}
+
+// deliverAlone delivers a message that no other waits for.
+func (s *subscription) deliverAlone(h *held) {
+	if !s.offer(h) {
+		s.freeSlots(1)
+		return
+	}
+	s.following.Add(1)
+	go s.followAlone(h)
+}
+
+func (s *subscription) followAlone(h *held) {
+	defer s.following.Done()
+	defer s.freeSlots(1)
+	s.follow(h)
+}
+
+func (s *subscription) deliverLane(lane []*held) {
+	before, leave := s.enter(lane[0].group)
+	out := before == nil && s.offer(lane[0])
+	if before == nil && !out && len(lane) == 1 {
+		leave()
+		s.freeSlots(1)
+		return
+	}
+	s.following.Go(func() {
+		defer s.freeSlots(1)
+		defer leave()
+		if before != nil {
+			select {
+			case <-before:
+			case <-s.draining:
+			}
+			out = s.offer(lane[0])
+		}
+		s.pass(lane, out)
+	})
 }
 
 // enter begins a lane. Where the group has one already, it returns what is closed
@@ -162,6 +190,7 @@ func (s *subscription) offer(h *held) bool {
 		s.giveBack([]*held{h})
 		return false
 	}
+	h.received = sqstypes.Message{} // it is due, and so is not sent again
 	if s.admit(h) {
 		s.startProcess(h)
 		select {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -111,10 +110,11 @@ func (s *subscription) sendHops(ctx context.Context, batch []hop) ([]error, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ids := entryIDs()
 	in := &sqs.SendMessageBatchInput{QueueUrl: s.url.Load(), Entries: make([]sqstypes.SendMessageBatchRequestEntry, len(batch))}
 	for i, h := range batch {
 		e := sqstypes.SendMessageBatchRequestEntry{
-			Id:                aws.String(strconv.Itoa(i)),
+			Id:                &ids[i],
 			MessageBody:       h.received.Body,
 			MessageAttributes: h.received.MessageAttributes,
 			DelaySeconds:      h.seconds,
@@ -131,9 +131,9 @@ func (s *subscription) sendHops(ctx context.Context, batch []hop) ([]error, erro
 	if err != nil {
 		return nil, newError(op, s.endpoint, err)
 	}
-	var ids []*string
+	var taken []*string
 	for _, e := range out.Successful {
-		ids = append(ids, e.Id)
+		taken = append(taken, e.Id)
 	}
-	return s.results(op, len(batch), ids, out.Failed), nil
+	return s.results(op, len(batch), taken, out.Failed), nil
 }

@@ -29,7 +29,7 @@ type heartbeat struct {
 	lost func(*held, error)
 
 	mu   sync.Mutex
-	held map[*held]struct{}
+	held heldList
 }
 
 // maxHold is how long after it was received a message's visibility can end at
@@ -40,7 +40,7 @@ const maxHold = maxVisibility - time.Minute
 const beatRequests = 8
 
 func newHeartbeat(visibility, maxHold time.Duration, extend func(context.Context, []*held) []error, lost func(*held, error)) *heartbeat {
-	return &heartbeat{visibility: visibility, maxHold: maxHold, extend: extend, lost: lost, held: map[*held]struct{}{}}
+	return &heartbeat{visibility: visibility, maxHold: maxHold, extend: extend, lost: lost}
 }
 
 // margin is how much earlier than by the local clock the visibility may have
@@ -51,7 +51,7 @@ func (b *heartbeat) margin() time.Duration { return min(b.visibility/10, time.Se
 func (b *heartbeat) add(h *held, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held[h] = struct{}{}
+	b.held.add(h)
 	h.deadline = at.Add(b.visibility - b.margin())
 	if left := time.Until(h.deadline); left <= b.visibility/2 || b.visibility < 4*time.Second {
 		b.arm(h, left)
@@ -76,7 +76,7 @@ func (b *heartbeat) disarm(h *held) {
 
 // hiddenFrom notes that the visibility of a message began again. b.mu is held.
 func (b *heartbeat) hiddenFrom(h *held, at time.Time) {
-	if _, ok := b.held[h]; !ok {
+	if !h.listed {
 		return
 	}
 	h.deadline = at.Add(b.visibility - b.margin())
@@ -105,7 +105,7 @@ func (b *heartbeat) old(h *held, now time.Time) bool {
 // extension of the message is under way.
 func (b *heartbeat) remove(h *held) {
 	b.mu.Lock()
-	delete(b.held, h)
+	b.held.remove(h)
 	b.disarm(h)
 	extending := h.extending
 	b.mu.Unlock()
@@ -153,7 +153,7 @@ func (b *heartbeat) due(now time.Time) []*held {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var due []*held
-	for h := range b.held {
+	for h := b.held.first; h != nil; h = h.next {
 		left := h.deadline.Sub(now)
 		if left > b.visibility/2 {
 			continue
@@ -189,10 +189,10 @@ func (b *heartbeat) extended(batch []*held, errs []error, sent time.Time) {
 // the answer of the delete, and a delete that fails is reported as such. b.mu is
 // held.
 func (b *heartbeat) lose(h *held, reason error) {
-	if _, ok := b.held[h]; !ok {
+	if !h.listed {
 		return // settled meanwhile
 	}
-	delete(b.held, h)
+	b.held.remove(h)
 	b.disarm(h)
 	h.lost.Store(true)
 	h.end(fmt.Errorf("%w: %w", ErrVisibilityLost, reason))

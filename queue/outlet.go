@@ -119,7 +119,7 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 	}
 	switch {
 	case e.IsQueue():
-		o.target = &queueTarget{endpoint: e, client: config.SQS, opt: sqsOptions(e, config.Stats)}
+		o.target = newQueueTarget(e, config)
 	case e.IsTopic():
 		o.target = &topicTarget{endpoint: e, client: config.SNS, opt: snsOptions(e, config.Stats), region: topicRegion(config, e)}
 	default:

@@ -216,7 +216,11 @@ func (p *Publisher) Publish(endpoint string, messages ...*message.Message) error
 	if out.fifo {
 		out.tie(messages, sends, errs)
 	}
-	if !out.batches.add(slices.DeleteFunc(slices.Clone(sends), func(o *outgoing) bool { return o == nil })...) {
+	ready := sends
+	if slices.Contains(sends, nil) {
+		ready = slices.DeleteFunc(slices.Clone(sends), func(o *outgoing) bool { return o == nil })
+	}
+	if !out.batches.add(ready...) {
 		err := p.errClosed(endpoint)
 		for _, o := range sends {
 			if o != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -116,10 +115,11 @@ func (q *Queue) sendBatch(ctx context.Context, batch []RawMessage) []Sent {
 	const op = "SendMessageBatch"
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ids := entryIDs()
 	in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.SendMessageBatchRequestEntry, len(batch))}
 	for i, m := range batch {
 		in.Entries[i] = sqstypes.SendMessageBatchRequestEntry{
-			Id:                     aws.String(strconv.Itoa(i)),
+			Id:                     &ids[i],
 			MessageBody:            aws.String(m.Body),
 			MessageAttributes:      sqsAttributes(m.wire().attributes),
 			MessageGroupId:         optional(m.Group),
@@ -162,19 +162,20 @@ func (q *Queue) sendBatch(ctx context.Context, batch []RawMessage) []Sent {
 func (q *Queue) Delete(ctx context.Context, messages []RawMessage) []error {
 	const op = "DeleteMessageBatch"
 	return q.each(ctx, messages, func(ctx context.Context, batch []int) ([]error, error) {
+		ids := entryIDs()
 		in := &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.DeleteMessageBatchRequestEntry, len(batch))}
 		for i, k := range batch {
-			in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(messages[k].Receipt)}
+			in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: &ids[i], ReceiptHandle: aws.String(messages[k].Receipt)}
 		}
 		out, err := q.client.DeleteMessageBatch(ctx, in, q.opt)
 		if err != nil {
 			return nil, newError(op, q.Endpoint, err)
 		}
-		var ids []*string
+		var taken []*string
 		for _, e := range out.Successful {
-			ids = append(ids, e.Id)
+			taken = append(taken, e.Id)
 		}
-		return q.results(op, len(batch), ids, out.Failed), nil
+		return q.results(op, len(batch), taken, out.Failed), nil
 	})
 }
 
@@ -184,21 +185,22 @@ func (q *Queue) Delete(ctx context.Context, messages []RawMessage) []error {
 func (q *Queue) SetVisibility(ctx context.Context, d time.Duration, messages []RawMessage) []error {
 	const op = "ChangeMessageVisibilityBatch"
 	return q.each(ctx, messages, func(ctx context.Context, batch []int) ([]error, error) {
+		ids := entryIDs()
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: aws.String(q.URL), Entries: make([]sqstypes.ChangeMessageVisibilityBatchRequestEntry, len(batch))}
 		for i, k := range batch {
 			in.Entries[i] = sqstypes.ChangeMessageVisibilityBatchRequestEntry{
-				Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(messages[k].Receipt), VisibilityTimeout: int32(d / time.Second),
+				Id: &ids[i], ReceiptHandle: aws.String(messages[k].Receipt), VisibilityTimeout: int32(d / time.Second),
 			}
 		}
 		out, err := q.client.ChangeMessageVisibilityBatch(ctx, in, q.opt)
 		if err != nil {
 			return nil, newError(op, q.Endpoint, err)
 		}
-		var ids []*string
+		var taken []*string
 		for _, e := range out.Successful {
-			ids = append(ids, e.Id)
+			taken = append(taken, e.Id)
 		}
-		return q.results(op, len(batch), ids, out.Failed), nil
+		return q.results(op, len(batch), taken, out.Failed), nil
 	})
 }
 

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -109,20 +108,21 @@ func (s *subscription) deleteBatch(ctx context.Context, batch []*held) ([]error,
 	const op = "DeleteMessageBatch"
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ids := entryIDs()
 	in := &sqs.DeleteMessageBatchInput{QueueUrl: s.url.Load(), Entries: make([]sqstypes.DeleteMessageBatchRequestEntry, len(batch))}
 	for i, h := range batch {
-		in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(h.receipt)}
+		in.Entries[i] = sqstypes.DeleteMessageBatchRequestEntry{Id: &ids[i], ReceiptHandle: &h.receipt}
 	}
 	out, err := s.client.DeleteMessageBatch(ctx, in, s.opt)
 	if err != nil {
 		s.log.Debug("cannot delete handled messages", "messages", len(batch), "error", err)
 		return nil, newError(op, s.endpoint, err)
 	}
-	var ids []*string
+	taken := make([]*string, 0, len(out.Successful))
 	for _, e := range out.Successful {
-		ids = append(ids, e.Id)
+		taken = append(taken, e.Id)
 	}
-	return s.results(op, len(batch), ids, out.Failed), nil
+	return s.results(op, len(batch), taken, out.Failed), nil
 }
 
 // flushChanges gives a batch of messages back.
@@ -141,11 +141,12 @@ func (s *subscription) changeBatch(ctx context.Context, batch []visibilityChange
 	const op = "ChangeMessageVisibilityBatch"
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	ids := entryIDs()
 	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: s.url.Load(), Entries: make([]sqstypes.ChangeMessageVisibilityBatchRequestEntry, len(batch))}
 	for i, c := range batch {
 		in.Entries[i] = sqstypes.ChangeMessageVisibilityBatchRequestEntry{
-			Id:                aws.String(strconv.Itoa(i)),
-			ReceiptHandle:     aws.String(c.receipt),
+			Id:                &ids[i],
+			ReceiptHandle:     &c.receipt,
 			VisibilityTimeout: c.seconds,
 		}
 	}
@@ -153,11 +154,11 @@ func (s *subscription) changeBatch(ctx context.Context, batch []visibilityChange
 	if err != nil {
 		return nil, newError(op, s.endpoint, err)
 	}
-	var ids []*string
+	taken := make([]*string, 0, len(out.Successful))
 	for _, e := range out.Successful {
-		ids = append(ids, e.Id)
+		taken = append(taken, e.Id)
 	}
-	return s.results(op, len(batch), ids, out.Failed), nil
+	return s.results(op, len(batch), taken, out.Failed), nil
 }
 
 // results returns an error for each entry of a batch.

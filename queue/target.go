@@ -43,6 +43,11 @@ func (a *address) known() string {
 	return a.value
 }
 
+// entryIDs returns the ids of a batch's entries, which are their indexes.
+func entryIDs() *[maxBatch]string {
+	return &[maxBatch]string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
+}
+
 // errNoResult is for an entry that the service did not mention.
 var errNoResult = errors.New("the service gave no result for the message")
 
@@ -52,6 +57,16 @@ type queueTarget struct {
 	client   SQSSender
 	opt      func(*sqs.Options)
 	url      address
+
+	// maps are used again, because they are most of what a message takes here.
+	// Only the SDK's client is known to be done with them after a call.
+	maps  sync.Pool // of map[string]sqstypes.MessageAttributeValue
+	reuse bool
+}
+
+func newQueueTarget(e Endpoint, config PublisherConfig) *queueTarget {
+	_, reuse := config.SQS.(*sqs.Client)
+	return &queueTarget{endpoint: e, client: config.SQS, opt: sqsOptions(e, config.Stats), reuse: reuse}
 }
 
 func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, error) {
@@ -60,18 +75,20 @@ func (t *queueTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	if err != nil {
 		return nil, err
 	}
+	ids := entryIDs()
 	in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(url), Entries: make([]sqstypes.SendMessageBatchRequestEntry, len(batch))}
 	for i, o := range batch {
 		in.Entries[i] = sqstypes.SendMessageBatchRequestEntry{
-			Id:                     aws.String(strconv.Itoa(i)),
-			MessageBody:            aws.String(o.wire.body),
-			MessageAttributes:      sqsAttributes(o.wire.attributes),
+			Id:                     &ids[i],
+			MessageBody:            &o.wire.body,
+			MessageAttributes:      t.attributes(o.wire.attributes),
 			DelaySeconds:           o.delay,
 			MessageGroupId:         optional(o.group),
 			MessageDeduplicationId: optional(o.dedup),
 		}
 	}
 	out, err := t.client.SendMessageBatch(ctx, in, t.opt)
+	t.release(in.Entries)
 	if err != nil {
 		return nil, newError(op, t.endpoint, err)
 	}
@@ -94,29 +111,63 @@ func (t *queueTarget) where() string { return t.url.known() }
 
 // checkSent compares the service's MD5 of a body with ours.
 func checkSent(o *outgoing, sum string) error {
-	if sum != "" && sum != md5Hex(o.wire.body) {
+	if !sumOf(o.wire.body, sum) {
 		return fmt.Errorf("%w: the body was damaged on its way to the service, which has accepted it: its MD5 is %s", ErrUnavailable, sum)
 	}
 	return nil
 }
 
-func md5Hex(text string) string {
-	sum := md5.Sum([]byte(text))
-	return hex.EncodeToString(sum[:])
+// sumOf reports whether the service's MD5 of a text, which it may leave out, is
+// right.
+func sumOf(text, sum string) bool {
+	if sum == "" {
+		return true
+	}
+	ours := md5.Sum([]byte(text))
+	var digits [2 * md5.Size]byte
+	hex.Encode(digits[:], ours[:])
+	return string(digits[:]) == sum
+}
+
+// attributes returns the attributes as the SDK has them.
+func (t *queueTarget) attributes(all attributes) map[string]sqstypes.MessageAttributeValue {
+	m, ok := t.maps.Get().(map[string]sqstypes.MessageAttributeValue)
+	if !ok {
+		return sqsAttributes(all)
+	}
+	addAttributes(m, all)
+	return m
 }
 
 func sqsAttributes(all attributes) map[string]sqstypes.MessageAttributeValue {
 	m := make(map[string]sqstypes.MessageAttributeValue, len(all))
-	for _, a := range all {
-		v := sqstypes.MessageAttributeValue{DataType: aws.String(a.dataType)}
+	addAttributes(m, all)
+	return m
+}
+
+func addAttributes(m map[string]sqstypes.MessageAttributeValue, all attributes) {
+	for i := range all {
+		a := &all[i]
+		v := sqstypes.MessageAttributeValue{DataType: &a.dataType}
 		if a.binary() {
 			v.BinaryValue = []byte(a.value)
 		} else {
-			v.StringValue = aws.String(a.value)
+			v.StringValue = &a.value
 		}
 		m[a.name] = v
 	}
-	return m
+}
+
+// release has the attributes of entries that were sent used again.
+func (t *queueTarget) release(entries []sqstypes.SendMessageBatchRequestEntry) {
+	if !t.reuse {
+		return
+	}
+	for i := range entries {
+		m := entries[i].MessageAttributes
+		clear(m)
+		t.maps.Put(m)
+	}
 }
 
 // A topicTarget publishes to an SNS topic.
@@ -146,11 +197,12 @@ func (t *topicTarget) send(ctx context.Context, batch []*outgoing) ([]error, err
 	if err != nil {
 		return nil, err
 	}
+	ids := entryIDs()
 	in := &sns.PublishBatchInput{TopicArn: aws.String(arn), PublishBatchRequestEntries: make([]snstypes.PublishBatchRequestEntry, len(batch))}
 	for i, o := range batch {
 		in.PublishBatchRequestEntries[i] = snstypes.PublishBatchRequestEntry{
-			Id:                     aws.String(strconv.Itoa(i)),
-			Message:                aws.String(o.wire.body),
+			Id:                     &ids[i],
+			Message:                &o.wire.body,
 			MessageAttributes:      snsAttributes(o.wire.attributes),
 			MessageGroupId:         optional(o.group),
 			MessageDeduplicationId: optional(o.dedup),
