@@ -280,6 +280,8 @@ func TestPeersCompensationElsewhereRetriesWithoutCap(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Hour)
+		mu.Lock()
+		defer mu.Unlock()
 		second := make(map[time.Time]bool)
 		for id, tries := range at {
 			if len(tries) != 10 || tries[9].Sub(tries[0]) < 30*time.Second {
