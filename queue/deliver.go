@@ -177,7 +177,11 @@ func (s *subscription) offer(h *held) bool {
 		s.giveBack([]*held{h})
 		return false
 	}
-	if left := s.early(h); left > 0 {
+	left := s.early(h)
+	if left == 0 && h.unfetched() {
+		left = time.Second // it became due while the payloads of others were fetched
+	}
+	if left > 0 {
 		s.hide(h, left)
 		return false
 	}

@@ -28,15 +28,23 @@ func dueAt(msg *message.Message, due time.Time) *message.Message {
 // still in a store it may be among what is decoded with the payload.
 func (h *held) due() (text string, ok bool) {
 	metadata := h.message.Metadata
-	var unfetched *claimedError
-	switch err := h.delivery.Undecodable; {
-	case errors.As(err, &unfetched):
+	switch {
+	case h.unfetched():
 		metadata = readMessage(h.received, new(Delivery), []byte{}).Metadata
-	case err != nil:
+	case h.delivery.Undecodable != nil:
 		return "", false
 	}
 	text, ok = metadata[KeyDue]
 	return text, ok
+}
+
+// unfetched reports whether the message's payload is still in a store.
+func (h *held) unfetched() bool {
+	if h.delivery.Undecodable == nil {
+		return false // e would be allocated
+	}
+	var e *claimedError
+	return errors.As(h.delivery.Undecodable, &e)
 }
 
 // early returns for how long a received message is still to be hidden, and takes

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -196,6 +197,47 @@ func TestLongDelayOfPayload(t *testing.T) {
 		}
 		if n := queue.FromContext(got[0].Context()).ReceiveCount; n != 1 || store.gets != 1 {
 			t.Errorf("it was received %d times since it was last sent, and fetched %d times, want 1 of each", n, store.gets)
+		}
+	})
+}
+
+// A tardyPayloads is a store that takes its time.
+type tardyPayloads struct{ payloads }
+
+func (p *tardyPayloads) Get(ctx context.Context, key string, limit int) ([]byte, error) {
+	time.Sleep(2 * time.Second)
+	return p.payloads.Get(ctx, key, limit)
+}
+
+// TestDueWhileFetching holds that a message which becomes due while the payloads of
+// others are fetched is delivered with its own.
+func TestDueWhileFetching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		store := new(tardyPayloads)
+		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
+		due := time.Now().Add(15*time.Minute + time.Second)
+		late := message.NewMessage("late", bytes.Repeat([]byte("x"), 2000))
+		queue.SetDelay(late, time.Until(due))
+		if err := p.Publish("sqs://"+q.name, late); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Minute)
+		if err := p.Publish("sqs://"+q.name, message.NewMessage("now", bytes.Repeat([]byte("y"), 2000))); err != nil {
+			t.Fatal(err)
+		}
+		got, at := receiveUntil(t, q, time.Minute, queue.SubscriberConfig{Payloads: store, DeliverUndecodable: true})
+		if len(got) != 2 {
+			t.Fatalf("delivered %d messages, want 2", len(got))
+		}
+		for i, msg := range got {
+			if d := queue.FromContext(msg.Context()); d.Undecodable != nil || len(msg.Payload) != 2000 || d.ReceiveCount != 1 {
+				t.Errorf("%s came with %d bytes, receive %d: %v", msg.UUID, len(msg.Payload), d.ReceiveCount, d.Undecodable)
+			}
+			if msg.UUID == "late" && at[i].Before(due) {
+				t.Errorf("delivered %v early", due.Sub(at[i]))
+			}
 		}
 	})
 }
