@@ -61,11 +61,19 @@ func newClaim(payload []byte) claim {
 // parseClaim reads a body that is marked as a claim.
 func parseClaim(body string) (claim, error) {
 	var c claim
-	if err := json.Unmarshal([]byte(body), &c); err != nil {
-		return c, fmt.Errorf("%s is %q, but the body is no reference: %w", AttrEncoding, encodingClaim, err)
+	// The version comes first: a later one may have other fields.
+	var format struct {
+		Version int `json:"v"`
 	}
-	if c.Version > claimVersion {
-		return c, fmt.Errorf("%w: the version of the reference is %d, and this program reads %d", ErrNewer, c.Version, claimVersion)
+	err := json.Unmarshal([]byte(body), &format)
+	if format.Version > claimVersion {
+		return c, fmt.Errorf("%w: the version of the reference is %d, and this program reads %d", ErrNewer, format.Version, claimVersion)
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(body), &c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("%s is %q, but the body is no reference: %w", AttrEncoding, encodingClaim, err)
 	}
 	sum, err := hex.DecodeString(c.SHA256)
 	if err != nil || len(sum) != sha256.Size || c.SHA256 != hex.EncodeToString(sum) || c.Size <= 0 || c.Version != claimVersion {

@@ -304,6 +304,22 @@ func TestClaimLimits(t *testing.T) {
 	})
 }
 
+// TestClaimOfLaterRelease holds that a reference of a later form is left to those who
+// know it, whatever else is in it.
+func TestClaimOfLaterRelease(t *testing.T) {
+	for body, newer := range map[string]bool{
+		`{"v":2,"sha256":["x"],"size":"5"}`: true,
+		`{"v":2}`:                           true,
+		`{"v":1,"sha256":["x"],"size":"5"}`: false,
+		`{"v":"2"}`:                         false,
+	} {
+		m := queue.RawMessage{Body: body, Attributes: map[string]queue.RawAttribute{queue.AttrEncoding: {Type: "String", Value: "claim"}}}
+		if _, err := m.Decode(); errors.Is(err, queue.ErrNewer) != newer || !errors.Is(err, queue.ErrUndecodable) {
+			t.Errorf("%s: %v; of a later release: %t", body, err, newer)
+		}
+	}
+}
+
 // FuzzClaim holds that no body that is marked as a reference does harm.
 func FuzzClaim(f *testing.F) {
 	f.Add(`{"v":1,"sha256":"` + strings.Repeat("0", 64) + `","size":5}`)
