@@ -67,8 +67,13 @@ func (c *Config) Values() []Value {
 			list = append(list, c.value(key, defaults[key]))
 		}
 	}
+	endpoints, _ := c.Endpoints() // nil knows none
 	for _, name := range slices.Sorted(maps.Keys(c.endpoints)) {
-		settings := reflect.ValueOf(c.endpoints[name].WithDefaults())
+		e, err := endpoints.Resolve(name)
+		if err != nil {
+			e = c.endpoints[name].WithDefaults()
+		}
+		settings := reflect.ValueOf(e)
 		for _, f := range endpointFields {
 			v := settings.FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, strings.ReplaceAll(f.name, "_", "")) })
 			key := join(endpointsSection, name, f.name)

@@ -9,7 +9,8 @@ import (
 func TestValuesJSON(t *testing.T) {
 	write(t, `redis: {username: "123", db: 3, tls: true, password: x}
 endpoints:
-  fares: {url: sqs://fares, visibility: 45s, pollers: 2, attributes: [a, b]}
+  fares: {url: sqs://fares, visibility: 45s, pollers: 2, attributes: [a, b], dead_letter: sqs://dead}
+  dead:  {url: sqs://dead}
   rides: {url: sns://rides, subscriptions: [{endpoint: fares, filter: {long: ["yes"]}}]}
 filters:
   price: {from: fares, to: [rides], outlets: {bad: [rides]}}
@@ -39,6 +40,8 @@ filters:
 		"endpoints.fares.pollers":           `2`,
 		"endpoints.fares.attributes":        `["a","b"]`,
 		"endpoints.fares.max_receive_count": `5`, // the default
+		"endpoints.fares.retention":         `"4d"`,
+		"endpoints.dead.retention":          `"14d"`, // that of the dead letters of fares
 		"endpoints.rides.subscriptions":     `[{"endpoint":"fares","filter":{"long":["yes"]}}]`,
 		"filters.price.from":                `"fares"`,
 		"filters.price.to":                  `["rides"]`,

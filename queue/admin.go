@@ -274,7 +274,9 @@ func (a *Admin) configured(rawURL, region string) []Endpoint {
 	byDefault := Endpoint{Name: name, URL: rawURL}.WithDefaults()
 	for e := range a.endpoints.All() {
 		if e.DeadLetter != "" && SameQueue(e.DeadLetter, rawURL) {
-			add(e, byDefault)
+			dead := byDefault
+			dead.Retention = a.endpoints.dead[deadLetters{e.DeadLetter, e.Place()}]
+			add(e, dead)
 		}
 	}
 	if len(found) == 0 {

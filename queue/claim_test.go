@@ -122,6 +122,36 @@ func TestClaimTopic(t *testing.T) {
 	}
 }
 
+// TestClaimOfDeadLetter holds that the payload of a message that is published to a
+// dead-letter queue is kept for as long as that keeps the message.
+func TestClaimOfDeadLetter(t *testing.T) {
+	s := embedded(t)
+	q, dlq, own := newQueue(t, s), newQueue(t, s), newQueue(t, s)
+	store := new(payloads)
+	endpoints, err := queue.NewEndpoints("",
+		queue.Endpoint{Name: "q", URL: "sqs://" + q.name, DeadLetter: "sqs://" + dlq.name},
+		queue.Endpoint{Name: "p", URL: "sqs://" + own.name, DeadLetter: "sqs://" + own.name + "-dlq", DeadLetterRetention: 10 * 24 * time.Hour},
+		queue.Endpoint{Name: "dead", URL: "sqs://" + own.name + "-dlq"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.createQueue(t, own.name+"-dlq")
+	p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
+	for to, retention := range map[string]time.Duration{
+		"sqs://" + dlq.name:          queue.DefaultDeadLetterRetention,
+		"dead":                       10 * 24 * time.Hour,
+		"sqs://" + own.name + "-dlq": 10 * 24 * time.Hour,
+	} {
+		if err := p.Publish(to, message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))); err != nil {
+			t.Fatal(err)
+		}
+		if store.keep < retention {
+			t.Errorf("to %s it is kept for %v, and its message for %v", to, store.keep, retention)
+		}
+	}
+}
+
 // TestClaimFails holds that a message whose payload cannot be had goes back to its
 // queue and comes again, and that what is wrong for good is told.
 func TestClaimFails(t *testing.T) {

@@ -82,7 +82,8 @@ type Endpoint struct {
 	Visibility time.Duration
 
 	// Retention is how long the queue keeps a message, from 1 minute to 14
-	// days in whole seconds. Defaults to 4 days.
+	// days in whole seconds. Defaults to 4 days, or for the dead-letter queue of
+	// other endpoints to their DeadLetterRetention.
 	Retention time.Duration
 
 	// DeadLetterRetention is the retention of the dead-letter queue. On a

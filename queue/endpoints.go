@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Endpoints is a set of endpoints, as configuration gives it. It is immutable
@@ -15,6 +16,13 @@ type Endpoints struct {
 	byName    map[string]Endpoint
 	given     map[string]Endpoint // without defaults
 	names     []string
+	dead      map[deadLetters]time.Duration
+}
+
+// deadLetters is a dead-letter queue of endpoints.
+type deadLetters struct {
+	url   string
+	place Place
 }
 
 // NewEndpoints returns the set of the given endpoints, with their defaults set
@@ -51,7 +59,26 @@ func NewEndpoints(namespace string, endpoints ...Endpoint) (*Endpoints, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	s.retainDeadLetters()
 	return s, nil
+}
+
+// retainDeadLetters notes for how long dead-letter queues keep messages, also in
+// the endpoints that are such queues and do not say.
+func (s *Endpoints) retainDeadLetters() {
+	s.dead = make(map[deadLetters]time.Duration)
+	for e := range s.All() {
+		if e.DeadLetter != "" {
+			q := deadLetters{e.DeadLetter, e.Place()}
+			s.dead[q] = max(s.dead[q], e.DeadLetterRetention)
+		}
+	}
+	for e := range s.All() {
+		if d := s.dead[deadLetters{e.URL, e.Place()}]; d != 0 && s.given[e.Name].Retention == 0 {
+			e.Retention = d
+			s.byName[e.Name] = e
+		}
+	}
 }
 
 func (s *Endpoints) validateSubscriptions() (errs []error) {
@@ -127,7 +154,7 @@ func (s *Endpoints) Given(name string) (Endpoint, bool) {
 // DeadLetter, as it is: no namespace is applied. If an endpoint of the set has
 // that URL, Resolve returns it, otherwise an endpoint of defaults that is
 // named by the URL. A dead-letter queue is in the region and the account of its
-// endpoint.
+// endpoint, and has the retention that the endpoint says.
 func (s *Endpoints) Resolve(name string) (Endpoint, error) {
 	if strings.Contains(name, "://") {
 		return s.resolveURL(name)
@@ -150,7 +177,11 @@ func (s *Endpoints) resolveURL(rawURL string) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("queue: %w", err)
 	}
 	p, err := s.deadLetterPlace(rawURL)
-	return Endpoint{Name: rawURL, URL: rawURL}.At(p).WithDefaults(), err
+	e := Endpoint{Name: rawURL, URL: rawURL}.At(p)
+	if s != nil {
+		e.Retention = s.dead[deadLetters{rawURL, p}]
+	}
+	return e.WithDefaults(), err
 }
 
 func (s *Endpoints) unknown(name string) error {

@@ -155,7 +155,7 @@ func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
 	d.served[e.Name].deadLetter = q
 	// An endpoint that reads dead letters says nothing of their retention
 	// unless it sets its own.
-	byDefault := q.retainedBy == "endpoint "+q.endpoint.Name && q.retention == queue.DefaultRetention
+	byDefault := q.retainedBy == "endpoint "+q.endpoint.Name && (!q.set.retention || q.retention == queue.DefaultRetention)
 	if isNew || byDefault {
 		q.retention, q.retainedBy, q.set.retention = e.DeadLetterRetention, purpose, set
 		return
