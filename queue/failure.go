@@ -290,7 +290,8 @@ func cutText(text string, limit int) (string, bool) {
 }
 
 // Attach writes the record into the message's metadata, shortened so that the
-// message keeps within the size limit of the endpoint it is to be sent to. It
+// message keeps within the size limit of the endpoint it is to be sent to; one
+// that does not even without a record, with its payload in a [PayloadStore]. It
 // returns an error that matches [ErrTooLarge] if not even the shortest record
 // fits; the message is then as it was.
 func (f Failure) Attach(msg *message.Message, to Endpoint) error {
@@ -298,7 +299,12 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 	limit := to.MaxMessageSize
 	plain := msg.Copy()
 	delete(plain.Metadata, KeyFailure)
-	room, err := roomFor(plain, to)
+	claimed := len(msg.Payload) > limit
+	room, err := roomFor(plain, to, claimed)
+	if err == nil && room < 0 && len(msg.Payload) > 0 && !claimed {
+		claimed = true // only by a claim check can this be sent
+		room, err = roomFor(plain, to, claimed)
+	}
 	if err != nil {
 		return err
 	}
@@ -312,7 +318,7 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 		if err := short.Encode(plain); err != nil {
 			return err
 		}
-		left, err := roomFor(plain, to)
+		left, err := roomFor(plain, to, claimed)
 		if err != nil {
 			return err
 		}
@@ -324,19 +330,18 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 	}
 }
 
-// roomFor returns how many bytes the message leaves of the endpoint's limit.
-func roomFor(msg *message.Message, to Endpoint) (int, error) {
-	if len(msg.Payload) > to.MaxMessageSize {
-		// Only by a claim check can this be sent.
-		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to), nil)
-		if err != nil {
-			return 0, fmt.Errorf("queue: %w", err)
-		}
-		return to.MaxMessageSize - w.size(), nil
+// roomFor returns how many bytes the message leaves of the endpoint's limit, with
+// its payload or with a claim for that.
+func roomFor(msg *message.Message, to Endpoint, claimed bool) (int, error) {
+	var w wireMessage
+	var err error
+	if claimed {
+		w, err = encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to), nil)
+	} else {
+		w, err = encode(msg, pinnedKeys(to))
 	}
-	n, err := to.Size(msg)
 	if err != nil {
 		return 0, fmt.Errorf("queue: %w", err)
 	}
-	return to.MaxMessageSize - n, nil
+	return to.MaxMessageSize - w.size(), nil
 }

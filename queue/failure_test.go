@@ -202,6 +202,9 @@ func TestAttach(t *testing.T) {
 			return
 		}
 		w, err := encode(msg, pinnedKeys(to))
+		if n, _ := to.Size(before); n > limit { // as it was sent, too
+			w, err = encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to), nil)
+		}
 		if err != nil || w.size() > limit {
 			t.Fatalf("%d bytes, %v", w.size(), err)
 		}
@@ -226,5 +229,26 @@ func TestAttachFull(t *testing.T) {
 	f.Stack = strings.Repeat("stack\n", 1000)
 	if err := f.Attach(msg, Endpoint{Name: "dlq", URL: "sqs://dlq"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAttachToClaim holds that a message which only a claim check can send has its
+// record, whatever makes it too large: its payload, what that takes encoded, or its
+// metadata.
+func TestAttachToClaim(t *testing.T) {
+	to := Endpoint{Name: "dlq", URL: "sqs://dlq", MaxMessageSize: 4096}
+	for name, payload := range map[string]string{
+		"payload": strings.Repeat("x", 4097), "encoded": strings.Repeat("\xff", 3500), "metadata": strings.Repeat("x", 3900),
+	} {
+		msg := message.NewMessage("u", []byte(payload))
+		msg.Metadata.Set("k", strings.Repeat("v", 500))
+		if err := sampleFailure().Attach(msg, to); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(to), nil)
+		if _, ok, _ := DecodeFailure(msg.Metadata); err != nil || !ok || w.size() > to.MaxMessageSize {
+			t.Errorf("%s: a record: %t; %d bytes, %v", name, ok, w.size(), err)
+		}
 	}
 }
