@@ -110,10 +110,10 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
 		payloads: config.Payloads,
-		tracer:   config.Tracer,
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
 	}
+	o.tracer = guardPublish(config.Tracer, o.log)
 	if o.claimAbove = e.MaxMessageSize; config.ClaimAbove > 0 {
 		o.claimAbove = min(config.ClaimAbove, e.MaxMessageSize)
 	}

@@ -110,7 +110,6 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		endpoint:  e,
 		client:    config.SQS,
 		opt:       sqsOptions(e, config.Stats),
-		tracer:    config.Tracer,
 		stats:     config.Stats,
 		log:       config.Logger.With("endpoint", e.Name, "url", e.URL),
 		out:       make(chan *message.Message),
@@ -123,6 +122,7 @@ func newSubscription(config SubscriberConfig, e Endpoint) *subscription {
 		pace:      newPace(e.Pollers),
 		handled:   map[string]int{},
 	}
+	s.tracer = guardSubscribe(config.Tracer, s.log)
 	if config.BreakerFor != nil {
 		s.breaker = config.BreakerFor(e)
 	}

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"runtime/debug"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -13,7 +12,8 @@ import (
 //
 // It keeps its spans in the contexts that it returns, which descend from those
 // that it is given. Its methods are called by many goroutines at once, on the way
-// of each message: they must not wait.
+// of each message: they must not wait. That one panics is logged; it is then told
+// of no end of what it did not begin.
 type PublishTracer interface {
 	// StartPublish begins what EndPublish ends once the message is accepted or
 	// refused: with the context that StartPublish returned. The carrier is
@@ -197,12 +197,6 @@ func (s *subscription) traceReceive(began, ended time.Time, all []*held, err err
 	if s.tracer == nil || len(all) == 0 && err == nil {
 		return
 	}
-	defer func() {
-		// What was received is held by now, and must be delivered.
-		if r := recover(); r != nil {
-			s.log.Error("the tracer panicked", "panic", r, "stack", string(debug.Stack()))
-		}
-	}()
 	r := Received{Endpoint: s.endpoint, QueueURL: *s.url.Load(), Began: began, Ended: ended, Err: err}
 	if ended.IsZero() {
 		r.Ended = time.Now()
