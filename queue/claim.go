@@ -110,10 +110,21 @@ func (o *outlet) check(msg *message.Message, delay time.Duration, carrier map[st
 	c := newClaim(msg.Payload)
 	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
 	defer cancel()
-	if err := o.payloads.Put(ctx, c.SHA256, msg.Payload, keepPayload(o.endpoint, delay)); err != nil {
+	if err := o.put(ctx, c, msg.Payload, delay); err != nil {
 		return w, fmt.Errorf("%w: its payload of %d bytes cannot be stored: %w", ErrUnavailable, c.Size, err)
 	}
 	return encodeClaim(msg, c, o.pinned, carrier)
+}
+
+// put puts a payload into the store. That the store panics fails this message, and
+// not those that are published with it.
+func (o *outlet) put(ctx context.Context, c claim, payload []byte, delay time.Duration) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return o.payloads.Put(ctx, c.SHA256, payload, keepPayload(o.endpoint, delay))
 }
 
 // keepPayload returns for how long a payload must be there for messages to the

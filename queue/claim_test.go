@@ -266,10 +266,15 @@ func TestClaimAndClose(t *testing.T) {
 	})
 }
 
-// brokenPayloads is a store that panics once.
+// brokenPayloads is a store that panics once in each method.
 type brokenPayloads struct {
 	payloads
-	once sync.Once
+	put, once sync.Once
+}
+
+func (p *brokenPayloads) Put(ctx context.Context, key string, payload []byte, keep time.Duration) error {
+	p.put.Do(func() { panic("out of order") })
+	return p.payloads.Put(ctx, key, payload, keep)
 }
 
 func (p *brokenPayloads) Get(ctx context.Context, key string, limit int) ([]byte, error) {
@@ -277,19 +282,26 @@ func (p *brokenPayloads) Get(ctx context.Context, key string, limit int) ([]byte
 	return p.payloads.Get(ctx, key, limit)
 }
 
-// TestClaimPanic holds that a store that panics costs a message another receive, and
-// not the process.
+// TestClaimPanic holds that a store that panics costs a message another receive, or
+// an error of its own, and not the process.
 func TestClaimPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
 		q := newQueue(t, s)
 		store := new(brokenPayloads)
 		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
-		if err := p.Publish("sqs://"+q.name, message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))); err != nil {
+		msg := message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))
+		err := p.Publish("sqs://"+q.name, message.NewMessage("small", []byte("x")), msg)
+		var e *queue.PublishError
+		if !errors.As(err, &e) || len(e.Failed) != 1 || e.Failed[0].UUID != "u" || !errors.Is(err, queue.ErrUnavailable) || !strings.Contains(err.Error(), "out of order") {
+			t.Fatalf("published with %v", err)
+		}
+		s.receive(t, q.url)
+		if err := p.Publish("sqs://"+q.name, msg); err != nil {
 			t.Fatal(err)
 		}
 		log := new(recorder)
-		msg := next(t, subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Payloads: store, Logger: log.logger()}), "sqs://"+q.name))
+		msg = next(t, subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: s.aws, Payloads: store, Logger: log.logger()}), "sqs://"+q.name))
 		if n := queue.FromContext(msg.Context()).ReceiveCount; n != 2 || log.count("out of order") != 1 {
 			t.Errorf("it came with receive %d, and %d words of the panic", n, log.count("out of order"))
 		}
