@@ -31,8 +31,8 @@ var ErrNoRegion = errors.New("no AWS region is set")
 //
 // An endpoint without either, and one that is not of the set, has what [AWS.Load]
 // returns. The region is the endpoint's, else that of a, else the profile's.
-// Roles are assumed when their credentials are first needed, and anew before they
-// run out.
+// Roles are assumed when their credentials are first needed, and anew five minutes
+// before they run out; while that fails, the old ones are used to their end.
 //
 // Outside AWS (see Load) no role is assumed, as emulators have no roles: the
 // access key is then the role's account, by which LocalStack tells accounts
@@ -114,12 +114,12 @@ func (a AWS) loadProfile(ctx context.Context, profile string, opts []func(*awsco
 func assume(cfg aws.Config, e queue.Endpoint) aws.CredentialsProvider {
 	own := cfg.Copy()
 	own.BaseEndpoint = nil // it is that of SQS and SNS
-	return aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(own), e.RoleARN, func(o *stscreds.AssumeRoleOptions) {
+	return aws.NewCredentialsCache(&roleSession{CredentialsProvider: stscreds.NewAssumeRoleProvider(sts.NewFromConfig(own), e.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = sessionName
 		if e.ExternalID != "" {
 			o.ExternalID = aws.String(e.ExternalID)
 		}
-	}))
+	})})
 }
 
 // outside reports whether the services are none of AWS itself.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
@@ -29,6 +31,8 @@ type awsCloud struct {
 	servers map[string]*emulator.Server // by "account region"
 	assumed []url.Values
 	refused bool
+	denied  int
+	lasts   time.Duration // a session
 }
 
 // do answers a request as whoever signed it: the account is the access key, or that
@@ -66,9 +70,10 @@ func (c *awsCloud) assume(r *http.Request, key string) (*http.Response, error) {
 	defer c.mu.Unlock()
 	c.assumed = append(c.assumed, form)
 	status, text := http.StatusOK, fmt.Sprintf(`<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
-<AccessKeyId>%s</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>
-</Credentials></AssumeRoleResult></AssumeRoleResponse>`, strings.Split(form.Get("RoleArn"), ":")[4])
+<AccessKeyId>%s</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>%s</Expiration>
+</Credentials></AssumeRoleResult></AssumeRoleResponse>`, strings.Split(form.Get("RoleArn"), ":")[4], time.Now().Add(c.lasts).UTC().Format(time.RFC3339))
 	if c.refused {
+		c.denied++
 		status, text = http.StatusForbidden, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error></ErrorResponse>`
 	}
 	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"text/xml"}}, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
@@ -90,7 +95,7 @@ func cloud(t *testing.T) (*awsCloud, *queue.Endpoints, func(queue.Endpoint) aws.
 	if err := os.WriteFile(os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), []byte("[rides]\naws_access_key_id = 333333333333\naws_secret_access_key = secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := &awsCloud{servers: make(map[string]*emulator.Server)}
+	c := &awsCloud{servers: make(map[string]*emulator.Server), lasts: time.Hour}
 	for at, account := range map[string]string{"us-east-1": "111111111111", "eu-west-1": "222222222222"} {
 		c.servers[account+" "+at] = emulator.New(emulator.Config{Account: account, Region: at})
 	}
@@ -178,6 +183,45 @@ func TestLoadFor(t *testing.T) {
 			t.Errorf("assumed with %s %q, want %q", name, got, want)
 		}
 	}
+}
+
+// TestRoleSession holds that a role is assumed anew before its session ends, and that
+// the session is used to its end while that fails.
+func TestRoleSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, endpoints, awsFor := cloud(t)
+		e, err := endpoints.Resolve("there")
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials := awsFor(e).Credentials
+		for _, tt := range []struct {
+			after   time.Duration
+			refused bool
+			assumed int // of those that were not refused
+			fails   bool
+		}{
+			{after: 0, assumed: 1},
+			{after: 50 * time.Minute, assumed: 1},
+			{after: 8 * time.Minute, assumed: 2},
+			{after: 58 * time.Minute, refused: true, assumed: 2},
+			{after: time.Minute, refused: true, assumed: 2},
+			{after: 2 * time.Minute, refused: true, assumed: 2, fails: true},
+			{after: 0, assumed: 3},
+		} {
+			time.Sleep(tt.after)
+			c.mu.Lock()
+			c.refused = tt.refused
+			c.mu.Unlock()
+			got, err := credentials.Retrieve(t.Context())
+			if tt.fails != (err != nil) || err == nil && got.AccessKeyID != "222222222222" {
+				t.Errorf("%+v: %v, %v", tt, got.AccessKeyID, err)
+			}
+			if len(c.assumed)-c.denied != tt.assumed {
+				t.Errorf("%+v: assumed %d times", tt, len(c.assumed)-c.denied)
+			}
+		}
+	})
 }
 
 // TestLoadForErrors holds that errors name the endpoint.
