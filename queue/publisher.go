@@ -106,7 +106,7 @@ func (c *PublisherConfig) setDefaults() func() {
 	if c.AWSFor == nil {
 		return closeIdle
 	}
-	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: []func(){closeIdle}}
+	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: closeIdle}
 	return c.clients.close
 }
 

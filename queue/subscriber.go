@@ -143,7 +143,7 @@ func (c *SubscriberConfig) setDefaults() func() {
 	if c.AWSFor == nil {
 		return closeIdle
 	}
-	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: []func(){closeIdle}}
+	c.clients = &endpointClients{awsFor: c.AWSFor, shared: cfg.HTTPClient, closeIdle: closeIdle}
 	return c.clients.close
 }
 
