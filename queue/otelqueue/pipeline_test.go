@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -214,7 +216,8 @@ func TestFailures(t *testing.T) {
 }
 
 // Under watermill's Router the middleware has what a handler returns published in
-// the span of its message, and tells why a message failed.
+// the span of its message, with its baggage, and tells why a message failed, as
+// shortly as a status does.
 func TestMiddleware(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
@@ -230,22 +233,32 @@ func TestMiddleware(t *testing.T) {
 		tries := 0
 		router.AddHandler("hop", "sqs://"+in, b.subscriber(tracer), "sqs://"+out, pub, func(msg *message.Message) ([]*message.Message, error) {
 			if tries++; tries == 1 {
-				return nil, errors.New("not yet")
+				return nil, errors.New("not yet: " + strings.Repeat("x", 1<<20))
 			}
 			return message.Messages{msg.Copy()}, nil
 		})
 		done := make(chan error, 1)
 		go func() { done <- router.Run(context.Background()) }()
-		b.publish(b.publisher(tracer), b.Context(), in, newMessage("m"))
+		b.publish(b.publisher(tracer), laden(t, t.Context()), in, newMessage("m"))
 		time.Sleep(time.Minute)
 		if err := errors.Join(router.Close(), <-done); err != nil {
 			t.Fatal(err)
 		}
 		all := b.named("process " + in)
-		if len(all) != 2 || all[0].Status().Description != "not yet" || len(all[0].Events()) != 1 || all[1].Status().Code != codes.Unset {
+		if len(all) != 2 || !strings.HasPrefix(all[0].Status().Description, "not yet") || len(all[0].Events()) != 1 || all[1].Status().Code != codes.Unset {
 			t.Fatalf("handled in %v", all)
 		}
+		said := map[string]string{}
+		for _, a := range all[0].Events()[0].Attributes {
+			said[string(a.Key)] = a.Value.AsString()
+		}
+		if text := said["exception.message"]; said["exception.type"] == "" || !strings.HasPrefix(text, "not yet") || len(text) > 1100 {
+			t.Errorf("the event has the type %q, and a message of %d bytes", said["exception.type"], len(text))
+		}
 		b.childOf(b.one("create "+out), all[1].SpanContext())
+		if bag := baggage.FromContext(b.take(tracer, out, 1)[0].Context()); bag.Len() != 2 {
+			t.Errorf("passed on with the baggage %q", bag)
+		}
 		b.ended()
 	})
 }

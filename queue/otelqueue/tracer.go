@@ -2,10 +2,12 @@ package otelqueue
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
@@ -85,24 +87,39 @@ func New(config Config) *Tracer {
 
 // Middleware tells a Tracer more of what runs under watermill's Router, which
 // does not say why it nacks, and publishes in no context: what the handler
-// returns is published in the span of the message that it was for, and a failure
-// says why. A pipeline does both by itself; there, Middleware among
+// returns is published in the span of the message that it was for, with its
+// baggage, and a failure says why. A pipeline does both by itself; there, Middleware among
 // pipeline.Config.Middleware adds the failures that a retry in place has mended.
 func (t *Tracer) Middleware(h message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		span, d := trace.SpanFromContext(msg.Context()), queue.FromContext(msg.Context())
+		ctx := msg.Context()
+		span, bag := trace.SpanFromContext(ctx), baggage.FromContext(ctx)
 		outs, err := h(msg)
-		if err != nil {
-			span.RecordError(err)
-		}
-		d.Failed(err)
+		recordError(span, err)
+		queue.FromContext(ctx).Failed(err)
 		for _, out := range outs {
-			if out != nil && !trace.SpanContextFromContext(out.Context()).IsValid() {
-				out.SetContext(trace.ContextWithSpan(out.Context(), span))
+			if out == nil || spanContext(out.Context()).IsValid() {
+				continue
 			}
+			its := trace.ContextWithSpan(out.Context(), span)
+			if baggage.FromContext(its).Len() == 0 {
+				its = baggage.ContextWithBaggage(its, bag)
+			}
+			out.SetContext(its)
 		}
 		return outs, err
 	}
+}
+
+// recordError is the span's RecordError, with a bound to the text: errors quote
+// what they are about.
+func recordError(span trace.Span, err error) {
+	if err == nil || !span.IsRecording() {
+		return
+	}
+	span.AddEvent(semconv.ExceptionEventName, trace.WithAttributes(
+		semconv.ExceptionType(fmt.Sprintf("%T", err)), semconv.ExceptionMessage(short(err.Error())),
+	))
 }
 
 // A key of what a context carries.
