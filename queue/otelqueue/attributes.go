@@ -26,7 +26,7 @@ const (
 	attrReceiveCount = "messaging.aws_sqs.message.receive_count"
 )
 
-// maxText bounds the text of an error on a span.
+// maxText bounds texts on a span that are others': of an error, and of a message.
 const maxText = 1 << 10
 
 // attributesOf describes a queue or a topic, by its name in the account, and what
@@ -46,9 +46,9 @@ func attributesOf(e queue.Endpoint, name, operation string, kind attribute.KeyVa
 
 // aboutMessage adds what describes a message.
 func aboutMessage(msg *message.Message, all ...attribute.KeyValue) []attribute.KeyValue {
-	all = append(all, attribute.String(attrUUID, msg.UUID))
+	all = append(all, attribute.String(attrUUID, short(msg.UUID)))
 	if id := msg.Metadata.Get(queue.KeyCorrelation); id != "" {
-		all = append(all, semconv.MessagingMessageConversationID(id))
+		all = append(all, semconv.MessagingMessageConversationID(short(id)))
 	}
 	return all
 }
@@ -110,14 +110,15 @@ var kinds = []struct {
 	{context.Canceled, "canceled"},
 }
 
-// short cuts a text, between characters.
+// short cuts a text, between characters, and makes it UTF-8: exporters refuse all
+// spans of a request for one text that is not.
 func short(text string) string {
 	if len(text) <= maxText {
-		return text
+		return strings.ToValidUTF8(text, "?")
 	}
 	n := maxText
-	for n > 0 && !utf8.RuneStart(text[n]) {
+	for n > maxText-utf8.UTFMax && !utf8.RuneStart(text[n]) {
 		n--
 	}
-	return text[:n] + "..."
+	return strings.ToValidUTF8(text[:n], "?") + "..."
 }

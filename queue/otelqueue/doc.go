@@ -47,8 +47,9 @@
 // too_large, invalid, throttled, unavailable, held, closed, visibility_lost,
 // undecodable), timeout or canceled of a context's end, what the error's method
 // ErrorType() string says, or else its type in Go, that of a wrapper apart. The
-// text of an error is in the span's status, and in Middleware's event, up to
-// 1 KiB of it.
+// text of an error is in the span's status, and in Middleware's event. Of such
+// texts, and of a message's UUID and correlation id, spans have 1 KiB, and what is
+// not UTF-8 as question marks.
 //
 // What waits for long is better off in a trace of its own, which links to the one
 // before: see Config.NewTrace. Where there are too many spans, Config.NoCreate

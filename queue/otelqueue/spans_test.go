@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"go.opentelemetry.io/otel/codes"
@@ -315,5 +317,43 @@ func TestLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.ended()
+	})
+}
+
+// TestTexts holds that texts of strangers are short, and UTF-8: an exporter refuses
+// all spans of a request for one text that is not.
+func TestTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		name, _ := b.queue()
+		tracer := b.tracer()
+		p := b.publisher(tracer)
+		msg := newMessage(strings.Repeat("u", 10_000))
+		msg.Metadata[queue.KeyCorrelation] = strings.Repeat("\xff", 10_000)
+		b.publish(p, t.Context(), name, msg)
+		if err := p.Publish("sqs://"+name, message.NewMessage("\xff", []byte("x"))); !errors.Is(err, queue.ErrInvalid) {
+			t.Errorf("published with %v", err)
+		}
+		ch, err := b.subscriber(tracer).Subscribe(t.Context(), "sqs://"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := <-ch
+		queue.FromContext(got.Context()).Failed(errors.New("not \xff"))
+		got.Ack()
+		synctest.Wait()
+		for _, prefix := range []string{"create", "process"} {
+			for _, s := range b.named(prefix) {
+				texts := map[string]string{"status": s.Status().Description}
+				for _, a := range s.Attributes() {
+					texts[string(a.Key)] = a.Value.String()
+				}
+				for key, text := range texts {
+					if !utf8.ValidString(text) || len(text) > 1100 {
+						t.Errorf("%s: %s has %d bytes, which begin with %.10q", s.Name(), key, len(text), text)
+					}
+				}
+			}
+		}
 	})
 }
