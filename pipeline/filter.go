@@ -52,9 +52,24 @@ func (f *filter) prepare() error {
 	}
 	f.deadLetter = f.config.DeadLetter
 	if e, err := f.config.Endpoints.Resolve(f.route.From); err == nil && e.DeadLetter != "" {
-		f.deadLetter = e.DeadLetter
+		f.deadLetter = deadLetter(f.config.Endpoints, e)
 	}
 	return nil
+}
+
+// deadLetter returns what an endpoint's dead letters are published to: the URL of
+// its dead-letter queue, or the endpoint which that is, where the URL means
+// another in another region or account.
+func deadLetter(endpoints *queue.Endpoints, from queue.Endpoint) string {
+	if e, err := endpoints.Resolve(from.DeadLetter); err == nil && e.Place() == from.Place() {
+		return from.DeadLetter
+	}
+	for e := range endpoints.All() {
+		if e.Place() == from.Place() && queue.SameQueue(e.URL, from.DeadLetter) {
+			return e.Name
+		}
+	}
+	return from.DeadLetter
 }
 
 // validate checks the filter's route.
@@ -82,6 +97,13 @@ func (f *filter) validate() (errs []error) {
 			bad("from: %w", err)
 		} else if e.IsTopic() {
 			bad("from: endpoint %q is the topic %s, and messages are received from queues; receive from the endpoint of a queue that subscribes to it", f.route.From, e.URL)
+		} else if e.DeadLetter != "" {
+			switch to, err := f.config.Endpoints.Resolve(f.deadLetter); {
+			case err != nil:
+				bad("its dead letters: %w", err)
+			case to.Place() != e.Place():
+				bad("its dead letters: %s, the dead-letter queue of endpoint %q, is that of %q, which is in another region or account; make it an endpoint where %[2]q is, with the same region, endpoint_url, profile and role_arn", e.DeadLetter, e.Name, to.Name)
+			}
 		}
 	}
 	switch {
