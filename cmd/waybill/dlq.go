@@ -62,7 +62,8 @@ func (g *graveyard) deadLetters(ctx context.Context, name string) (string, error
 	case err != nil || e.Name != name || e.URL == name: // no endpoint
 		return name, nil
 	case e.DeadLetter != "":
-		if _, err := endpoints.Resolve(e.DeadLetter); err != nil { // there are others of its name elsewhere
+		to, err := endpoints.Resolve(e.DeadLetter)
+		if err != nil || g.queues.Place(to) != g.queues.Place(e) { // there are others of its name elsewhere
 			return g.redriveTarget(ctx, e)
 		}
 		return e.DeadLetter, nil

@@ -127,6 +127,29 @@ func TestPlaces(t *testing.T) {
 	c.fails(exitUsage, "no endpoint has the role", "topology", "iam", "--for-role", "arn:aws:iam::222222222222:role/other")
 }
 
+// TestPlacesOfDeadLetters holds that the dead letters of an endpoint are those of its
+// place, also where another endpoint is a queue of the same name elsewhere.
+func TestPlacesOfDeadLetters(t *testing.T) {
+	c := newStackCLI(t, "")
+	other := httptest.NewServer(emulator.New(emulator.Config{Account: "222222222222"}))
+	t.Cleanup(other.Close)
+	if err := os.WriteFile(config.DefaultFile, fmt.Appendf(nil, `endpoints:
+  dead: {url: sqs://fares-dlq}
+  there:
+    url: sqs://fares
+    dead_letter: sqs://fares-dlq
+    region: eu-west-1
+    endpoint_url: %s
+    role_arn: arn:aws:iam::222222222222:role/fares
+`, other.URL), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.ok("topology", "apply")
+	if got := decode[[]dlq.Queue](t, c.ok("dlq", "ls", "there")); len(got) != 1 || !strings.Contains(got[0].URL, "222222222222") {
+		t.Errorf("dlq ls there: %+v", got)
+	}
+}
+
 // TestPlacesErrors holds that errors name the endpoint whose credentials are wrong.
 func TestPlacesErrors(t *testing.T) {
 	c := newCLI(t, "endpoints:\n  lost: {url: sqs://q, profile: nobody, region: eu-west-1}\n")
