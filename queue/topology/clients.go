@@ -86,6 +86,41 @@ func (c Clients) of(endpoints *queue.Endpoints) (map[site]Clients, error) {
 // A site is where a resource is, beyond its URL.
 type site struct{ queue.Place }
 
+// An atlas tells where endpoints are: those that name the region which they would
+// have anyway, where those are that name none.
+type atlas map[site]site
+
+func newAtlas(clients map[site]Clients) atlas {
+	a := atlas{}
+	for s := range clients {
+		base := s
+		base.Region = ""
+		if its, ok := clients[base]; ok && s.Region != "" && its.region() == s.Region {
+			a[s] = base
+		}
+	}
+	return a
+}
+
+func (a atlas) site(e queue.Endpoint) site {
+	s := site{e.Place()}
+	if base, ok := a[s]; ok {
+		return base
+	}
+	return s
+}
+
+// region returns the region of the clients, as far as it is known.
+func (c Clients) region() string {
+	if its, ok := c.SQS.(*sqs.Client); ok && its != nil {
+		return its.Options().Region
+	}
+	if its, ok := c.SNS.(*sns.Client); ok && its != nil {
+		return its.Options().Region
+	}
+	return ""
+}
+
 // name returns what errors call the queue or topic of a URL: one that is not where
 // all are, by what it is for as well.
 func (s site) name(url string, purposes []string) string {

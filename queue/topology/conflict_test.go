@@ -137,6 +137,48 @@ func TestSites(t *testing.T) {
 	}
 }
 
+// Of two queues of one name, the one that differs does.
+func TestStatusOfSites(t *testing.T) {
+	s := embedded()
+	set := endpoints(t, "",
+		queue.Endpoint{Name: "here", URL: "sqs://q", Visibility: time.Minute},
+		queue.Endpoint{Name: "there", URL: "sqs://q", Region: "eu-west-1", Visibility: time.Minute})
+	apply(t, s, set)
+	if _, err := s.sqs.SetQueueAttributes(t.Context(), &sqs.SetQueueAttributesInput{QueueUrl: aws.String(s.queueURL(t, "q")), Attributes: map[string]string{"VisibilityTimeout": "5"}}); err != nil {
+		t.Fatal(err)
+	}
+	states := ""
+	for _, st := range plan(t, s, set).Status() {
+		states += st.Endpoint + " is " + st.State + "; "
+	}
+	if want := "here is different; there is as configured; "; states != want {
+		t.Errorf("got %s, want %s", states, want)
+	}
+}
+
+// An endpoint that names the region which it would have anyway is where those are
+// that name none.
+func TestSameSite(t *testing.T) {
+	s := embedded()
+	for name, clients := range map[string]topology.Clients{
+		"given": s.clients(), "for each": {For: func(queue.Endpoint) topology.Clients { return s.clients() }},
+	} {
+		set := endpoints(t, "",
+			queue.Endpoint{Name: "a", URL: "sqs://q", Visibility: time.Minute, DeadLetter: "sqs://dlq"},
+			queue.Endpoint{Name: "b", URL: "sqs://q", Visibility: time.Minute, DeadLetter: "sqs://dlq", Region: "us-east-1"})
+		p, err := topology.NewPlan(t.Context(), clients, set)
+		if err != nil || len(p.Steps()) != 2 {
+			t.Errorf("%s: %v, %v; want a queue and its dead-letter queue", name, p, err)
+		}
+		set = endpoints(t, "",
+			queue.Endpoint{Name: "a", URL: "sqs://q", Visibility: time.Minute},
+			queue.Endpoint{Name: "b", URL: "sqs://q", Visibility: time.Hour, Region: "us-east-1"})
+		if _, err := topology.NewPlan(t.Context(), clients, set); err == nil || !strings.Contains(err.Error(), "want different attributes") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // A topic of the own account may be named with it.
 func TestOwnAccount(t *testing.T) {
 	s := embedded()

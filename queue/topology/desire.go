@@ -73,6 +73,7 @@ type desire struct {
 
 	byURL  map[nodeKey]*queueNode
 	topic  map[nodeKey]*topicNode
+	atlas  atlas
 	errs   []error
 	served map[string]*queueNode // by the endpoint's name
 }
@@ -84,8 +85,8 @@ type nodeKey struct {
 
 // newDesire reads what the endpoints want. Endpoints of other transports want
 // nothing.
-func newDesire(endpoints *queue.Endpoints) (*desire, error) {
-	d := &desire{byURL: map[nodeKey]*queueNode{}, topic: map[nodeKey]*topicNode{}, served: map[string]*queueNode{}}
+func newDesire(endpoints *queue.Endpoints, a atlas) (*desire, error) {
+	d := &desire{byURL: map[nodeKey]*queueNode{}, topic: map[nodeKey]*topicNode{}, served: map[string]*queueNode{}, atlas: a}
 	for e := range endpoints.All() {
 		switch {
 		case e.IsQueue():
@@ -128,7 +129,7 @@ func (d *desire) queue(url string, s site) (q *queueNode, isNew bool) {
 
 // addQueue adds the queue of an endpoint, which is given without defaults, too.
 func (d *desire) addQueue(e, given queue.Endpoint) {
-	q, isNew := d.queue(e.URL, site{e.Place()})
+	q, isNew := d.queue(e.URL, d.atlas.site(e))
 	q.set.retention = q.set.retention || given.Retention != 0
 	q.set.visibility = q.set.visibility || given.Visibility != 0
 	q.set.delay = q.set.delay || given.Delay != 0
@@ -149,7 +150,7 @@ func (d *desire) addQueue(e, given queue.Endpoint) {
 // addDeadLetter adds the dead-letter queue of an endpoint, whose retention is set
 // by configuration or is the default.
 func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
-	q, isNew := d.queue(e.DeadLetter, site{e.Place()})
+	q, isNew := d.queue(e.DeadLetter, d.atlas.site(e))
 	purpose := "dead letters of " + e.Name
 	q.purposes = append(q.purposes, purpose)
 	d.served[e.Name].deadLetter = q
@@ -167,7 +168,7 @@ func (d *desire) addDeadLetter(e queue.Endpoint, set bool) {
 }
 
 func (d *desire) addTopic(e queue.Endpoint) {
-	key := nodeKey{e.URL, site{e.Place()}}
+	key := nodeKey{e.URL, d.atlas.site(e)}
 	t, ok := d.topic[key]
 	if !ok {
 		t = &topicNode{url: e.URL, site: key.site}
@@ -179,7 +180,7 @@ func (d *desire) addTopic(e queue.Endpoint) {
 }
 
 func (d *desire) addSubscriptions(e queue.Endpoint) {
-	t := d.topic[nodeKey{e.URL, site{e.Place()}}]
+	t := d.topic[nodeKey{e.URL, d.atlas.site(e)}]
 	for _, s := range e.Subscriptions {
 		node := &subscriptionNode{topic: t, queue: d.served[s.Endpoint], want: s, endpoint: e.Name}
 		for _, other := range d.subscriptions {

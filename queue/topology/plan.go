@@ -34,6 +34,7 @@ func AllowLowerRetention() Option { return func(p *Plan) { p.lower = true } }
 // A task is a step and how it is done; run is nil if there is nothing to do.
 type task struct {
 	Step
+	of  any // the queue or topic that it is about, or from
 	run func(context.Context) error
 }
 
@@ -41,13 +42,13 @@ type task struct {
 // transports than SQS and SNS are left out. It fails with one or more joined
 // [*ConflictError] where an apply could not do what configuration wants.
 func NewPlan(ctx context.Context, clients Clients, endpoints *queue.Endpoints, opts ...Option) (*Plan, error) {
-	d, err := newDesire(endpoints)
+	all, clientsErr := clients.of(endpoints)
+	d, err := newDesire(endpoints, newAtlas(all))
 	if err != nil {
 		return nil, err
 	}
-	all, err := clients.of(endpoints)
-	if err != nil {
-		return nil, err
+	if clientsErr != nil {
+		return nil, clientsErr
 	}
 	p := &Plan{endpoints: endpoints, desire: d, observer: &observer{clients: all}}
 	for _, opt := range opts {
@@ -142,7 +143,7 @@ func (p *Plan) queueTask(q *queueNode) task {
 			p.desire.conflict(q.url, "%s", problem)
 		}
 	}
-	t := task{Step: Step{
+	t := task{of: q, Step: Step{
 		Action: action(q.exists, q.tagged, len(differ)),
 		Kind:   KindQueue, Name: q.url, Purpose: q.purpose(), Attributes: differ,
 	}}
@@ -166,7 +167,7 @@ func (p *Plan) topicTask(t *topicNode) task {
 	if !t.exists && t.account != "" && t.account != accountOf(t.site) {
 		p.desire.conflict(t.url, "the topic does not exist, and topics are made in the client's own account only; take the account out of the URL, or have the owner make it")
 	}
-	task := task{Step: Step{Action: action(t.exists, t.tagged, 0), Kind: KindTopic, Name: t.url, Purpose: t.purpose()}}
+	task := task{of: t, Step: Step{Action: action(t.exists, t.tagged, 0), Kind: KindTopic, Name: t.url, Purpose: t.purpose()}}
 	switch task.Action {
 	case Create:
 		task.run = func(ctx context.Context) error { return p.createTopic(ctx, t) }
@@ -182,6 +183,7 @@ func (s *subscriptionNode) purpose() string {
 
 func (p *Plan) permissionTask(s *subscriptionNode) task {
 	t := task{
+		of:   s.topic,
 		Step: Step{Action: Create, Kind: KindPermission, Name: s.name(), Purpose: s.purpose()},
 		run:  func(ctx context.Context) error { return p.permit(ctx, s) },
 	}
@@ -223,7 +225,7 @@ func (s *subscriptionNode) settings() []Attribute {
 }
 
 func (p *Plan) subscriptionTask(s *subscriptionNode) task {
-	t := task{Step: Step{Action: Keep, Kind: KindSubscription, Name: s.name(), Purpose: s.purpose()}}
+	t := task{of: s.topic, Step: Step{Action: Keep, Kind: KindSubscription, Name: s.name(), Purpose: s.purpose()}}
 	for _, a := range s.settings() {
 		a.Have = s.have[a.Name]
 		switch {
@@ -305,7 +307,7 @@ func (p *Plan) Status() []Status {
 		switch {
 		case e.IsQueue():
 			q := p.desire.served[e.Name]
-			s.ARN, s.State = q.arn, p.state(q.exists, q.url)
+			s.ARN, s.State = q.arn, p.state(q.exists, q)
 			s.Messages = json.Number(q.have["ApproximateNumberOfMessages"])
 			s.InFlight = json.Number(q.have["ApproximateNumberOfMessagesNotVisible"])
 			s.Delayed = json.Number(q.have["ApproximateNumberOfMessagesDelayed"])
@@ -313,8 +315,8 @@ func (p *Plan) Status() []Status {
 				s.DeadLetters = json.Number(q.deadLetter.have["ApproximateNumberOfMessages"])
 			}
 		case e.IsTopic():
-			t := p.desire.topic[nodeKey{e.URL, site{e.Place()}}]
-			s.ARN, s.State = t.arn, p.state(t.exists, t.url)
+			t := p.desire.topic[nodeKey{e.URL, p.desire.atlas.site(e)}]
+			s.ARN, s.State = t.arn, p.state(t.exists, t)
 		}
 		list = append(list, s)
 	}
@@ -323,12 +325,12 @@ func (p *Plan) Status() []Status {
 
 // state tells the state of a queue or topic: steps about it, and from it to
 // its queues, count.
-func (p *Plan) state(exists bool, url string) string {
+func (p *Plan) state(exists bool, node any) string {
 	if !exists {
 		return Missing
 	}
 	differs := slices.ContainsFunc(p.tasks, func(t task) bool {
-		return t.run != nil && (t.Name == url || strings.HasPrefix(t.Name, url+" "))
+		return t.run != nil && t.of == node
 	})
 	if differs {
 		return Different
