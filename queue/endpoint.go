@@ -283,6 +283,8 @@ func (v *validation) validateServer(e Endpoint) {
 		u, err := url.Parse(e.EndpointURL)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			v.add("EndpointURL", "%q is not the base URL of a service; want for example http://127.0.0.1:4566", e.EndpointURL)
+		} else if u.User != nil {
+			v.add("EndpointURL", "has a user name or password; credentials come from the aws.Config")
 		}
 	}
 	if e.RoleARN != "" && !roleRule.MatchString(e.RoleARN) {

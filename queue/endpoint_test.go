@@ -94,6 +94,7 @@ func TestEndpointValidate(t *testing.T) {
 		{"dead letter is not FIFO", Endpoint{Name: "q", URL: "sqs://q.fifo", DeadLetter: "sqs://d"}, []string{"FIFO"}},
 		{"dead letter is no URL", Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "d"}, []string{"DeadLetter"}},
 		{"endpoint URL", Endpoint{Name: "q", URL: "sqs://q", EndpointURL: "127.0.0.1:4566"}, []string{"want for example http://127.0.0.1:4566"}},
+		{"endpoint URL with a password", Endpoint{Name: "q", URL: "sqs://q", EndpointURL: "http://me:secret@127.0.0.1:4566"}, []string{"EndpointURL has a user name or password"}},
 		{"queue with subscriptions", Endpoint{Name: "q", URL: "sqs://q", Subscriptions: []Subscription{{Endpoint: "x"}}}, []string{"subscriptions belong to the topic's endpoint"}},
 		{"topic with queue fields", Endpoint{Name: "t", URL: "sns://t", Visibility: time.Second, DeadLetter: "sqs://d"}, []string{"Visibility is set, but sns://t is a topic", "DeadLetter is set"}},
 		{"subscriptions", Endpoint{Name: "t", URL: "sns://t", Subscriptions: []Subscription{{}, {Endpoint: "q", Filter: json.RawMessage(`[]`), FilterScope: "Body"}}},
