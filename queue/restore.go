@@ -26,6 +26,7 @@ func (m RawMessage) Restored(q *Queue) RawMessage {
 	if named && e.crowded() {
 		e.w.attributes.remove(AttrUUID)
 	}
+	e.dropTrace()
 	e.unpack(pinnedKeys(q.Endpoint))
 	e.close()
 	e.rename(KeyRawEncoding, AttrEncoding)
@@ -33,6 +34,23 @@ func (m RawMessage) Restored(q *Queue) RawMessage {
 	e.bareEnvelope()
 	m.setWire(e.w)
 	return m
+}
+
+// dropTrace removes what the move packed for a tracer, where the message had
+// [AttrMetadata] that could not be read and is to have the name back.
+func (e *editor) dropTrace() {
+	if e.packed == nil {
+		return
+	}
+	_, packed := e.packed.Text[KeyRawMetadata]
+	_, encoded := e.packed.Binary[encode64(KeyRawMetadata)]
+	if !packed && !encoded && !e.w.attributes.has(KeyRawMetadata) {
+		return
+	}
+	for _, key := range []string{keyTraceParent, keyTraceState, keyBaggage} {
+		delete(e.packed.Text, key)
+		delete(e.packed.Types, key)
+	}
 }
 
 // namedByMove reports whether the message's UUID is the id that the queue had

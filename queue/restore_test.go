@@ -84,6 +84,43 @@ func TestRestoredKeepsTheUUID(t *testing.T) {
 	}
 }
 
+// TestRestoredUndecodable holds that a message which could not be decoded is restored
+// with what it could not be decoded by, whatever its dead letter carries for a tracer
+// and however many attributes it has.
+func TestRestoredUndecodable(t *testing.T) {
+	trace := map[string]string{keyTraceParent: "00-1"}
+	for name, carrier := range map[string]map[string]string{
+		"untraced": nil, "traced": trace, "with baggage": {keyTraceParent: "00-1", keyBaggage: "a=1"},
+	} {
+		for more := range maxAttributes - 2 {
+			m := RawMessage{ID: "id", Body: "{}", Attributes: map[string]RawAttribute{
+				AttrUUID: {typeString, "u"}, AttrMetadata: {typeString, `{"v":2,"s":["x"]}`},
+			}}
+			for i := range more {
+				m.Attributes[fmt.Sprint("key", i)] = RawAttribute{typeString, "v"}
+			}
+			msg, err := m.Decode()
+			if err == nil {
+				t.Fatal("decoded")
+			}
+			if err := NewFailure(ReasonUndecodable, err).Encode(msg); err != nil {
+				t.Fatal(err)
+			}
+			w, err := encodeCarrying(msg, pinnedKeys(Endpoint{}), carrier)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dead := RawMessage{ID: "dead"}
+			dead.setWire(w)
+			got := dead.Restored(anyQueue)
+			delete(got.Attributes, keyTraceParent) // which takes room that there is
+			if !maps.Equal(got.Attributes, m.Attributes) {
+				t.Errorf("%s, %d more: restored %v, want %v", name, more, got.Attributes, m.Attributes)
+			}
+		}
+	}
+}
+
 // An envelope of SNS's that could not be opened is one again.
 func TestRestoredEnvelope(t *testing.T) {
 	m := RawMessage{ID: "id", Attributes: map[string]RawAttribute{}, Body: `{"Type":"Notification","MessageId":"m1","TopicArn":"arn:aws:sns:us-east-1:123456789012:t","Message":"hello","Timestamp":"2026-01-01T00:00:00Z","MessageAttributes":{"photo":{"Type":"Binary","Value":"!"}}}`}
