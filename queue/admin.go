@@ -322,16 +322,25 @@ func (a *Admin) at(e Endpoint) *Queue {
 // and region of the client, and in each [Place] of an endpoint.
 func (a *Admin) Queues(ctx context.Context, prefix string) iter.Seq2[*Queue, error] {
 	return func(yield func(*Queue, error) bool) {
-		seen := make(map[string]bool)
+		// Those of several credentials may be the same. Not every server's URLs
+		// tell regions apart.
+		type listed struct{ url, region, server string }
+		seen := make(map[listed]bool)
 		for _, near := range a.places() {
 			for q, err := range a.queuesAt(ctx, prefix, near) {
-				if err == nil && seen[q.URL] {
-					continue
-				}
-				if !yield(q, err) || err != nil {
+				if err != nil {
+					yield(nil, err)
 					return
 				}
-				seen[q.URL] = true
+				p := a.Place(near)
+				key := listed{q.URL, p.Region, p.EndpointURL}
+				if seen[key] {
+					continue
+				}
+				if !yield(q, nil) {
+					return
+				}
+				seen[key] = true
 			}
 		}
 	}

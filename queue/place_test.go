@@ -248,3 +248,35 @@ func TestDeadLetterPlace(t *testing.T) {
 		}
 	}
 }
+
+// TestQueuesOfPlaces holds that the queues of each region are listed, though a server
+// may give those of one name one URL, and those of one region once.
+func TestQueuesOfPlaces(t *testing.T) {
+	s := embedded(t)
+	s.createQueue(t, "q")
+	if _, err := s.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("q")}, func(o *sqs.Options) { o.Region = "eu-west-1" }); err != nil {
+		t.Fatal(err)
+	}
+	set, err := queue.NewEndpoints("",
+		queue.Endpoint{Name: "here", URL: "sqs://q"},
+		queue.Endpoint{Name: "profile", URL: "sqs://p", Profile: "rides"},
+		queue.Endpoint{Name: "there", URL: "sqs://q", Region: "eu-west-1"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := queue.NewAdmin(queue.AdminConfig{AWSFor: func(queue.Endpoint) aws.Config { return s.aws }, Endpoints: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for q, err := range a.Queues(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, q.Endpoint.Name)
+	}
+	if got := strings.Join(names, " "); got != "here there" {
+		t.Errorf("listed %s, want here and there", got)
+	}
+}
