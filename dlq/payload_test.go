@@ -106,3 +106,72 @@ func TestRedriveKeepsPayloads(t *testing.T) {
 		}
 	})
 }
+
+// TestRedriveEditsClaims holds that an edit of a message whose payload is in a store
+// leaves what it does not touch: the payload, and metadata that is packed.
+func TestRedriveEditsClaims(t *testing.T) {
+	for name, edit := range map[string]func(*dlq.Letter){
+		"metadata": func(l *dlq.Letter) { l.Metadata.Set("note", "mended") },
+		"body":     func(l *dlq.Letter) { l.Body = []byte("mended") },
+		"both":     func(l *dlq.Letter) { l.Body = []byte("mended"); l.Metadata.Set("note", "mended") },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := embedded(t)
+			s.queue("fares-dlq", "", 0)
+			s.queue("fares", "fares-dlq", 1)
+			endpoints, err := queue.NewEndpoints(s.ns, fares())
+			if err != nil {
+				t.Fatal(err)
+			}
+			store := new(payloads)
+			pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pub.Close()
+			want := message.NewMessage("u", []byte(strings.Repeat("x", 2000)))
+			for _, key := range strings.Fields("a b c d e f g h i j k l") {
+				want.Metadata.Set(key, "v")
+			}
+			if err := pub.Publish("fares", want); err != nil {
+				t.Fatal(err)
+			}
+			s.die("fares", "fares-dlq", 1)
+			admin, err := queue.NewAdmin(queue.AdminConfig{AWS: s.aws, Endpoints: endpoints})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := dlq.New(dlq.Config{Queues: admin, Payloads: store})
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", Edit: func(_ context.Context, l *dlq.Letter) error { edit(l); return nil }})
+			if err != nil || report.Sent != 1 {
+				t.Fatalf("%s: %+v, %v", name, report, err)
+			}
+			sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, DeliverUndecodable: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sub.Close()
+			ch, err := sub.Subscribe(t.Context(), "fares")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := <-ch
+			got.Ack()
+			if name != "metadata" {
+				want.Payload = []byte("mended")
+			}
+			if name != "body" {
+				want.Metadata.Set("note", "mended")
+			}
+			for _, mark := range []string{queue.KeyRedriveID, queue.KeyRedriveGeneration} {
+				delete(got.Metadata, mark)
+			}
+			if !got.Equals(want) {
+				t.Errorf("%s: received %.100q with %v (%v)", name, got.Payload, got.Metadata, queue.FromContext(got.Context()).Undecodable)
+			}
+		})
+	}
+}

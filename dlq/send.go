@@ -86,10 +86,18 @@ func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMe
 	}
 	msg := message.NewMessage(l.ID, l.Body)
 	maps.Copy(msg.Metadata, l.Metadata)
-	for _, key := range []string{queue.KeyFailure, queue.KeyRawEncoding, queue.KeyRawMetadata} {
-		delete(msg.Metadata, key)
+	delete(msg.Metadata, queue.KeyFailure)
+	unread := string(l.Body) == body && errors.Is(l.Problem, queue.ErrUndecodable)
+	if !unread { // the body is what it says now
+		delete(msg.Metadata, queue.KeyRawEncoding)
+		delete(msg.Metadata, queue.KeyRawMetadata)
 	}
 	raw, err := l.raw.Edited(msg, to)
+	if err == nil && unread {
+		if _, problem := raw.Restored(to).Decode(); problem == nil {
+			err = errors.New("what the message cannot be decoded by has no room beside the metadata; edit the body as well, or less of the metadata")
+		}
+	}
 	if err != nil {
 		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
 	}

@@ -172,6 +172,15 @@ func (e *claimedError) Error() string {
 	return fmt.Sprintf("the payload of %d bytes is not in the message, but in a store, under %s", e.Size, e.SHA256)
 }
 
+// isClaim reports whether all that is missing of a message is its payload.
+func isClaim(err error) bool {
+	if err == nil {
+		return false // e would be allocated
+	}
+	var e *claimedError
+	return errors.As(err, &e)
+}
+
 // fetchAll fetches the payloads of the messages that refer to one and are due, until
 // ctx ends.
 func (s *subscription) fetchAll(ctx context.Context, all []*held, received []sqstypes.Message) {

@@ -160,7 +160,7 @@ func TestClaimFails(t *testing.T) {
 		q := newQueue(t, s)
 		store := new(payloads)
 		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
-		want := message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))
+		want := large("x", 2000)
 		publish := func() error { return p.Publish("sqs://"+q.name, want) }
 
 		store.down = true
@@ -209,6 +209,9 @@ func TestClaimFails(t *testing.T) {
 		msg = next(t, ch)
 		if err := queue.FromContext(msg.Context()).Undecodable; !errors.Is(err, queue.ErrPayloadGone) || !errors.Is(err, queue.ErrUndecodable) {
 			t.Errorf("with no payload: %v", err)
+		}
+		if msg.Metadata["k0"] != "v" || msg.Metadata["k11"] != "v" {
+			t.Errorf("with no payload it has %v", msg.Metadata)
 		}
 		// What a pipeline does with it: the reference survives the move.
 		dlq := newQueue(t, s)

@@ -24,27 +24,16 @@ func dueAt(msg *message.Message, due time.Time) *message.Message {
 	return m
 }
 
-// due returns the message's [KeyDue], if it can be read. Of one whose payload is
-// still in a store it may be among what is decoded with the payload.
+// unfetched reports whether the message's payload is still in a store.
+func (h *held) unfetched() bool { return isClaim(h.delivery.Undecodable) }
+
+// due returns the message's [KeyDue], if it can be read.
 func (h *held) due() (text string, ok bool) {
-	metadata := h.message.Metadata
-	switch {
-	case h.unfetched():
-		metadata = readMessage(h.received, new(Delivery), []byte{}).Metadata
-	case h.delivery.Undecodable != nil:
+	if h.delivery.Undecodable != nil && !h.unfetched() {
 		return "", false
 	}
-	text, ok = metadata[KeyDue]
+	text, ok = h.message.Metadata[KeyDue]
 	return text, ok
-}
-
-// unfetched reports whether the message's payload is still in a store.
-func (h *held) unfetched() bool {
-	if h.delivery.Undecodable == nil {
-		return false // e would be allocated
-	}
-	var e *claimedError
-	return errors.As(h.delivery.Undecodable, &e)
 }
 
 // early returns for how long a received message is still to be hidden, and takes

@@ -97,7 +97,9 @@ func (m RawMessage) Edited(msg *message.Message, q *Queue) (RawMessage, error) {
 	e.open()
 	carrier := e.packed.carried()
 	maps.DeleteFunc(carrier, func(key, _ string) bool { _, kept := msg.Metadata[key]; return !kept })
-	w, err := encodeCarrying(msg, pinnedKeys(q.Endpoint), carrier)
+	// What gets its name back (see Restored) must be an attribute for that.
+	pinned := append(pinnedKeys(q.Endpoint), KeyRawEncoding, KeyRawMetadata)
+	w, err := encodeCarrying(msg, pinned, carrier)
 	if err != nil {
 		return RawMessage{}, err
 	}

@@ -97,7 +97,7 @@ func (e *editor) unpackable() map[string]attribute {
 }
 
 // unpack makes attributes of packed metadata, as far as there is room and in
-// the order in which encode would.
+// the order in which encode would, behind what gets its name back.
 func (e *editor) unpack(pinned []string) {
 	if e.packed == nil {
 		return
@@ -107,8 +107,14 @@ func (e *editor) unpack(pinned []string) {
 	if len(able) == len(e.packed.Text)+len(e.packed.Binary) && len(able) == room+1 {
 		room++ // that of the packed attribute, which goes
 	}
+	place := func(key string) int {
+		if key == KeyRawEncoding || key == KeyRawMetadata {
+			return -1
+		}
+		return rank(key, e.packed.Types, pinned)
+	}
 	keys := slices.SortedFunc(maps.Keys(able), func(a, b string) int {
-		if d := rank(a, e.packed.Types, pinned) - rank(b, e.packed.Types, pinned); d != 0 {
+		if d := place(a) - place(b); d != 0 {
 			return d
 		}
 		return strings.Compare(a, b)

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -82,6 +83,52 @@ func TestRestoredKeepsTheUUID(t *testing.T) {
 	if !maps.Equal(got.Attributes, m.Attributes) || got.Attributes[AttrUUID].Value != "u" {
 		t.Errorf("got %v, want %v", got.Attributes, m.Attributes)
 	}
+}
+
+// TestRestoredClaim holds that a reference to a payload is one again, with the
+// metadata of its message, whatever that has and its dead letter carries.
+func TestRestoredClaim(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		msg := message.NewMessage("u", []byte("payload"))
+		for i := range rapid.IntRange(0, 14).Draw(t, "metadata") {
+			msg.Metadata.Set(fmt.Sprint(rapid.SampledFrom([]string{"zone", "Waybill-X", "Alpha"}).Draw(t, "key"), i), rapid.SampledFrom([]string{"v", "", "\xff"}).Draw(t, "value"))
+		}
+		w, err := encodeClaim(msg, newClaim(msg.Payload), pinnedKeys(Endpoint{}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := RawMessage{ID: "id"}
+		m.setWire(w)
+		letter, err := m.Decode()
+		if err == nil {
+			t.Fatal("decoded")
+		}
+		if err := NewFailure(ReasonUndecodable, err).Encode(letter); err != nil {
+			t.Fatal(err)
+		}
+		var carrier map[string]string
+		if rapid.Bool().Draw(t, "traced") {
+			carrier = map[string]string{keyTraceParent: "00-1", keyBaggage: "a=1"}
+		}
+		if w, err = encodeCarrying(letter, pinnedKeys(Endpoint{}), carrier); err != nil {
+			t.Fatal(err)
+		}
+		dead := RawMessage{ID: "dead"}
+		dead.setWire(w)
+		got := dead.Restored(anyQueue)
+		var e *claimedError
+		back, err := got.Decode()
+		if !errors.As(err, &e) || got.Body != m.Body || e.claim != newClaim(msg.Payload) {
+			t.Fatalf("restored %q with %v", got.Body, got.Attributes)
+		}
+		delete(back.Metadata, KeyRawEncoding)
+		for key := range carrier {
+			delete(back.Metadata, key)
+		}
+		if !maps.Equal(back.Metadata, msg.Metadata) {
+			t.Fatalf("restored %q, want %q; attributes %q", back.Metadata, msg.Metadata, got.Attributes)
+		}
+	})
 }
 
 // TestRestoredUndecodable holds that a message which could not be decoded is restored

@@ -299,7 +299,8 @@ func decode64(text string) string {
 // decode reverses encode. It always returns a message: where the wire form is
 // broken, or is known to be, the message has the body as it arrived,
 // the attributes that could not be applied under [KeyRawEncoding] and
-// [KeyRawMetadata], and an error beside it that matches [ErrUndecodable]. The
+// [KeyRawMetadata], and an error beside it that matches [ErrUndecodable]; so it
+// has where its payload is in a store, but for its metadata, which is read. The
 // id becomes the UUID of a message without one.
 func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	if uuid := w.attributes.value(AttrUUID); uuid != "" {
@@ -322,9 +323,11 @@ func decode(w wireMessage, id string, broken error) (*message.Message, error) {
 	if err != nil {
 		payload = []byte(w.body)
 		setRaw(metadata, &types, KeyRawEncoding, w.attributes, AttrEncoding)
-		setRaw(metadata, &types, KeyRawMetadata, w.attributes, AttrMetadata)
-	} else {
+	}
+	if err == nil || broken == nil && packErr == nil && isClaim(bodyErr) {
 		p.apply(metadata, &types)
+	} else {
+		setRaw(metadata, &types, KeyRawMetadata, w.attributes, AttrMetadata)
 	}
 	if text := formatTypes(types); text != "" {
 		metadata[KeyTypes] = text
