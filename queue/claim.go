@@ -46,6 +46,10 @@ const payloadTimeout = time.Minute
 // claimVersion is the version of a claim that this package writes.
 const claimVersion = 1
 
+// leastClaimed is the size of payloads that stay in their message: a claim takes as
+// much. A claim is none of a claim.
+const leastClaimed = 128
+
 // A claim is the body of a message whose payload is in a store.
 type claim struct {
 	Version int    `json:"v"`
@@ -98,7 +102,7 @@ func encodeClaim(msg *message.Message, c claim, pinned []string, carrier map[str
 // payload of one that would be too large goes to the store, if there is one.
 func (o *outlet) encode(msg *message.Message, delay time.Duration, carrier map[string]string) (wireMessage, error) {
 	w, err := encodeCarrying(msg, o.pinned, carrier)
-	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) == 0 {
+	if o.payloads == nil || err != nil || w.size() <= o.claimAbove || len(msg.Payload) <= leastClaimed {
 		return w, err
 	}
 	return o.check(msg, delay, carrier)

@@ -122,6 +122,25 @@ func TestClaimTopic(t *testing.T) {
 	}
 }
 
+// TestNoClaim holds that a payload goes to the store only if that makes its message
+// smaller: least of all a reference, which is the body of a dead letter whose payload
+// is gone.
+func TestNoClaim(t *testing.T) {
+	s := embedded(t)
+	q := newQueue(t, s)
+	store := new(payloads)
+	p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
+	msg := message.NewMessage("u", []byte(`{"v":1,"sha256":"`+strings.Repeat("0", 64)+`","size":1000000000}`))
+	msg.Metadata.Set(queue.KeyRawEncoding, "claim")
+	msg.Metadata.Set(queue.KeyFailure, strings.Repeat("v", 2000))
+	if err := p.Publish("sqs://"+q.name, msg); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.receive(t, q.url); aws.ToString(got.Body) != string(msg.Payload) || len(store.all) != 0 {
+		t.Errorf("sent %q, and stored %d payloads", aws.ToString(got.Body), len(store.all))
+	}
+}
+
 // TestClaimOfDeadLetter holds that the payload of a message that is published to a
 // dead-letter queue is kept for as long as that keeps the message.
 func TestClaimOfDeadLetter(t *testing.T) {

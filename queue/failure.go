@@ -301,7 +301,7 @@ func (f Failure) Attach(msg *message.Message, to Endpoint) error {
 	delete(plain.Metadata, KeyFailure)
 	claimed := len(msg.Payload) > limit
 	room, err := roomFor(plain, to, claimed)
-	if err == nil && room < 0 && len(msg.Payload) > 0 && !claimed {
+	if err == nil && room < 0 && len(msg.Payload) > leastClaimed && !claimed {
 		claimed = true // only by a claim check can this be sent
 		room, err = roomFor(plain, to, claimed)
 	}

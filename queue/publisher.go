@@ -63,7 +63,8 @@ type PublisherConfig struct {
 
 	// ClaimAbove is the size in bytes, with attributes, above which the payload
 	// of a message goes to Payloads. Defaults to, and is at most, the
-	// endpoint's MaxMessageSize.
+	// endpoint's MaxMessageSize. One of up to 128 bytes stays: a reference
+	// takes as much.
 	ClaimAbove int
 
 	// CloseTimeout is how long Close waits for what is being sent. Defaults
