@@ -190,20 +190,22 @@ func isClaim(err error) bool {
 func (s *subscription) fetchAll(ctx context.Context, all []*held, received []sqstypes.Message) {
 	var fetching sync.WaitGroup
 	for i, h := range all {
-		var e *claimedError
-		if h.damage == nil && errors.As(h.delivery.Undecodable, &e) && s.early(h) == 0 {
-			fetching.Go(func() {
-				fetch, cancel := context.WithTimeout(h.ctx, payloadTimeout)
-				defer cancel()
-				defer context.AfterFunc(ctx, cancel)()
-				defer func() {
-					if r := recover(); r != nil {
-						h.damage = fmt.Errorf("payload %s: panic: %v\n%s", e.SHA256, r, debug.Stack())
-					}
-				}()
-				s.fetch(fetch, h, received[i], e.claim)
-			})
+		if h.damage != nil || !h.unfetched() || s.early(h) != 0 {
+			continue
 		}
+		var e *claimedError
+		errors.As(h.delivery.Undecodable, &e)
+		fetching.Go(func() {
+			fetch, cancel := context.WithTimeout(h.ctx, payloadTimeout)
+			defer cancel()
+			defer context.AfterFunc(ctx, cancel)()
+			defer func() {
+				if r := recover(); r != nil {
+					h.damage = fmt.Errorf("payload %s: panic: %v\n%s", e.SHA256, r, debug.Stack())
+				}
+			}()
+			s.fetch(fetch, h, received[i], e.claim)
+		})
 	}
 	fetching.Wait()
 }
