@@ -16,8 +16,8 @@ import (
 var ErrLifecycle = errors.New("the lifecycle rules of the bucket do not fit")
 
 // CheckLifecycle asks for the lifecycle rules of the bucket. It is an
-// [ErrLifecycle] if a rule deletes payloads before they are ExpireDays old, and
-// if none deletes them at all.
+// [ErrLifecycle] if a rule deletes payloads before they are ExpireDays old, or
+// moves them to an archive, and if none deletes them at all.
 func (s *Store) CheckLifecycle(ctx context.Context) error {
 	out, err := s.config.Client.GetBucketLifecycleConfiguration(ctx, &s3.GetBucketLifecycleConfigurationInput{
 		Bucket: aws.String(s.config.Bucket), ExpectedBucketOwner: optional(s.config.Owner),
@@ -33,7 +33,13 @@ func (s *Store) CheckLifecycle(ctx context.Context) error {
 	expires := false
 	for _, r := range rules {
 		f := filterOf(r)
-		if r.Status != types.ExpirationStatusEnabled || r.Expiration == nil || f.tagged || !f.touches(s.config.Prefix) {
+		if r.Status != types.ExpirationStatusEnabled || f.tagged || !f.touches(s.config.Prefix) {
+			continue
+		}
+		if when := s.archived(r.Transitions); when != "" {
+			return fmt.Errorf("s3payload: bucket %s: %w: rule %q moves payloads %s, where they cannot be read; want after %d days", s.config.Bucket, ErrLifecycle, aws.ToString(r.ID), when, s.config.ExpireDays)
+		}
+		if r.Expiration == nil {
 			continue
 		}
 		days := aws.ToInt32(r.Expiration.Days)
@@ -49,6 +55,25 @@ func (s *Store) CheckLifecycle(ctx context.Context) error {
 		return fmt.Errorf("s3payload: bucket %s: %w: none deletes what is under %q, so payloads stay for good; want one that does after %d days", s.config.Bucket, ErrLifecycle, s.config.Prefix, s.config.ExpireDays)
 	}
 	return nil
+}
+
+// archived tells of a transition that comes too soon to where an object can only be
+// read after it was restored.
+func (s *Store) archived(transitions []types.Transition) string {
+	for _, t := range transitions {
+		switch t.StorageClass {
+		case types.TransitionStorageClassGlacier, types.TransitionStorageClassDeepArchive:
+		default:
+			continue
+		}
+		if t.Date != nil {
+			return fmt.Sprintf("to %s on a day", t.StorageClass)
+		}
+		if days := aws.ToInt32(t.Days); int(days) < s.config.ExpireDays {
+			return fmt.Sprintf("to %s after %d days", t.StorageClass, days)
+		}
+	}
+	return ""
 }
 
 // A filter tells which objects a rule is about.

@@ -22,6 +22,9 @@ func TestLifecycle(t *testing.T) {
 	rule := func(status, filter, expiration string) string {
 		return fmt.Sprintf(`<Rule><ID>r</ID><Status>%s</Status>%s<Expiration>%s</Expiration></Rule>`, status, filter, expiration)
 	}
+	archive := func(class, when string) string {
+		return fmt.Sprintf(`<Rule><ID>r</ID><Status>Enabled</Status>%s<Transition>%s<StorageClass>%s</StorageClass></Transition></Rule>`, under, when, class)
+	}
 	days := func(n int) string { return fmt.Sprintf("<Days>%d</Days>", n) }
 	fits := rule("Enabled", under, days(42))
 	for _, tt := range []struct {
@@ -43,6 +46,10 @@ func TestLifecycle(t *testing.T) {
 		{"too soon", fits + rule("Enabled", under, days(41)), "after 41 days"},
 		{"too soon for a part", fits + rule("Enabled", `<Filter><Prefix>waybill/payload/ab</Prefix></Filter>`, days(1)), "after 1 days"},
 		{"too soon for large ones", fits + rule("Enabled", `<Filter><And><Prefix>waybill/</Prefix><ObjectSizeGreaterThan>5</ObjectSizeGreaterThan></And></Filter>`, days(1)), "after 1 days"},
+		{"to an archive", fits + archive("GLACIER", days(41)), "to GLACIER after 41 days"},
+		{"to an archive on a day", fits + archive("DEEP_ARCHIVE", `<Date>2030-01-01T00:00:00Z</Date>`), "to DEEP_ARCHIVE on a day"},
+		{"to an archive when it is over", rule("Enabled", under, days(60)) + archive("GLACIER", days(42)), ""},
+		{"to where it can be read", fits + archive("GLACIER_IR", days(1)) + archive("STANDARD_IA", days(30)), ""},
 		{"on a day", fits + rule("Enabled", under, `<Date>2030-01-01T00:00:00Z</Date>`), "on a day"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
