@@ -3,6 +3,8 @@ package waybilltest
 import (
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
 	"github.com/waybill-dev/waybill/queue/topology"
@@ -50,7 +52,7 @@ func (s *Stack) Apply(t testing.TB, endpoints ...queue.Endpoint) *queue.Endpoint
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := topology.NewPlan(t.Context(), topology.NewClients(s.AWS), set)
+	plan, err := topology.NewPlan(t.Context(), topology.NewClientsFor(s.AWSFor), set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +62,26 @@ func (s *Stack) Apply(t testing.TB, endpoints ...queue.Endpoint) *queue.Endpoint
 	return set
 }
 
+// AWSFor returns AWS, whatever the Profile and the RoleARN of an endpoint: the stack
+// has one account, and takes any credentials. It is for the configurations that
+// have an AWSFor.
+func (s *Stack) AWSFor(queue.Endpoint) aws.Config { return s.AWS.Copy() }
+
+// named returns AWSFor if endpoints have a Profile or a RoleARN, which need it.
+func (s *Stack) named(endpoints *queue.Endpoints) func(queue.Endpoint) aws.Config {
+	for e := range endpoints.All() {
+		if e.Profile != "" || e.RoleARN != "" {
+			return s.AWSFor
+		}
+	}
+	return nil
+}
+
 // Publisher returns a publisher to the endpoints that is closed with the test.
 // The functions may change its configuration, in which AWS and Endpoints are set.
 func (s *Stack) Publisher(t testing.TB, endpoints *queue.Endpoints, configure ...func(*queue.PublisherConfig)) *queue.Publisher {
 	t.Helper()
-	cfg := queue.PublisherConfig{AWS: s.AWS, Endpoints: endpoints}
+	cfg := queue.PublisherConfig{AWS: s.AWS, AWSFor: s.named(endpoints), Endpoints: endpoints}
 	for _, f := range configure {
 		f(&cfg)
 	}
@@ -85,7 +102,7 @@ func (s *Stack) Publisher(t testing.TB, endpoints *queue.Endpoints, configure ..
 // another Backoff.
 func (s *Stack) Subscriber(t testing.TB, endpoints *queue.Endpoints, configure ...func(*queue.SubscriberConfig)) *queue.Subscriber {
 	t.Helper()
-	cfg := queue.SubscriberConfig{AWS: s.AWS, Endpoints: endpoints, Backoff: queue.NoBackoff}
+	cfg := queue.SubscriberConfig{AWS: s.AWS, AWSFor: s.named(endpoints), Endpoints: endpoints, Backoff: queue.NoBackoff}
 	for _, f := range configure {
 		f(&cfg)
 	}

@@ -263,3 +263,35 @@ func BenchmarkManyKeys(b *testing.B) {
 		}
 	}
 }
+
+// TestPlaces holds that endpoints of other regions, roles and profiles are in the
+// stack, as a configuration for production has them.
+func TestPlaces(t *testing.T) {
+	stack := waybilltest.Start(t, waybilltest.NoSockets())
+	endpoints := stack.Apply(t,
+		queue.Endpoint{Name: "role", URL: "sqs://fares", Region: "eu-west-1", RoleARN: "arn:aws:iam::222222222222:role/fares"},
+		queue.Endpoint{Name: "profile", URL: "sqs://rides", Profile: "rides"},
+	)
+	pub, sub := stack.Publisher(t, endpoints), stack.Subscriber(t, endpoints)
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWSFor: stack.AWSFor, Endpoints: endpoints})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range endpoints.Names() {
+		if err := pub.Publish(name, message.NewMessage("u", []byte(name))); err != nil {
+			t.Fatal(err)
+		}
+		messages, err := sub.Subscribe(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := receive(t, messages)
+		msg.Ack()
+		if string(msg.Payload) != name {
+			t.Errorf("received %s from %s", msg.Payload, name)
+		}
+		if _, err := admin.Queue(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+}
