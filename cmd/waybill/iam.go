@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -66,9 +67,8 @@ the queues with --look-up.`,
 			if err != nil {
 				return err
 			}
-			for name, key := range of.Keys {
-				found[name] = key
-			}
+			maps.DeleteFunc(found, func(name, _ string) bool { return of.Keys[queue.QueueName(name)] != "" })
+			maps.Copy(found, of.Keys)
 			of.Keys = found
 		}
 		policy, err := topology.LeastPolicy(endpoints, topology.Role(*role), of)
@@ -80,7 +80,8 @@ the queues with --look-up.`,
 	return cmd
 }
 
-// keysOf asks the queues that a policy is about for their keys.
+// keysOf asks the queues that a policy is about for their keys. It returns them by
+// the queues' ARNs, and by their names for a policy of another account.
 func keysOf(cmd *cobra.Command, awsFor func(queue.Endpoint) aws.Config, endpoints *queue.Endpoints, of topology.PolicyConfig) (map[string]string, error) {
 	keys := make(map[string]string)
 	for e := range endpoints.All() {
@@ -113,13 +114,17 @@ func keysOf(cmd *cobra.Command, awsFor func(queue.Endpoint) aws.Config, endpoint
 				return nil, fmt.Errorf("look up the key of %s: %w", rawURL, err)
 			}
 			out, err := client.GetQueueAttributes(cmd.Context(), &sqs.GetQueueAttributesInput{
-				QueueUrl: found.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameKmsMasterKeyId},
+				QueueUrl: found.QueueUrl, AttributeNames: []sqstypes.QueueAttributeName{sqstypes.QueueAttributeNameKmsMasterKeyId, sqstypes.QueueAttributeNameQueueArn},
 			}, at)
 			if err != nil {
 				return nil, fmt.Errorf("look up the key of %s: %w", rawURL, err)
 			}
-			if key := out.Attributes[string(sqstypes.QueueAttributeNameKmsMasterKeyId)]; key != "" {
+			key := out.Attributes[string(sqstypes.QueueAttributeNameKmsMasterKeyId)]
+			if key != "" {
 				keys[name] = key
+			}
+			if arn := out.Attributes[string(sqstypes.QueueAttributeNameQueueArn)]; arn != "" {
+				keys[arn] = key
 			}
 		}
 	}

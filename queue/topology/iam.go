@@ -120,7 +120,7 @@ type PolicyConfig struct {
 	RoleARN, Profile string
 
 	// Keys are the KMS keys by which queues are encrypted, by the names of
-	// queues: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
+	// queues, or by their ARNs, which come first: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
 	// the attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
 	// ("alias/aws/sqs"), need no permission. Each is an endpoint's queue or its
 	// dead-letter queue. Defaults to none.
@@ -184,7 +184,7 @@ func keysFault(endpoints *queue.Endpoints, keys map[string]string) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
-		if !names[name] {
+		if !names[name] && !names[queue.QueueName(name)] {
 			return fmt.Errorf("topology: %w: there is a key for queue %q, which is no endpoint's; want one of %q", queue.ErrInvalid, name, slices.Sorted(maps.Keys(names)))
 		}
 	}
@@ -262,9 +262,14 @@ func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []strin
 	case !accountRule.MatchString(account):
 		return fmt.Errorf("topology: endpoint %q: %w: the account is %q; want twelve digits", e.Name, queue.ErrInvalid, account)
 	}
-	p.allow(strings.Join([]string{"arn", partition(region), service, region, account, name}, ":"), actions)
+	arn := strings.Join([]string{"arn", partition(region), service, region, account, name}, ":")
+	p.allow(arn, actions)
 	if service == "sqs" {
-		p.key(p.cfg.Keys[name], region, account)
+		key, ok := p.cfg.Keys[arn]
+		if !ok {
+			key = p.cfg.Keys[name]
+		}
+		p.key(key, region, account)
 	}
 	return nil
 }

@@ -244,6 +244,15 @@ func TestPolicyOfKeys(t *testing.T) {
 			t.Errorf("%+v: %v, want %q", cfg, err, want)
 		}
 	}
+	set = endpoints(t, "", queue.Endpoint{Name: "here", URL: "sqs://q"}, queue.Endpoint{Name: "there", URL: "sqs://q", Region: "eu-west-1"},
+		queue.Endpoint{Name: "plain", URL: "sqs://q", Region: "eu-west-2"})
+	policy, err = topology.LeastPolicy(set, topology.RoleConsumer, topology.PolicyConfig{
+		Region: "us-east-1", Account: "111122223333",
+		Keys: map[string]string{"q": "here", "arn:aws:sqs:eu-west-1:111122223333:q": "there", "arn:aws:sqs:eu-west-2:111122223333:q": ""},
+	})
+	if text := fmt.Sprint(policy); err != nil || !strings.Contains(text, "us-east-1:111122223333:key/here") || !strings.Contains(text, "eu-west-1:111122223333:key/there") || strings.Count(text, ":key/") != 2 {
+		t.Errorf("queues of one name in two regions: %s, %v", text, err)
+	}
 	if _, err := topology.LeastPolicy(set, "king", topology.PolicyConfig{}); !errors.Is(err, queue.ErrInvalid) || !strings.Contains(err.Error(), "worker") {
 		t.Errorf("another role: %v", err)
 	}
