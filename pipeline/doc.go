@@ -61,7 +61,9 @@
 // retries. [RetryAfter] skips those in place, and so does a message whose form
 // only a later release knows: a process of that release may receive it next.
 // Where the move to the dead-letter
-// queue fails, the message stays in its own. The queue's redrive policy remains
+// queue fails, the message stays in its own. Where there are dead-letter queues of
+// one name in several regions or accounts, each is to be an endpoint, so that the
+// move finds that of its place; else [Pipeline.Run] is an error. The queue's redrive policy remains
 // the safety net for processes that die; what it moves has no record. Counts and
 // times in a record are those of the process that wrote it: what another process
 // saw of the message, no queue remembers.

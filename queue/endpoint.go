@@ -66,8 +66,9 @@ type Endpoint struct {
 	URL string
 
 	// DeadLetter is the URL of the queue (sqs://fares-dlq) that takes the
-	// messages of this one that failed for good. Empty means that there is
-	// none: a message that fails stays until its retention ends.
+	// messages of this one that failed for good. It is in the region and the
+	// account of the endpoint. Empty means that there is none: a message that
+	// fails stays until its retention ends.
 	DeadLetter string
 
 	// MaxReceiveCount is how many times a message may be received before it
