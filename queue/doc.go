@@ -164,7 +164,7 @@
 // queue is published anew, with its payload; one that SQS moves, or that a redrive
 // sends back, carries the reference that it had, for which package dlq has the
 // store keep the payload on ([RawMessage.KeepPayload]) if it is told of the store. When a payload is gone
-// ([ErrPayloadGone]) or another, the message is undecodable; when the store cannot
+// ([ErrPayloadGone]) or another, the message is undecodable, but for its metadata; when the store cannot
 // be reached, it goes back to its queue. Neither loses it.
 //
 // # Failures
