@@ -117,6 +117,7 @@ func TestLeaseLostWhileAHandlerRuns(t *testing.T) {
 		if err != nil || !slices.Equal(got.Log, []string{"second"}) {
 			t.Errorf("%v, %v", got, err)
 		}
+		synctest.Wait() // the first handler has ended
 		if ended == 0 || ended > 40*time.Second {
 			t.Errorf("the first handler's context ended after %s, want it before the lease did, at 40s", ended)
 		}
