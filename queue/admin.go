@@ -275,7 +275,7 @@ func (a *Admin) configured(rawURL, region string) []Endpoint {
 	for e := range a.endpoints.All() {
 		if e.DeadLetter != "" && SameQueue(e.DeadLetter, rawURL) {
 			dead := byDefault
-			dead.Retention = a.endpoints.dead[deadLetters{e.DeadLetter, e.Place()}]
+			dead.Retention = a.endpoints.deadLetterRetention(Endpoint{URL: e.DeadLetter}.At(e.Place()))
 			add(e, dead)
 		}
 	}

@@ -128,18 +128,24 @@ func (o *outlet) put(ctx context.Context, c claim, payload []byte, delay time.Du
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	return o.payloads.Put(ctx, c.SHA256, payload, keepPayload(o.endpoint, delay))
+	return o.payloads.Put(ctx, c.SHA256, payload, delay+o.keep)
 }
 
 // keepPayload returns for how long a payload must be there for messages to the
 // endpoint: until they have spent their retention in the queue, and then that of
-// the dead-letter queue, which can begin anew. Of what subscribes to a topic
-// nothing is known but SQS's limit. A delay comes before that.
-func keepPayload(e Endpoint, delay time.Duration) time.Duration {
-	if e.IsTopic() || e.Retention == 0 {
+// the dead-letter queue, which can begin anew. Behind a dead-letter queue of the
+// endpoints comes none. Of what subscribes to a topic, and of a queue that has no
+// endpoint but its URL, nothing is known but SQS's limit. A delay comes before that.
+func keepPayload(e Endpoint, endpoints *Endpoints) time.Duration {
+	switch {
+	case e.IsTopic() || e.Retention == 0:
+		return 2 * maxRetention
+	case e.DeadLetter == "" && endpoints.deadLetterRetention(e) != 0:
+		return e.Retention
+	case e.Name == e.URL:
 		return 2 * maxRetention
 	}
-	return delay + e.Retention + max(e.DeadLetterRetention, e.Retention)
+	return e.Retention + max(e.DeadLetterRetention, e.Retention)
 }
 
 // KeepPayload has the store keep the payload that the message refers to for as
@@ -163,7 +169,7 @@ func (m RawMessage) KeepPayload(ctx context.Context, store PayloadStore, q *Queu
 	case newClaim(payload) != e.claim:
 		return fmt.Errorf("queue: %w: the store has another payload under %s than the message's, of %d bytes", ErrUndecodable, e.SHA256, e.Size)
 	}
-	if err := store.Put(ctx, e.SHA256, payload, keepPayload(q.Endpoint, 0)); err != nil {
+	if err := store.Put(ctx, e.SHA256, payload, keepPayload(q.Endpoint, nil)); err != nil {
 		return fmt.Errorf("queue: payload %s of %d bytes: %w", e.SHA256, e.Size, err)
 	}
 	return nil

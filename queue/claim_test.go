@@ -165,9 +165,15 @@ func TestClaimOfDeadLetter(t *testing.T) {
 		if err := p.Publish(to, message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))); err != nil {
 			t.Fatal(err)
 		}
-		if store.keep < retention {
+		if store.keep != retention {
 			t.Errorf("to %s it is kept for %v, and its message for %v", to, store.keep, retention)
 		}
+	}
+	// Of a queue that configuration does not name, nothing is known.
+	far := message.NewMessage("u", bytes.Repeat([]byte("x"), 2000))
+	queue.SetDelay(far, queue.MaxDelay)
+	if err := p.Publish("sqs://"+newQueue(t, s).name, far); err != nil || store.keep != queue.MaxDelay+2*14*24*time.Hour {
+		t.Errorf("to another queue it is kept for %v: %v", store.keep, err)
 	}
 }
 

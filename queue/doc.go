@@ -159,7 +159,8 @@
 //
 // The store keeps a payload for the endpoint's Retention and then, in the
 // dead-letter queue, DeadLetterRetention, or for 28 days from when it was
-// published to a topic. It is not deleted before: a topic's queues share it, and a
+// published to a topic, or to a URL that is no endpoint's. Retentions that the queues
+// have beyond their endpoints' are to be configured. It is not deleted before: a topic's queues share it, and a
 // message can come twice. A message that package pipeline moves to a dead-letter
 // queue is published anew, with its payload; one that SQS moves, or that a redrive
 // sends back, carries the reference that it had, for which package dlq has the

@@ -74,7 +74,7 @@ func (s *Endpoints) retainDeadLetters() {
 		}
 	}
 	for e := range s.All() {
-		if d := s.dead[deadLetters{e.URL, e.Place()}]; d != 0 && s.given[e.Name].Retention == 0 {
+		if d := s.deadLetterRetention(e); d != 0 && s.given[e.Name].Retention == 0 {
 			e.Retention = d
 			s.byName[e.Name] = e
 		}
@@ -93,6 +93,15 @@ func (s *Endpoints) validateSubscriptions() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// deadLetterRetention returns for how long the queue of an endpoint keeps the dead
+// letters of others, or 0 if it has none of those.
+func (s *Endpoints) deadLetterRetention(e Endpoint) time.Duration {
+	if s == nil {
+		return 0
+	}
+	return s.dead[deadLetters{e.URL, e.Place()}]
 }
 
 // Qualify returns the URL of a queue or topic with the namespace before its
@@ -178,9 +187,7 @@ func (s *Endpoints) resolveURL(rawURL string) (Endpoint, error) {
 	}
 	p, err := s.deadLetterPlace(rawURL)
 	e := Endpoint{Name: rawURL, URL: rawURL}.At(p)
-	if s != nil {
-		e.Retention = s.dead[deadLetters{rawURL, p}]
-	}
+	e.Retention = s.deadLetterRetention(e)
 	return e.WithDefaults(), err
 }
 

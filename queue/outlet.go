@@ -93,9 +93,10 @@ type outlet struct {
 	attempts int // to send a message that the service fails to take
 
 	// Where encode puts the payloads of messages of more than claimAbove
-	// bytes.
+	// bytes, and for how long, beyond a delay.
 	payloads   PayloadStore
 	claimAbove int
+	keep       time.Duration
 
 	tracer PublishTracer // nil if there is none
 	stats  *Stats
@@ -110,6 +111,7 @@ func newOutlet(ctx context.Context, config PublisherConfig, e Endpoint) (*outlet
 		pinned:   pinnedKeys(e),
 		attempts: sendAttempts,
 		payloads: config.Payloads,
+		keep:     keepPayload(e, config.Endpoints),
 		stats:    config.Stats,
 		log:      config.Logger.With("endpoint", e.Name, "url", e.URL),
 	}
