@@ -68,14 +68,19 @@ func ofAWS(rawURL string) bool {
 }
 
 func (l *loader) checkAWS(a AWS) {
-	if a.EndpointURL == "" {
+	l.checkBaseURL("aws/endpoint_url", a.EndpointURL, "http://127.0.0.1:4566")
+}
+
+// checkBaseURL refuses what is no base URL of a service, and not empty.
+func (l *loader) checkBaseURL(key, rawURL, example string) {
+	if rawURL == "" {
 		return
 	}
-	u, err := url.Parse(a.EndpointURL)
-	switch source := l.sources["aws/endpoint_url"]; {
+	u, err := url.Parse(rawURL)
+	switch source := l.sources[key]; {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		l.problems.add(source, "aws.endpoint_url", "is not the base URL of a service; want for example http://127.0.0.1:4566")
+		l.problems.add(source, shown(key), "is not the base URL of a service; want for example %s", example)
 	case u.User != nil:
-		l.problems.add(source, "aws.endpoint_url", "has a user name or password; credentials come from the AWS SDK's own settings")
+		l.problems.add(source, shown(key), "has a user name or password; credentials come from the AWS SDK's own settings")
 	}
 }

@@ -42,6 +42,9 @@ type Config struct {
 	// Redis says where Redis is.
 	Redis Redis
 
+	// Payloads says where payloads are that are too large for a queue.
+	Payloads Payloads
+
 	endpoints map[string]queue.Endpoint
 	wiring    pipeline.Wiring
 	sources   map[string]Source
@@ -193,6 +196,7 @@ func (l *loader) merge() koanf.Option {
 				delete(below, "redis")
 			}
 		}
+		moveStore(layer, below)
 		koanfmaps.Merge(layer, below)
 		return nil
 	})
@@ -251,6 +255,7 @@ func (l *loader) config(file Source) (*Config, error) {
 		Namespace string
 		AWS       AWS
 		Redis     Redis
+		Payloads  Payloads
 		Endpoints map[string]queue.Endpoint
 		Filters   pipeline.Wiring
 	}
@@ -263,7 +268,7 @@ func (l *loader) config(file Source) (*Config, error) {
 		l.problems.errs = append(l.problems.errs, err)
 	}
 	c := &Config{
-		Namespace: raw.Namespace, AWS: raw.AWS, Redis: raw.Redis,
+		Namespace: raw.Namespace, AWS: raw.AWS, Redis: raw.Redis, Payloads: raw.Payloads,
 		endpoints: map[string]queue.Endpoint{}, wiring: raw.Filters,
 		sources: l.sources, values: map[string]string{}, file: file,
 	}
@@ -285,6 +290,8 @@ func (l *loader) config(file Source) (*Config, error) {
 	l.checkWiring(c.wiring, slices.Sorted(maps.Keys(c.endpoints)))
 	l.checkAWS(c.AWS)
 	l.checkRedis(c.Redis)
+	l.checkPayloads(c.Payloads)
+	c.payloadsDefaults()
 	if err := l.problems.err(); err != nil {
 		return nil, err
 	}

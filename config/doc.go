@@ -1,6 +1,6 @@
 // Package config loads what a Waybill program needs to know about its
-// surroundings: the namespace, where SQS, SNS and Redis are, and what each
-// endpoint's name stands for. The waybill command and the programs of its users
+// surroundings: the namespace, where SQS, SNS and Redis are, where payloads go that
+// are too large for a queue, and what each endpoint's name stands for. The waybill command and the programs of its users
 // load the same file, so that they mean the same queues:
 //
 //	cfg, err := config.Load()
@@ -18,8 +18,11 @@
 //	the default
 //
 // An address of Redis replaces all that weaker layers say about Redis, so that
-// no password goes to a server that it is not for. `waybill config show` tells
-// where each value came from.
+// no password goes to a server that it is not for. A payloads.store of another kind
+// replaces what weaker layers say of that one's place, all but claim_above and
+// max_payload, so that WAYBILL_PAYLOADS_STORE=redis moves a program from its bucket
+// to the Redis of development. `waybill config show` tells where each value came
+// from.
 //
 // # The file
 //
@@ -41,6 +44,22 @@
 //	  password: secret
 //	  db: 0
 //	  tls: false
+//
+//	payloads:                        # of messages that are too large for a queue, of all endpoints
+//	  store: s3                      # or redis, the one above, which takes the next three alone
+//	  claim_above: 65536             # bytes; by default each endpoint's max_message_size
+//	  max_payload: 67108864          # bytes; a message with more goes back to its queue
+//	  prefix: prod/payload/          # of keys; the default begins with the namespace
+//	  bucket: rides-payloads         # or the ARN of an access point
+//	  expire_days: 42                # the days of the bucket's lifecycle rule
+//	  owner: "123456789012"          # the account that must own the bucket
+//	  kms_key: alias/payloads
+//	  region: eu-west-1              # of the bucket; by default that of aws
+//	  endpoint_url: https://minio.internal:9000
+//	  virtual_hosted: false          # true has the bucket in the host of such a URL, not in its path
+//	  profile: payloads              # as of an endpoint
+//	  role_arn: arn:aws:iam::123456789012:role/payloads
+//	  external_id: waybill
 //
 //	endpoints:
 //	  fares:
@@ -77,7 +96,7 @@
 //	    outlets: {declined: [refused]}
 //
 // [queue.Endpoint] tells what each setting of an endpoint means, and its default
-// and bounds. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
+// and bounds, and [Payloads] those of payloads. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
 // may also be a text of JSON.
 //
 // # The environment
@@ -91,6 +110,7 @@
 //	WAYBILL_REDIS_PASSWORD    redis.password
 //	WAYBILL_REDIS_DB          redis.db
 //	WAYBILL_REDIS_TLS         redis.tls
+//	WAYBILL_PAYLOADS_STORE    payloads.store; and so on: WAYBILL_PAYLOADS_<SETTING>
 //
 // An empty variable counts as unset. A setting of an endpoint is
 // WAYBILL_ENDPOINTS_<NAME>_<SETTING>, with the name in upper case and _ for -
@@ -105,4 +125,19 @@
 // WAYBILL_FILTERS_<NAME>_FROM and WAYBILL_FILTERS_<NAME>_TO, likewise.
 //
 //	p, err := pipeline.New(pipeline.Config{Wiring: cfg.Wiring(), ...})
+//
+// # Payloads
+//
+// Package config/payloadstore opens the store that the configuration names. It is
+// apart so that a program without one has no client of S3:
+//
+//	store, closeStore, err := payloadstore.Open(ctx, cfg)
+//	...
+//	defer closeStore()
+//	pub, err := queue.NewPublisher(queue.PublisherConfig{
+//		AWSFor: awsFor, Endpoints: endpoints, Payloads: store, ClaimAbove: cfg.Payloads.ClaimAbove,
+//	})
+//	sub, err := queue.NewSubscriber(queue.SubscriberConfig{
+//		AWSFor: awsFor, Endpoints: endpoints, Payloads: store, MaxPayload: cfg.Payloads.MaxPayload,
+//	})
 package config

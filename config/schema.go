@@ -43,10 +43,26 @@ var sections = map[string][]field{
 		{name: "db", kind: kindNumber, env: []string{"WAYBILL_REDIS_DB"}},
 		{name: "tls", kind: kindBool, env: []string{"WAYBILL_REDIS_TLS"}},
 	},
+	payloadsSection: {
+		{name: "store", env: []string{"WAYBILL_PAYLOADS_STORE"}},
+		{name: "claim_above", kind: kindNumber, env: []string{"WAYBILL_PAYLOADS_CLAIM_ABOVE"}},
+		{name: "max_payload", kind: kindNumber, env: []string{"WAYBILL_PAYLOADS_MAX_PAYLOAD"}},
+		{name: "prefix", env: []string{"WAYBILL_PAYLOADS_PREFIX"}},
+		{name: "bucket", env: []string{"WAYBILL_PAYLOADS_BUCKET"}},
+		{name: "expire_days", kind: kindNumber, env: []string{"WAYBILL_PAYLOADS_EXPIRE_DAYS"}},
+		{name: "owner", env: []string{"WAYBILL_PAYLOADS_OWNER"}},
+		{name: "kms_key", env: []string{"WAYBILL_PAYLOADS_KMS_KEY"}},
+		{name: "region", env: []string{"WAYBILL_PAYLOADS_REGION"}},
+		{name: "endpoint_url", env: []string{"WAYBILL_PAYLOADS_ENDPOINT_URL"}},
+		{name: "virtual_hosted", kind: kindBool, env: []string{"WAYBILL_PAYLOADS_VIRTUAL_HOSTED"}},
+		{name: "profile", env: []string{"WAYBILL_PAYLOADS_PROFILE"}},
+		{name: "role_arn", env: []string{"WAYBILL_PAYLOADS_ROLE_ARN"}},
+		{name: "external_id", env: []string{"WAYBILL_PAYLOADS_EXTERNAL_ID"}},
+	},
 }
 
 // sectionOrder is the order in which settings are shown.
-var sectionOrder = []string{"", "aws", "redis"}
+var sectionOrder = []string{"", "aws", "redis", payloadsSection}
 
 // endpointFields are the settings of one endpoint. Their variables are
 // WAYBILL_ENDPOINTS_<NAME>_<FIELD>.

@@ -48,8 +48,8 @@ func (v Value) MarshalJSON() ([]byte, error) {
 }
 
 // Values returns all settings in use: the file first, then those of the
-// namespace, of AWS and of Redis, then each endpoint's. An endpoint's settings
-// that have neither a value nor a default are left out.
+// namespace, of AWS, of Redis and of payloads, then each endpoint's. Settings of
+// payloads and of endpoints that have neither a value nor a default are left out.
 func (c *Config) Values() []Value {
 	list := []Value{{Key: "config", Value: c.file.Name, Source: SourceDefault}}
 	switch c.file.Kind {
@@ -62,6 +62,10 @@ func (c *Config) Values() []Value {
 	}
 	defaults := map[string]any{"redis/addr": DefaultRedisAddr, "redis/db": 0, "redis/tls": false}
 	for _, section := range sectionOrder {
+		if section == payloadsSection {
+			list = append(list, c.settings(section, sections[section], c.Payloads)...)
+			continue
+		}
 		for _, f := range sections[section] {
 			key := join(section, f.name)
 			list = append(list, c.value(key, defaults[key]))
@@ -73,16 +77,23 @@ func (c *Config) Values() []Value {
 		if err != nil {
 			e = c.endpoints[name].WithDefaults()
 		}
-		settings := reflect.ValueOf(e)
-		for _, f := range endpointFields {
-			v := settings.FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, strings.ReplaceAll(f.name, "_", "")) })
-			key := join(endpointsSection, name, f.name)
-			if _, set := c.values[key]; set || !v.IsZero() {
-				list = append(list, c.value(key, v.Interface()))
-			}
-		}
+		list = append(list, c.settings(join(endpointsSection, name), endpointFields, e)...)
 	}
 	return append(list, c.wiringValues()...)
+}
+
+// settings lists the fields that have a value in the section, or a default in the
+// struct of it.
+func (c *Config) settings(section string, fields []field, defaults any) (list []Value) {
+	settings := reflect.ValueOf(defaults)
+	for _, f := range fields {
+		v := settings.FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, strings.ReplaceAll(f.name, "_", "")) })
+		key := join(section, f.name)
+		if _, set := c.values[key]; set || !v.IsZero() {
+			list = append(list, c.value(key, v.Interface()))
+		}
+	}
+	return list
 }
 
 func (c *Config) value(key string, fallback any) Value {

@@ -30,8 +30,9 @@ var arrows = map[string][]string{
 	"dlq":           {"queue", "store"},
 	"bus":           {"eventpattern", "queue", "store", "saga"},
 
-	"config":      {"pipeline", "queue"},
-	"waybilltest": {"queue", "queue/emulator", "queue/topology", "store", "store/redisstore"},
+	"config":              {"pipeline", "queue"},
+	"config/payloadstore": {"config", "queue", "queue/redispayload", "queue/s3payload"},
+	"waybilltest":         {"queue", "queue/emulator", "queue/topology", "store", "store/redisstore"},
 
 	"localstack": {},
 
@@ -51,8 +52,11 @@ var libraries = map[string][]string{
 	// The clients of Redis and of AWS stay behind the packages that own them;
 	// config, waybilltest, the binary and the examples only make clients and
 	// hand them on. The benchmark also asks Redis for its CPU time.
-	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
-	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "asl/awstasks", "config", "waybilltest", "cmd/...", "examples/..."},
+	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "config/payloadstore", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
+	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "asl/awstasks", "config", "config/payloadstore", "waybilltest", "cmd/...", "examples/..."},
+
+	// Who keeps no payloads in a bucket has no client of S3.
+	"github.com/aws/aws-sdk-go-v2/service/s3": {"queue/s3payload", "config/payloadstore"},
 
 	"github.com/ThreeDotsLabs/watermill":     {"queue", "queue/otelqueue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
 	"github.com/ThreeDotsLabs/watermill-aws": {},
