@@ -22,9 +22,15 @@ type Config struct {
 	Queues *queue.Admin
 
 	// Payloads is the store of the payloads that messages refer to: a redrive
-	// has it keep them for as long as it gives their messages. Without it, one
-	// that is redriven late may come without its payload. Defaults to none.
+	// has it keep them for as long as it gives their messages, and a peek and a
+	// filter see them. Without it, one that is redriven late may come without
+	// its payload. Defaults to none.
 	Payloads queue.PayloadStore
+
+	// MaxPayload is the size in bytes of the largest payload that a peek or a
+	// filter sees. A redrive keeps those of any size. Defaults to
+	// [queue.DefaultMaxPayload].
+	MaxPayload int
 
 	// Logger receives what is not part of a result, such as a message that
 	// could not be returned to its queue. Defaults to none.
@@ -34,9 +40,10 @@ type Config struct {
 // A Client looks into dead-letter queues and redrives them. It is safe for
 // concurrent use.
 type Client struct {
-	queues   *queue.Admin
-	payloads queue.PayloadStore
-	log      *slog.Logger
+	queues     *queue.Admin
+	payloads   queue.PayloadStore
+	maxPayload int
+	log        *slog.Logger
 }
 
 // New returns a client. It makes no calls.
@@ -44,10 +51,16 @@ func New(config Config) (*Client, error) {
 	if config.Queues == nil {
 		return nil, errors.New("dlq: Config has no Queues")
 	}
+	if config.MaxPayload < 0 {
+		return nil, fmt.Errorf("dlq: Config: MaxPayload is %d; want more than 0, or 0 for the default", config.MaxPayload)
+	}
+	if config.MaxPayload == 0 {
+		config.MaxPayload = queue.DefaultMaxPayload
+	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{config.Queues, config.Payloads, config.Logger}, nil
+	return &Client{config.Queues, config.Payloads, config.MaxPayload, config.Logger}, nil
 }
 
 // A Queue is a dead-letter queue as [Client.List] finds it.

@@ -45,8 +45,11 @@
 // A message whose payload is in a queue.PayloadStore is sent back with its
 // reference. With Config.Payloads, the store keeps the payload for as long as if
 // the message were published anew; a message whose payload is gone stays, and
-// counts as failed. Without it, as in the command waybill dlq and in SQS's own
-// redrive, the payload keeps the time that it had.
+// counts as failed. Without it, as in SQS's own redrive, the payload keeps the time
+// that it had. The command waybill dlq has the store that waybill.yaml names. A peek
+// and a filter see the payload, and without a store the reference, which a
+// [Letter] tells by Stored; a message whose payload cannot be fetched is not chosen
+// by a filter, and counts as failed.
 //
 // A redrive looks at as many messages as the queue held when it began. Messages
 // that it had sent and that failed again meanwhile carry its id and stay. What

@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"encoding/json"
+	"errors"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -22,6 +23,10 @@ type Letter struct {
 	// Body and Metadata are the message, as a receiver would read it.
 	Body     []byte
 	Metadata message.Metadata
+
+	// Stored says that Body is not the message's, but a reference to its payload
+	// in a queue.PayloadStore, and Problem why it is no more than that.
+	Stored bool
 
 	// Failure is why the message is here, or nil if it carries no record. That
 	// is so where SQS itself moved it: its process died, or does not use
@@ -58,12 +63,18 @@ type Letter struct {
 // read makes a letter of a received message.
 func read(raw queue.RawMessage) *Letter {
 	msg, err := raw.Decode()
+	return newLetter(raw, msg, err)
+}
+
+// newLetter makes a letter of a message as it was decoded.
+func newLetter(raw queue.RawMessage, msg *message.Message, err error) *Letter {
 	l := &Letter{
 		ID:              msg.UUID,
 		MessageID:       raw.ID,
 		Body:            msg.Payload,
 		Metadata:        msg.Metadata,
 		Problem:         err,
+		Stored:          errors.Is(err, queue.ErrPayloadStored),
 		ReceiveCount:    raw.ReceiveCount,
 		SentAt:          raw.SentAt,
 		FirstReceivedAt: raw.FirstReceivedAt,
@@ -97,6 +108,7 @@ func read(raw queue.RawMessage) *Letter {
 //	receive_count    a number
 //	sent_at          RFC 3339
 //	problem          what cannot be read; null if nothing
+//	stored           whether the body is a reference to a payload in a store
 func (l *Letter) Value() map[string]any {
 	attributes := map[string]any{}
 	for key, value := range l.Metadata {
@@ -115,6 +127,7 @@ func (l *Letter) Value() map[string]any {
 		"receive_count": l.ReceiveCount,
 		"sent_at":       l.SentAt.UTC().Format(time.RFC3339Nano),
 		"problem":       nil,
+		"stored":        l.Stored,
 	}
 	if l.Source != "" {
 		v["source"] = l.Source

@@ -2,6 +2,9 @@ package dlq_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -174,4 +177,130 @@ func TestRedriveEditsClaims(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPeekPayloads holds that a peek shows a payload that is in the store, or says why
+// it does not.
+func TestPeekPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store, publish := claims(t)
+		publish("fares-dlq", strings.Repeat("x", 2000))
+		publish("fares-dlq", strings.Repeat("y", 3000))
+		s.send("fares-dlq", "small")
+		peek := func(c dlq.Config) map[string]*dlq.Letter {
+			t.Helper()
+			letters, err := s.claimClient(c).Peek(t.Context(), "fares-dlq", 10)
+			if err != nil || len(letters) != 3 {
+				t.Fatalf("%d letters, %v", len(letters), err)
+			}
+			byID := map[string]*dlq.Letter{}
+			for _, l := range letters {
+				byID[l.ID[:1]] = l
+			}
+			return byID
+		}
+		for name, l := range peek(dlq.Config{Payloads: store}) {
+			if l.Stored || l.Problem != nil || name == "x" && string(l.Body) != strings.Repeat("x", 2000) || name == "y" && len(l.Body) != 3000 {
+				t.Errorf("%s: %d bytes, stored %t, %v", name, len(l.Body), l.Stored, l.Problem)
+			}
+		}
+		for _, tt := range []struct {
+			name   string
+			config dlq.Config
+			want   string
+		}{
+			{"without a store", dlq.Config{}, "in a store, under"},
+			{"too large", dlq.Config{Payloads: store, MaxPayload: 2999}, "it has 3000 bytes, and the limit is 2999"},
+			{"gone", dlq.Config{Payloads: new(payloads)}, queue.ErrPayloadGone.Error()},
+		} {
+			l := peek(tt.config)["y"]
+			if !l.Stored || !errors.Is(l.Problem, queue.ErrPayloadStored) || !strings.Contains(l.Problem.Error(), tt.want) || !strings.Contains(string(l.Body), "sha256") {
+				t.Errorf("%s: %q, stored %t, %v", tt.name, l.Body, l.Stored, l.Problem)
+			}
+			if v := l.Value(); v["stored"] != true || !strings.Contains(fmt.Sprint(v["problem"]), tt.want) {
+				t.Errorf("%s: a filter sees %v", tt.name, v)
+			}
+		}
+		if _, err := dlq.New(dlq.Config{Queues: s.claimAdmin(), MaxPayload: -1}); err == nil || !strings.Contains(err.Error(), "MaxPayload is -1") {
+			t.Errorf("of less than nothing: %v", err)
+		}
+	})
+}
+
+// TestFilterPayloads holds that a filter chooses by a payload that is in the store,
+// and that what cannot be fetched is not chosen, but failed.
+func TestFilterPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store, publish := claims(t)
+		for _, amount := range []string{"10", "200"} {
+			publish("fares-dlq", `{"amount":`+amount+`,"text":"`+strings.Repeat("x", 2000)+`"}`)
+		}
+		f, err := dlq.ParseFilter(".body.amount != 10") // which a reference is, too
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := maps.Clone(store.ends)
+		c := s.claimClient(dlq.Config{Payloads: store})
+		report, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Filter: f, DryRun: true})
+		if err != nil || report.WouldSend != 1 || report.Filtered != 1 || report.Failed != 0 {
+			t.Errorf("%s, %v", asJSON(t, report), err)
+		}
+		if !maps.Equal(kept, store.ends) {
+			t.Error("a dry run has payloads kept")
+		}
+		all := store.all
+		store.all = nil
+		report, err = c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Filter: f})
+		if err == nil || report.Sent != 0 || report.Failed != 2 || report.Failures[0].Stage != dlq.StagePayload {
+			t.Errorf("of what is gone: %s, %v", asJSON(t, report), err)
+		}
+		store.all = all
+		report, err = c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Filter: f})
+		if err != nil || report.Sent != 1 || report.Filtered != 1 {
+			t.Errorf("%s, %v", asJSON(t, report), err)
+		}
+		sent := s.take("fares")
+		if len(sent) != 1 || !strings.Contains(sent[0].body, "sha256") {
+			t.Errorf("sent was %v, want the reference", sent)
+		}
+	})
+}
+
+// claims returns a server, a store, and what publishes payloads into it.
+func claims(t *testing.T) (*server, *payloads, func(to, body string)) {
+	t.Helper()
+	s, store := embedded(t), new(payloads)
+	s.queue("fares-dlq", "", 0)
+	s.queue("fares", "fares-dlq", 1)
+	return s, store, func(to, body string) {
+		t.Helper()
+		pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Payloads: store, ClaimAbove: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(pub.Publish("sqs://"+s.full(to), message.NewMessage(body[:1], []byte(body))), pub.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *server) claimAdmin() *queue.Admin {
+	endpoints, err := queue.NewEndpoints(s.ns, fares())
+	if err != nil {
+		s.Fatal(err)
+	}
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWS: s.aws, Endpoints: endpoints})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return admin
+}
+
+func (s *server) claimClient(c dlq.Config) *dlq.Client {
+	c.Queues = s.claimAdmin()
+	client, err := dlq.New(c)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return client
 }

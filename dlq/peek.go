@@ -35,6 +35,9 @@ func harmless(q *queue.Queue, a queue.QueueAttributes, action string) error {
 // by one. In a dead-letter queue that does no harm. A queue that itself has a
 // redrive policy would lose attempts by it, so Peek refuses one with
 // [ErrCounts].
+//
+// With Config.Payloads, a letter has the payload that its message refers to. One
+// whose payload is gone, or cannot be fetched, is Stored.
 func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error) {
 	q, err := c.queues.Queue(ctx, name)
 	if err != nil {
@@ -59,6 +62,9 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, context.Cause(ctx))
 	}
 	slices.SortStableFunc(letters, func(a, b *Letter) int { return a.SentAt.Compare(b.SentAt) })
+	if err := c.fetchAll(ctx, letters); err != nil {
+		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, err)
+	}
 	return letters, nil
 }
 

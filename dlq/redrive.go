@@ -55,7 +55,8 @@ type job struct {
 	limit  *rate.Limiter
 	cutoff time.Time
 
-	payloads queue.PayloadStore // nil if none is known
+	payloads   queue.PayloadStore // nil if none is known
+	maxPayload int
 
 	mu        sync.Mutex
 	report    Report
@@ -108,7 +109,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
 		cutoff:  a.At.Add(clockMargin),
 
-		payloads: c.payloads,
+		payloads: c.payloads, maxPayload: c.maxPayload,
 
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
@@ -327,7 +328,12 @@ func (j *job) pendingLetter(l *Letter) *Letter {
 func (j *job) choose(ctx context.Context, l *Letter) bool {
 	match, err := true, error(nil)
 	if j.Filter != nil {
-		match, err = j.Filter.Match(ctx, l)
+		whole, unseen := j.seen(ctx, l)
+		if unseen != nil {
+			j.fail(ctx, l, StagePayload, unseen)
+			return false
+		}
+		match, err = j.Filter.Match(ctx, whole)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -57,14 +57,6 @@ func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue) (*outgoin
 	return out, nil
 }
 
-// keepPayload has the payload of a letter kept for as long as its message.
-func (j *job) keepPayload(ctx context.Context, out *outgoing, to *queue.Queue) error {
-	if j.payloads == nil {
-		return nil
-	}
-	return out.raw.KeepPayload(ctx, j.payloads, to)
-}
-
 // edit returns the letter's message as Options.Edit leaves it.
 func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMessage, error) {
 	if j.Edit == nil {

@@ -1,0 +1,53 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// ErrPayloadStored is the kind of an error of [RawMessage.Decode] and
+// [RawMessage.DecodeFrom] which says that the message has a reference, and its
+// payload is in a [PayloadStore].
+var ErrPayloadStored = errors.New("the payload is in a store")
+
+func (e *claimedError) Is(target error) bool { return target == ErrPayloadStored }
+
+// DecodeFrom is [RawMessage.Decode] for a message whose payload may be in a store:
+// it fetches one of at most limit bytes. If that fails, the message has its
+// reference as it is, and the error matches [ErrPayloadStored] and what is wrong:
+// [ErrTooLarge] beyond the limit, [ErrPayloadGone]. Without a store it is Decode.
+func (m RawMessage) DecodeFrom(ctx context.Context, store PayloadStore, limit int) (*message.Message, error) {
+	msg, err := m.Decode()
+	var e *claimedError
+	if store == nil || !errors.As(err, &e) {
+		return msg, err
+	}
+	payload, fetchErr := fetchPayload(ctx, store, e.claim, limit)
+	if fetchErr != nil {
+		return msg, fmt.Errorf("%w: %w", err, fetchErr)
+	}
+	var d Delivery
+	d.MessageID = m.ID
+	whole := readMessage(m.received(), &d, payload)
+	return whole, d.Undecodable
+}
+
+// fetchPayload gets the payload of a claim from a store.
+func fetchPayload(ctx context.Context, store PayloadStore, c claim, limit int) ([]byte, error) {
+	if c.Size > limit {
+		return nil, fmt.Errorf("%w: it has %d bytes, and the limit is %d", ErrTooLarge, c.Size, limit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, payloadTimeout)
+	defer cancel()
+	payload, err := store.Get(ctx, c.SHA256, c.Size)
+	switch {
+	case err != nil:
+		return nil, err
+	case newClaim(payload) != c:
+		return nil, errors.New("the store has another payload there")
+	}
+	return payload, nil
+}
