@@ -44,10 +44,11 @@
 //
 // A publisher needs s3:PutObject on the objects under the prefix
 // (arn:aws:s3:::payloads/waybill/payload/*), a subscriber s3:GetObject on them.
-// Both need s3:ListBucket on the bucket, at least under the condition that
-// s3:prefix is below the prefix: without it S3 answers that access is denied
+// A subscriber also needs s3:ListBucket on the bucket, at least under the condition
+// that s3:prefix is below the prefix: without it S3 answers that access is denied
 // where a payload is gone, and its message is tried again until it is a dead
-// letter. CheckLifecycle needs s3:GetLifecycleConfiguration on the bucket. With a
+// letter. Who redrives dead letters needs what both need. `waybill topology iam`
+// prints it for the bucket of a configuration. CheckLifecycle needs s3:GetLifecycleConfiguration on the bucket. With a
 // KMS key a publisher needs kms:GenerateDataKey, and a subscriber kms:Decrypt.
 // Nothing needs s3:DeleteObject.
 //

@@ -53,6 +53,7 @@ type grants struct {
 	sqs, sns             []string // with what has no resource; sns finds the others
 	make                 bool     // queues and topics, of the own account
 	decrypt, encrypt     bool     // messages of encrypted queues
+	put, get             bool     // payloads in a bucket
 }
 
 var (
@@ -75,16 +76,16 @@ var makes = map[string][]string{
 func (r Role) grants() (grants, error) {
 	switch r {
 	case RoleWorker:
-		return grants{queues: union(consume, send), dead: send, topics: publish, sns: look, decrypt: true, encrypt: true}, nil
+		return grants{queues: union(consume, send), dead: send, topics: publish, sns: look, decrypt: true, encrypt: true, put: true, get: true}, nil
 	case RolePublisher:
-		return grants{queues: send, topics: publish, sns: look, encrypt: true}, nil
+		return grants{queues: send, topics: publish, sns: look, encrypt: true, put: true}, nil
 	case RoleConsumer:
-		return grants{queues: consume, decrypt: true}, nil
+		return grants{queues: consume, decrypt: true, get: true}, nil
 	case RoleOperator:
 		return grants{
 			dead:    union(consume, []string{"sqs:ListDeadLetterSourceQueues"}),
 			sources: union(send, []string{"sqs:GetQueueAttributes"}),
-			sqs:     []string{"sqs:ListQueues"}, decrypt: true, encrypt: true,
+			sqs:     []string{"sqs:ListQueues"}, decrypt: true, encrypt: true, put: true, get: true,
 		}, nil
 	case RoleViewer:
 		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look}, nil
@@ -125,6 +126,10 @@ type PolicyConfig struct {
 	// ("alias/aws/sqs"), need no permission. Each is an endpoint's queue or its
 	// dead-letter queue. Defaults to none.
 	Keys map[string]string
+
+	// Payloads is the bucket of payloads that are too large for a queue, or nil
+	// if there is none.
+	Payloads *PayloadBucket
 }
 
 // A Policy is an IAM policy document.
@@ -162,6 +167,13 @@ func LeastPolicy(endpoints *queue.Endpoints, role Role, cfg PolicyConfig) (*Poli
 			found = true
 			p.allow(e.RoleARN, []string{"sts:AssumeRole"})
 		}
+	}
+	if cfg.Payloads != nil {
+		ours, err := p.payloads(*cfg.Payloads)
+		if err != nil {
+			return nil, err
+		}
+		found = found || ours
 	}
 	if !found {
 		return nil, fmt.Errorf("topology: %w: no endpoint has the role %q and the profile %q", queue.ErrInvalid, cfg.RoleARN, cfg.Profile)
@@ -203,6 +215,8 @@ type policyMaker struct {
 	grants  grants
 	actions map[string][]string // by resource
 	keys    map[string]bool
+
+	bucket []Statement // of payloads
 }
 
 func (p *policyMaker) endpoint(e queue.Endpoint) error {
@@ -282,20 +296,25 @@ func (p *policyMaker) allow(resource string, actions []string) {
 	}
 }
 
-// key notes the key of a queue, as an ARN or an alias. The ARN of an alias is one
-// of no key, and would allow nothing: KMS developer guide, "Using aliases to control
-// access to KMS keys".
+// key notes the key of a queue.
 func (p *policyMaker) key(key, region, account string) {
+	key = keyName(key, region, account)
+	if key != "" && key != "alias/aws/sqs" && (p.grants.decrypt || p.grants.encrypt) {
+		p.keys[key] = true
+	}
+}
+
+// keyName returns a key of KMS as an ARN or an alias. The ARN of an alias is one of
+// no key, and would allow nothing: KMS developer guide, "Using aliases to control
+// access to KMS keys".
+func keyName(key, region, account string) string {
 	if _, alias, ok := strings.Cut(key, ":alias/"); ok && strings.HasPrefix(key, "arn:") {
 		key = "alias/" + alias
 	}
-	switch {
-	case key == "", key == "alias/aws/sqs", !p.grants.decrypt && !p.grants.encrypt:
-	case strings.HasPrefix(key, "alias/"), strings.HasPrefix(key, "arn:"):
-		p.keys[key] = true
-	default:
-		p.keys[strings.Join([]string{"arn", partition(region), "kms", region, account, "key/" + key}, ":")] = true
+	if key == "" || strings.HasPrefix(key, "alias/") || strings.HasPrefix(key, "arn:") {
+		return key
 	}
+	return strings.Join([]string{"arn", partition(region), "kms", region, account, "key/" + key}, ":")
 }
 
 // policy returns a statement for each set of actions, and for each key.
@@ -320,13 +339,20 @@ func (p *policyMaker) policy() *Policy {
 		actions = append(actions, "kms:GenerateDataKey")
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.keys)) {
-		if strings.HasPrefix(key, "alias/") {
-			add(Statement{Action: actions, Resource: []string{"*"}, Condition: map[string]map[string]string{
-				"ForAnyValue:StringEquals": {"kms:ResourceAliases": key},
-			}})
-			continue
-		}
-		add(Statement{Action: actions, Resource: []string{key}})
+		add(keyStatement(key, actions))
+	}
+	for _, s := range p.bucket {
+		add(s)
 	}
 	return out
+}
+
+// keyStatement allows actions with a key, which is an ARN or an alias.
+func keyStatement(key string, actions []string) Statement {
+	if strings.HasPrefix(key, "alias/") {
+		return Statement{Action: actions, Resource: []string{"*"}, Condition: map[string]map[string]string{
+			"ForAnyValue:StringEquals": {"kms:ResourceAliases": key},
+		}}
+	}
+	return Statement{Action: actions, Resource: []string{key}}
 }
