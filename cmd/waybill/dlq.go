@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/config/payloadstore"
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
 )
@@ -31,6 +33,9 @@ func (a *app) dlqCommand() *cobra.Command {
 type graveyard struct {
 	*dlq.Client
 	queues *queue.Admin
+
+	stores bool         // a store of payloads is configured
+	close  func() error // closes its connections
 }
 
 func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
@@ -46,11 +51,37 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := dlq.New(dlq.Config{Queues: admin, Logger: a.logger()})
+	payloads, closePayloads, err := payloadstore.Open(ctx, cfg)
+	if errors.Is(err, config.ErrNoRegion) {
+		err = usagef("%w; or give --region", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &graveyard{client, admin}, nil
+	client, err := dlq.New(dlq.Config{Queues: admin, Payloads: payloads, MaxPayload: cfg.Payloads.MaxPayload, Logger: a.logger()})
+	if err != nil {
+		return nil, errors.Join(err, closePayloads())
+	}
+	return &graveyard{client, admin, payloads != nil, closePayloads}, nil
+}
+
+// tellStored says why letters are shown without their bodies.
+func (a *app) tellStored(letters []*dlq.Letter, stores bool) {
+	n, first := 0, error(nil)
+	for _, l := range letters {
+		if l.Stored {
+			if n++; n == 1 {
+				first = l.Problem
+			}
+		}
+	}
+	switch {
+	case n == 0:
+	case stores:
+		a.note("the bodies of %d messages cannot be had from the store of payloads; the first: %v", n, first)
+	default:
+		a.note("the bodies of %d messages are in a store of payloads; name it under payloads in %s to see them", n, config.DefaultFile)
+	}
 }
 
 // deadLetters returns the dead-letter queue that a QUEUE of the command line
@@ -107,6 +138,7 @@ the credentials may not read is shown as unreadable: it may be one.` + queueHelp
 			if err != nil {
 				return err
 			}
+			defer g.close()
 			list, err := g.list(cmd.Context(), args)
 			if err != nil {
 				return err
@@ -183,7 +215,8 @@ func (a *app) dlqPeekCommand() *cobra.Command {
 		Use:   "peek QUEUE",
 		Short: "Show messages of a dead-letter queue, and why they are there",
 		Long: `Show messages of a dead-letter queue, oldest first, and why they are there. They
-stay there; their receive counts rise by one.` + queueHelp,
+stay there; their receive counts rise by one. A body that is in the store of
+payloads is fetched from there, if the configuration names it.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	limit := cmd.Flags().Int("limit", 10, "look at `N` messages at most")
@@ -200,6 +233,7 @@ stay there; their receive counts rise by one.` + queueHelp,
 		if err != nil {
 			return err
 		}
+		defer g.close()
 		name, err := g.deadLetters(cmd.Context(), args[0])
 		if err != nil {
 			return err
@@ -211,6 +245,7 @@ stay there; their receive counts rise by one.` + queueHelp,
 		if letters, err = chosen(cmd.Context(), f, letters); err != nil {
 			return err
 		}
+		a.tellStored(letters, g.stores)
 		return a.print(letters, letterTable(letters))
 	})
 	return cmd
@@ -262,7 +297,11 @@ func letterTable(letters []*dlq.Letter) table {
 				text = f.Filter + ": " + text
 			}
 		}
-		t.add(l.ID, reason, attempts, failed, orDash(queueName(l.Source)), shorten(text, 80), shorten(string(l.Body), 60))
+		body := shorten(string(l.Body), 60)
+		if l.Stored {
+			body = "(in the store of payloads)"
+		}
+		t.add(l.ID, reason, attempts, failed, orDash(queueName(l.Source)), shorten(text, 80), body)
 	}
 	return t
 }
@@ -290,7 +329,9 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 		Short: "Send the messages of a dead-letter queue back to where they failed",
 		Long: `Send the messages of a dead-letter queue back to where they failed, by the source
 that each has on record, or to another queue. A message is deleted only when its
-destination has accepted it, and keeps its id.
+destination has accepted it, and keeps its id. If its payload is in the store of
+payloads, and the configuration names it, that is kept for as long as if the
+message were sent for the first time; a message whose payload is gone stays.
 
 Without --yes nothing is sent, and the report says what would be.
 
@@ -325,6 +366,7 @@ in the queue, and the same command takes it up.` + queueHelp,
 		if err != nil {
 			return err
 		}
+		defer g.close()
 		name, err := g.deadLetters(cmd.Context(), args[0])
 		if err != nil {
 			return err

@@ -40,6 +40,9 @@ const configExample = `  namespace: dev                  # queues, topics and ke
     region: eu-central-1
   redis:
     addr: 127.0.0.1:6379
+  payloads:                       # that are too large for a queue
+    store: s3                     # or redis
+    bucket: rides-payloads
   endpoints:
     rides:                        # the name that programs use
       url: sqs://rides            # the queue
@@ -93,7 +96,7 @@ var uses = map[string][]string{
 	"bench":      {"config", "redis", "output"},
 	"completion": {},
 	"dev":        {"output"},
-	"dlq":        {"config", "namespace", "endpoint-url", "region", "output"},
+	"dlq":        {"config", "namespace", "endpoint-url", "region", "redis", "output"},
 	"lock":       {"config", "namespace", "redis", "output"},
 	"saga":       {"config", "namespace", "redis", "output"},
 	"schema":     {"output"},

@@ -10,6 +10,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/spf13/cobra"
 
+	"github.com/waybill-dev/waybill/config"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/topology"
 )
@@ -35,9 +36,12 @@ endpoints, and nothing more:
 Endpoints with a role_arn or a profile are not in the policy of the program itself,
 but for the leave to assume the role; --for-role and --for-profile print theirs.
 
+What a role does with the bucket of payloads is in it, and so is their kms_key.
+Where the bucket encrypts by a key of its own, --payloads-key gives that.
+
 Nothing is asked of AWS, so it needs the region, and the account of what the URLs
 name without one. Keys of encrypted queues are given with --kms-key, or read from
-the queues with --look-up.`,
+the queues with --look-up, which reads no bucket.`,
 		Args: takes(),
 	}
 	role := cmd.Flags().String("role", string(topology.RoleWorker), "the `role`: "+strings.Join(names, ", "))
@@ -46,6 +50,7 @@ the queues with --look-up.`,
 	cmd.Flags().Lookup("kms-key").DefValue = "" // it would say that the default is []
 	forRole := cmd.Flags().String("for-role", "", "print the policy of the endpoints with this role_arn: its `ARN`")
 	forProfile := cmd.Flags().String("for-profile", "", "print the policy of the endpoints with this profile: its `name`")
+	payloadsKey := cmd.Flags().String("payloads-key", "", "the KMS `key` of the bucket of payloads: an ARN, an id or an alias (default: payloads.kms_key)")
 	lookUp := cmd.Flags().Bool("look-up", false, "ask the queues for their KMS keys")
 	cmd.RunE = a.does(func(cmd *cobra.Command, _ []string) error {
 		cfg, endpoints, err := a.endpoints()
@@ -58,6 +63,14 @@ the queues with --look-up.`,
 		}
 		of := topology.PolicyConfig{Region: awsConfig.Region, Account: *account, RoleARN: *forRole, Profile: *forProfile}
 		of.Keys = *keys
+		of.Payloads = payloadBucket(cfg.Payloads)
+		switch {
+		case !cmd.Flags().Changed("payloads-key"):
+		case of.Payloads == nil:
+			return usagef("--payloads-key is %s, and payloads.store is not %s; want no key, or a bucket", *payloadsKey, config.PayloadsInS3)
+		default:
+			of.Payloads.KMSKey = *payloadsKey
+		}
 		if *lookUp {
 			awsFor, err := awsFor(cmd.Context(), cfg, endpoints)
 			if err != nil {
@@ -78,6 +91,14 @@ the queues with --look-up.`,
 		return a.printJSON(policy, "  ")
 	})
 	return cmd
+}
+
+// payloadBucket returns the bucket that the configuration names, if it does.
+func payloadBucket(p config.Payloads) *topology.PayloadBucket {
+	if p.Store != config.PayloadsInS3 {
+		return nil
+	}
+	return &topology.PayloadBucket{Bucket: p.Bucket, Prefix: p.Prefix, KMSKey: p.KMSKey, Place: p.Place()}
 }
 
 // keysOf asks the queues that a policy is about for their keys. It returns them by
