@@ -40,7 +40,7 @@ const partitions = 16
 // A Backend is a connection to queues and Redis.
 type Backend struct {
 	Endpoints *queue.Endpoints
-	AWS       aws.Config
+	AWSFor    func(queue.Endpoint) aws.Config // where each is, and by whose credentials
 	Redis     redis.UniversalClient
 	Store     *redisstore.Store
 }
@@ -84,7 +84,7 @@ func Connect(ctx context.Context, a Address) (*Backend, error) {
 	options.ContextTimeoutEnabled = true // a Redis that never answers is let go of
 	b := &Backend{Redis: redis.NewUniversalClient(options)}
 	if b.Endpoints, err = cfg.Endpoints(); err == nil {
-		b.AWS, err = cfg.AWS.Load(ctx)
+		b.AWSFor, err = cfg.AWS.LoadFor(ctx, b.Endpoints)
 	}
 	if err == nil {
 		b.Store, err = redisstore.Open(ctx, redisstore.Config{

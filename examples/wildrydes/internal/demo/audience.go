@@ -42,7 +42,7 @@ func newAudience(ctx context.Context, b *backend.Backend) (*audience, error) {
 	a := &audience{stats: new(queue.Stats), heard: map[string]*heard{}}
 	var err error
 	a.subscriber, err = queue.NewSubscriber(queue.SubscriberConfig{
-		AWS: b.AWS, Endpoints: b.Endpoints, Stats: a.stats, DrainTimeout: 5 * time.Second,
+		AWSFor: b.AWSFor, Endpoints: b.Endpoints, Stats: a.stats, DrainTimeout: 5 * time.Second,
 	})
 	if err != nil {
 		return nil, err

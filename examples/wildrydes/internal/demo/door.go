@@ -33,7 +33,7 @@ const senders = 64
 func newDoor(mode worker.Mode, b *backend.Backend, p *payments.Client) (*door, error) {
 	d := &door{mode: mode, payments: p, stats: new(queue.Stats)}
 	var err error
-	d.publisher, err = queue.NewPublisher(queue.PublisherConfig{AWS: b.AWS, Endpoints: b.Endpoints, Stats: d.stats})
+	d.publisher, err = queue.NewPublisher(queue.PublisherConfig{AWSFor: b.AWSFor, Endpoints: b.Endpoints, Stats: d.stats})
 	return d, err
 }
 

@@ -28,7 +28,7 @@ type deadLetter struct {
 }
 
 func newMortuary(ctx context.Context, b *backend.Backend) (*mortuary, error) {
-	admin, err := queue.NewAdmin(queue.AdminConfig{AWS: b.AWS, Endpoints: b.Endpoints})
+	admin, err := queue.NewAdmin(queue.AdminConfig{AWSFor: b.AWSFor, Endpoints: b.Endpoints})
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func openStage(ctx context.Context, cfg Config) (_ *stage, err error) {
 		return nil
 	})
 	err = reach(ctx, cfg, "SQS and SNS", backend.Place(cmp.Or(at.Endpoint, AWS)), func(ctx context.Context) error {
-		plan, err := topology.NewPlan(ctx, topology.NewClients(s.backend.AWS), s.backend.Endpoints)
+		plan, err := topology.NewPlan(ctx, topology.NewClientsFor(s.backend.AWSFor), s.backend.Endpoints)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/waybill-dev/waybill/examples/wildrydes/internal/backend"
 	"github.com/waybill-dev/waybill/queue"
@@ -15,7 +16,8 @@ import (
 func TestStandstill(t *testing.T) {
 	stack := waybilltest.Start(t)
 	endpoints := stack.Apply(t, queue.Endpoint{Name: "rides", URL: "sqs://rides", DeadLetter: "sqs://rides-dlq", Visibility: 5 * time.Second})
-	m, err := newMortuary(t.Context(), &backend.Backend{AWS: stack.AWS, Endpoints: endpoints})
+	awsFor := func(queue.Endpoint) aws.Config { return stack.AWS }
+	m, err := newMortuary(t.Context(), &backend.Backend{AWSFor: awsFor, Endpoints: endpoints})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,13 +117,13 @@ func open(ctx context.Context, a Assignment, log *slog.Logger) (*worker, error) 
 	}
 	w := &worker{backend: b, services: fare.NewServices(a.Register, a.Payments, a.Accounting), stats: new(queue.Stats)}
 	w.publisher, err = queue.NewPublisher(queue.PublisherConfig{
-		AWS: b.AWS, Endpoints: b.Endpoints, Linger: linger, Logger: log, Stats: w.stats,
+		AWSFor: b.AWSFor, Endpoints: b.Endpoints, Linger: linger, Logger: log, Stats: w.stats,
 	})
 	if err != nil {
 		return nil, err
 	}
 	w.subscriber, err = queue.NewSubscriber(queue.SubscriberConfig{
-		AWS: b.AWS, Endpoints: b.Endpoints, Logger: log, Stats: w.stats,
+		AWSFor: b.AWSFor, Endpoints: b.Endpoints, Logger: log, Stats: w.stats,
 		DeliverUndecodable: true, DrainTimeout: drain,
 	})
 	if err != nil {
