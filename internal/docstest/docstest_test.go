@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,28 +149,53 @@ func TestREADMEConfiguration(t *testing.T) {
 			}
 		}
 	}
-	rows := setting.FindAllStringSubmatch(readme(t), -1)
-	if len(rows) < 10 {
-		t.Fatalf("the table has %d rows", len(rows))
+	checkTable(t, path, "Of an endpoint", "endpoints.rides.", defaults)
+
+	defaults = map[string]string{"owner": "any"}
+	bucket := []config.Option{config.WithFile(path), config.WithEnviron(nil), config.WithValue("payloads.store", "s3"), config.WithValue("payloads.bucket", "b12")}
+	if cfg, err = config.Load(bucket...); err != nil {
+		t.Fatal(err)
 	}
-	listed := map[string]bool{}
-	for _, row := range rows {
+	for _, v := range cfg.Values() {
+		if name, ok := strings.CutPrefix(v.Key, "payloads."); ok && v.Source == config.SourceDefault {
+			defaults[name] = "`" + v.Value + "`"
+		}
+	}
+	listed := checkTable(t, path, "Of `payloads`", "payloads.", defaults)
+	for field := range reflect.TypeFor[config.Payloads]().Fields() {
+		if !slices.ContainsFunc(listed, func(name string) bool { return strings.EqualFold(strings.ReplaceAll(name, "_", ""), field.Name) }) {
+			t.Errorf("the README does not list %s", field.Name)
+		}
+	}
+}
+
+// checkTable compares the settings and defaults that a table of the README has with
+// those that are loaded, and returns the settings.
+func checkTable(t *testing.T, path, heading, section string, defaults map[string]string) (listed []string) {
+	t.Helper()
+	_, table, ok := strings.Cut(readme(t), "| "+heading+" |")
+	if !ok {
+		t.Fatalf("the README has no table %q", heading)
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, row := range setting.FindAllStringSubmatch(table, -1) {
 		values := strings.Split(row[2], ", ")
 		for i, name := range strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ") {
-			listed[name] = true
+			listed = append(listed, name)
 			got := values[min(i, len(values)-1)]
 			if want := defaults[name]; strings.HasPrefix(got, "`") && got != want || strings.HasPrefix(want, "`") && got != want {
 				t.Errorf("the README says that %s is %s by default, and it is %s", name, got, want)
 			}
-			if _, err := config.Load(config.WithFile(path), config.WithEnviron(nil), config.WithValue("endpoints.rides."+name, "")); err != nil &&
+			if _, err := config.Load(config.WithFile(path), config.WithEnviron(nil), config.WithValue(section+name, "")); err != nil &&
 				strings.Contains(err.Error(), "not a setting") {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 	}
 	for name := range defaults {
-		if !listed[name] {
+		if !slices.Contains(listed, name) {
 			t.Errorf("the README does not list %s", name)
 		}
 	}
+	return listed
 }
