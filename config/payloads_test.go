@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,23 @@ func TestPayloads(t *testing.T) {
 	}
 	if got := load(t, nil, config.WithValue("payloads.bucket", "mine")).Payloads.Bucket; got != "mine" {
 		t.Errorf("the option's bucket is %s", got)
+	}
+}
+
+// The section in the package's documentation has every setting, and is right.
+func TestPayloadsDoc(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(doc), "\n//\tpayloads:")
+	section, _, _ = strings.Cut("//\tpayloads:"+section, "\n//\n")
+	write(t, strings.ReplaceAll(section, "//\t", "")+"\n")
+	p := reflect.ValueOf(load(t, []string{"WAYBILL_PAYLOADS_VIRTUAL_HOSTED=true"}).Payloads)
+	for field := range p.Type().Fields() {
+		if p.FieldByIndex(field.Index).IsZero() {
+			t.Errorf("the documentation's example has no %s", field.Name)
+		}
 	}
 }
 

@@ -22,13 +22,13 @@ type Config struct {
 	Queues *queue.Admin
 
 	// Payloads is the store of the payloads that messages refer to: a redrive
-	// has it keep them for as long as it gives their messages, and a peek and a
-	// filter see them. Without it, one that is redriven late may come without
-	// its payload. Defaults to none.
+	// has it keep them for as long as it gives their messages, and a peek, a
+	// filter and an edit see them. Without it, one that is redriven late may
+	// come without its payload. Defaults to none.
 	Payloads queue.PayloadStore
 
-	// MaxPayload is the size in bytes of the largest payload that a peek or a
-	// filter sees. A redrive keeps those of any size. Defaults to
+	// MaxPayload is the size in bytes of the largest payload that a peek, a
+	// filter or an edit sees. A redrive keeps those of any size. Defaults to
 	// [queue.DefaultMaxPayload].
 	MaxPayload int
 

@@ -46,10 +46,10 @@
 // reference. With Config.Payloads, the store keeps the payload for as long as if
 // the message were published anew; a message whose payload is gone stays, and
 // counts as failed. Without it, as in SQS's own redrive, the payload keeps the time
-// that it had. The command waybill dlq has the store that waybill.yaml names. A peek
-// and a filter see the payload, and without a store the reference, which a
+// that it had. The command waybill dlq has the store that waybill.yaml names. A peek, a
+// filter and an edit see the payload, and without a store the reference, which a
 // [Letter] tells by Stored; a message whose payload cannot be fetched is not chosen
-// by a filter, and counts as failed.
+// by a filter, nor edited, and counts as failed.
 //
 // A redrive looks at as many messages as the queue held when it began. Messages
 // that it had sent and that failed again meanwhile carry its id and stay. What

@@ -42,7 +42,9 @@ type Options struct {
 
 	// Edit may change Body and Metadata of a letter before it is sent. It is
 	// called from Workers goroutines, and not in a dry run. With [ErrSkip] the
-	// letter stays where it is; any other error is a failure of the letter.
+	// letter stays where it is; any other error is a failure of the letter. With
+	// Config.Payloads it has the payload that is in a store, which stays there
+	// unless it is changed; one that becomes too large goes there.
 	Edit func(ctx context.Context, l *Letter) error
 
 	// Rate is how many messages are sent in a second, at most. One that is too

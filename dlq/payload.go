@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sync/errgroup"
 
@@ -47,8 +48,16 @@ func (j *job) keepPayload(ctx context.Context, out *outgoing, to *queue.Queue) e
 	return out.raw.KeepPayload(ctx, j.payloads, to)
 }
 
-// seen returns the letter as the filter sees it: with its payload. It is not kept,
-// as there may be many of them.
+// editStage is where an edit failed: it may have wanted the payload.
+func editStage(err error) Stage {
+	if errors.Is(err, queue.ErrPayloadStored) {
+		return StagePayload
+	}
+	return StageEdit
+}
+
+// seen returns the letter as filters and edits see it: with its payload. It is not
+// kept, as there may be many of them.
 func (j *job) seen(ctx context.Context, l *Letter) (*Letter, error) {
 	whole := fetch(ctx, l, j.payloads, j.maxPayload)
 	if whole.Stored && j.payloads != nil {

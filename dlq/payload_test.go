@@ -266,6 +266,91 @@ func TestFilterPayloads(t *testing.T) {
 	})
 }
 
+// TestEditPayloads holds that an edit has the payload that is in the store, and that
+// what it leaves is there for who receives the message.
+func TestEditPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store, publish := claims(t)
+		body := strings.Repeat("x", 2000)
+		endpoint := fares()
+		endpoint.MaxMessageSize = 4096
+		endpoints, err := queue.NewEndpoints(s.ns, endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin, err := queue.NewAdmin(queue.AdminConfig{AWS: s.aws, Endpoints: endpoints})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := dlq.New(dlq.Config{Queues: admin, Payloads: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Close()
+		messages, err := sub.Subscribe(t.Context(), "fares")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tt := range []struct {
+			name string
+			body string // after the edit
+			key  string // of metadata that the edit adds
+			puts int    // payloads that are in the store after it
+		}{
+			{"nothing", body, "", 1},
+			{"metadata", body, "tariff", 1},
+			{"body", "small", "", 1},
+			{"body that is too large for the queue", body + body + body, "tariff", 2},
+		} {
+			clear(store.all)
+			publish("fares-dlq", body)
+			report, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Edit: func(_ context.Context, l *dlq.Letter) error {
+				if string(l.Body) != body || l.Stored {
+					t.Errorf("%s: the edit has %q", tt.name, l.Body)
+				}
+				if l.Body = []byte(tt.body); tt.key != "" {
+					l.Metadata.Set(tt.key, "new")
+				}
+				return nil
+			}})
+			if err != nil || report.Sent != 1 {
+				t.Fatalf("%s: %s, %v", tt.name, asJSON(t, report), err)
+			}
+			msg := <-messages
+			if string(msg.Payload) != tt.body || msg.Metadata.Get("k11") != "v" || tt.key != "" && msg.Metadata.Get(tt.key) != "new" {
+				t.Errorf("%s: received %d bytes with %v", tt.name, len(msg.Payload), msg.Metadata)
+			}
+			msg.Ack()
+			if len(store.all) != tt.puts {
+				t.Errorf("%s: the store has %d payloads, want %d", tt.name, len(store.all), tt.puts)
+			}
+		}
+
+		// Without the store an edit has the reference, and what is gone fails.
+		publish("fares-dlq", body)
+		change := func(_ context.Context, l *dlq.Letter) error { l.Metadata.Set("tariff", "new"); return nil }
+		report, err := s.claimClient(dlq.Config{}).Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Edit: change})
+		if err != nil || report.Sent != 1 {
+			t.Fatalf("without a store: %s, %v", asJSON(t, report), err)
+		}
+		msg := <-messages
+		if string(msg.Payload) != body || msg.Metadata.Get("tariff") != "new" || msg.Metadata.Get("k11") != "v" {
+			t.Errorf("without a store: received %d bytes with %v", len(msg.Payload), msg.Metadata)
+		}
+		msg.Ack()
+		publish("fares-dlq", body)
+		clear(store.all)
+		report, err = c.Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Edit: change})
+		if err == nil || report.Sent != 0 || report.Failures[0].Stage != dlq.StagePayload {
+			t.Errorf("of a payload that is gone: %s, %v", asJSON(t, report), err)
+		}
+	})
+}
+
 // claims returns a server, a store, and what publishes payloads into it.
 func claims(t *testing.T) (*server, *payloads, func(to, body string)) {
 	t.Helper()
@@ -278,7 +363,11 @@ func claims(t *testing.T) (*server, *payloads, func(to, body string)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(pub.Publish("sqs://"+s.full(to), message.NewMessage(body[:1], []byte(body))), pub.Close()); err != nil {
+		msg := message.NewMessage(body[:1], []byte(body))
+		for i := range 12 { // more than are attributes
+			msg.Metadata.Set(fmt.Sprint("k", i), "v")
+		}
+		if err := errors.Join(pub.Publish("sqs://"+s.full(to), msg), pub.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -297,7 +297,7 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 		out, err := j.prepare(ctx, l, q)
 		if err != nil {
 			if !errors.Is(err, ErrSkip) {
-				j.fail(ctx, l, StageEdit, err)
+				j.fail(ctx, l, editStage(err), err)
 			}
 			continue
 		}

@@ -62,8 +62,12 @@ func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMe
 	if j.Edit == nil {
 		return l.raw, nil
 	}
-	body, metadata := string(l.Body), maps.Clone(l.Metadata)
-	if err := j.Edit(ctx, l); err != nil {
+	whole, err := j.seen(ctx, l)
+	if err != nil {
+		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
+	}
+	body, metadata := string(whole.Body), maps.Clone(whole.Metadata)
+	if err := j.Edit(ctx, whole); err != nil {
 		if errors.Is(err, ErrSkip) {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -73,18 +77,18 @@ func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMe
 		}
 		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
 	}
-	if string(l.Body) == body && maps.Equal(l.Metadata, metadata) {
+	if string(whole.Body) == body && maps.Equal(whole.Metadata, metadata) {
 		return l.raw, nil
 	}
-	msg := message.NewMessage(l.ID, l.Body)
-	maps.Copy(msg.Metadata, l.Metadata)
+	msg := message.NewMessage(l.ID, whole.Body)
+	maps.Copy(msg.Metadata, whole.Metadata)
 	delete(msg.Metadata, queue.KeyFailure)
-	unread := string(l.Body) == body && errors.Is(l.Problem, queue.ErrUndecodable)
+	unread := string(whole.Body) == body && errors.Is(whole.Problem, queue.ErrUndecodable)
 	if !unread { // the body is what it says now
 		delete(msg.Metadata, queue.KeyRawEncoding)
 		delete(msg.Metadata, queue.KeyRawMetadata)
 	}
-	raw, err := l.raw.Edited(msg, to)
+	raw, err := l.raw.EditedFrom(ctx, j.payloads, msg, to)
 	if err == nil && unread {
 		if _, problem := raw.Restored(to).Decode(); problem == nil {
 			err = errors.New("what the message cannot be decoded by has no room beside the metadata; edit the body as well, or less of the metadata")

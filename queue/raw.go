@@ -93,13 +93,23 @@ func (m RawMessage) Enveloped() bool {
 // Edited returns the message with the body and metadata of msg, encoded as a
 // [Publisher] does for the queue q. The rest is as it was.
 func (m RawMessage) Edited(msg *message.Message, q *Queue) (RawMessage, error) {
+	// What gets its name back (see Restored) must be an attribute for that.
+	pinned := append(pinnedKeys(q.Endpoint), KeyRawEncoding, KeyRawMetadata)
+	w, err := encodeCarrying(msg, pinned, m.carriedBy(msg))
+	return m.rewired(msg, w, err)
+}
+
+// carriedBy returns what a tracer had the message carry, as far as msg has it.
+func (m RawMessage) carriedBy(msg *message.Message) map[string]string {
 	e := editor{w: m.wire()}
 	e.open()
 	carrier := e.packed.carried()
 	maps.DeleteFunc(carrier, func(key, _ string) bool { _, kept := msg.Metadata[key]; return !kept })
-	// What gets its name back (see Restored) must be an attribute for that.
-	pinned := append(pinnedKeys(q.Endpoint), KeyRawEncoding, KeyRawMetadata)
-	w, err := encodeCarrying(msg, pinned, carrier)
+	return carrier
+}
+
+// rewired returns the message with the wire form of msg.
+func (m RawMessage) rewired(msg *message.Message, w wireMessage, err error) (RawMessage, error) {
 	if err != nil {
 		return RawMessage{}, err
 	}

@@ -35,6 +35,32 @@ func (m RawMessage) DecodeFrom(ctx context.Context, store PayloadStore, limit in
 	return whole, d.Undecodable
 }
 
+// EditedFrom is [RawMessage.Edited] for a message that [RawMessage.DecodeFrom]
+// decoded: a payload that is in the store stays there, and one that makes the
+// message too large for the queue q is put there. Without a store it is Edited.
+func (m RawMessage) EditedFrom(ctx context.Context, store PayloadStore, msg *message.Message, q *Queue) (RawMessage, error) {
+	edited, err := m.Edited(msg, q)
+	if store == nil || err != nil || len(msg.Payload) == 0 {
+		return edited, err
+	}
+	c := newClaim(msg.Payload)
+	_, decodeErr := m.Decode()
+	var e *claimedError
+	switch {
+	case errors.As(decodeErr, &e) && e.claim == c:
+	case edited.Size() <= q.Endpoint.MaxMessageSize, len(msg.Payload) <= leastClaimed:
+		return edited, nil
+	default:
+		ctx, cancel := context.WithTimeout(ctx, payloadTimeout)
+		defer cancel()
+		if err := store.Put(ctx, c.SHA256, msg.Payload, keepPayload(q.Endpoint, 0)); err != nil {
+			return RawMessage{}, fmt.Errorf("queue: payload %s of %d bytes: %w", c.SHA256, c.Size, err)
+		}
+	}
+	w, err := encodeClaim(msg, c, pinnedKeys(q.Endpoint), m.carriedBy(msg))
+	return m.rewired(msg, w, err)
+}
+
 // fetchPayload gets the payload of a claim from a store.
 func fetchPayload(ctx context.Context, store PayloadStore, c claim, limit int) ([]byte, error) {
 	if c.Size > limit {
