@@ -70,6 +70,9 @@ func (l *loader) variable(source Source, variables map[string]string, names map[
 		slices.Sort(known)
 		if near := nearest(source.Name, known, 2); near != "" {
 			l.problems.add(source, "", "is not a setting; did you mean %s?", near)
+		} else if strings.HasPrefix(source.Name, payloadsPrefix) {
+			l.problems.add(source, "", "ends in no setting of payloads; want %s<SETTING>, where the setting is one of %s",
+				payloadsPrefix, strings.ToUpper(strings.Join(fieldNames(sections[payloadsSection]), ", ")))
 		}
 	}
 	return "", field{}, false

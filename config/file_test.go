@@ -109,6 +109,7 @@ endpoints:
 // A file may be anything; reading it ends in a configuration or an error.
 func FuzzFile(f *testing.F) {
 	f.Add(full)
+	f.Add(bucket)
 	f.Add("a: &a [*a]\n")
 	f.Add("endpoints: &e {a: &a {<<: *e}, b: {<<: [*a, *a]}}\n")
 	f.Add("? [a]\n: b\n")

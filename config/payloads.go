@@ -68,7 +68,8 @@ type Payloads struct {
 
 	// EndpointURL is the base URL of the store, as in
 	// https://minio.internal:9000. Defaults to that of AWS where it is outside
-	// AWS, as LocalStack's is, and else to that of the region.
+	// AWS, as LocalStack's is, and else to that of the region. `waybill dev` has
+	// no S3.
 	EndpointURL string
 
 	// VirtualHosted names the bucket in the host of a URL, also of a store with

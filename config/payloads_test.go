@@ -175,6 +175,7 @@ func TestPayloadsErrors(t *testing.T) {
 		"WAYBILL_PAYLOADS_STORE=s4":   `WAYBILL_PAYLOADS_STORE: payloads.store is "s4"; did you mean s3?`,
 		"WAYBILL_PAYLOADS_BUKET=b12":  "WAYBILL_PAYLOADS_BUKET: is not a setting; did you mean WAYBILL_PAYLOADS_BUCKET?",
 		"WAYBILL_PAYLOADS_BUCKET=b12": "WAYBILL_PAYLOADS_BUCKET: payloads.bucket is set, but payloads.store is not",
+		"WAYBILL_PAYLOADS_TTL=1d":     "WAYBILL_PAYLOADS_TTL: ends in no setting of payloads; want WAYBILL_PAYLOADS_<SETTING>, where the setting is one of STORE, CLAIM_ABOVE",
 	} {
 		if _, err := config.Load(config.WithEnviron([]string{environ})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v\nwant %s", environ, err, want)

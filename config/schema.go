@@ -96,6 +96,7 @@ const endpointsSection = "endpoints"
 const (
 	fileVariable   = "WAYBILL_CONFIG"
 	endpointPrefix = "WAYBILL_ENDPOINTS_"
+	payloadsPrefix = "WAYBILL_PAYLOADS_"
 )
 
 // delimiter separates the parts of a key within this package. Unlike the dot

@@ -65,25 +65,6 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 	return &graveyard{client, admin, payloads != nil, closePayloads}, nil
 }
 
-// tellStored says why letters are shown without their bodies.
-func (a *app) tellStored(letters []*dlq.Letter, stores bool) {
-	n, first := 0, error(nil)
-	for _, l := range letters {
-		if l.Stored {
-			if n++; n == 1 {
-				first = l.Problem
-			}
-		}
-	}
-	switch {
-	case n == 0:
-	case stores:
-		a.note("the bodies of %d messages cannot be had from the store of payloads; the first: %v", n, first)
-	default:
-		a.note("the bodies of %d messages are in a store of payloads; name it under payloads in %s to see them", n, config.DefaultFile)
-	}
-}
-
 // deadLetters returns the dead-letter queue that a QUEUE of the command line
 // means: that of the endpoint, if it names one.
 func (g *graveyard) deadLetters(ctx context.Context, name string) (string, error) {

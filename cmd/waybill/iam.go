@@ -37,7 +37,8 @@ Endpoints with a role_arn or a profile are not in the policy of the program itse
 but for the leave to assume the role; --for-role and --for-profile print theirs.
 
 What a role does with the bucket of payloads is in it, and so is their kms_key.
-Where the bucket encrypts by a key of its own, --payloads-key gives that.
+Where the bucket encrypts by a key of its own, --payloads-key gives that. A program
+that asks for the bucket's lifecycle rules needs what a viewer has of it, too.
 
 Nothing is asked of AWS, so it needs the region, and the account of what the URLs
 name without one. Keys of encrypted queues are given with --kms-key, or read from
@@ -91,14 +92,6 @@ the queues with --look-up, which reads no bucket.`,
 		return a.printJSON(policy, "  ")
 	})
 	return cmd
-}
-
-// payloadBucket returns the bucket that the configuration names, if it does.
-func payloadBucket(p config.Payloads) *topology.PayloadBucket {
-	if p.Store != config.PayloadsInS3 {
-		return nil
-	}
-	return &topology.PayloadBucket{Bucket: p.Bucket, Prefix: p.Prefix, KMSKey: p.KMSKey, Place: p.Place()}
 }
 
 // keysOf asks the queues that a policy is about for their keys. It returns them by

@@ -272,6 +272,49 @@ func dlqPayloads(c *cli, place payloadPlace) {
 	}
 }
 
+// TestTopologyPayloads holds that the commands tell of a bucket whose lifecycle rules do
+// not fit, and do what they are for all the same.
+func TestTopologyPayloads(t *testing.T) {
+	c := newStackCLI(t, "")
+	days := 7
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if days == 0 || !r.URL.Query().Has("lifecycle") {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `<Error><Code>AccessDenied</Code></Error>`)
+			return
+		}
+		fmt.Fprintf(w, `<LifecycleConfiguration><Rule><ID>r</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>%d</Days></Expiration></Rule></LifecycleConfiguration>`, days)
+	}))
+	t.Cleanup(server.Close)
+	file := rides + "payloads: {store: s3, bucket: rides-payloads, endpoint_url: '" + server.URL + "'}\n"
+	if err := os.WriteFile("waybill.yaml", []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"plan", "apply", "show"} {
+		days = 7
+		if r := c.run("topology", command); r.code != exitOK || !strings.Contains(r.stderr, `rule "r" deletes payloads after 7 days; want 42`) {
+			t.Errorf("%s: %+v", command, r)
+		}
+		days = 0
+		if r := c.run("topology", command); r.code != exitOK || !strings.Contains(r.stderr, "ask for the lifecycle rules of rides-payloads") {
+			t.Errorf("%s without permission: %+v", command, r)
+		}
+		days = 42
+		if r := c.run("topology", command); r.code != exitOK || strings.Contains(r.stderr, "payload") {
+			t.Errorf("%s with what fits: %+v", command, r)
+		}
+	}
+	t.Setenv("WAYBILL_PAYLOADS_BUCKET", "arn:aws:s3:us-east-1:123456789012:accesspoint/p")
+	if r := c.run("topology", "show"); r.code != exitOK || r.stderr != "" {
+		t.Errorf("of an access point: %+v", r)
+	}
+	t.Setenv("WAYBILL_PAYLOADS_STORE", "redis")
+	t.Setenv("WAYBILL_PAYLOADS_BUCKET", "")
+	if r := c.run("topology", "show"); r.code != exitOK || r.stderr != "" {
+		t.Errorf("in Redis: %+v", r)
+	}
+}
+
 // The command line and the file say what is wrong with payloads.
 func TestPayloadsUsage(t *testing.T) {
 	c := newCLI(t, "endpoints: {a: {url: sqs://a, dead_letter: sqs://b, region: eu-west-1}}\npayloads:\n  store: s3\n")
@@ -311,8 +354,8 @@ func TestTopologyIAMPayloads(t *testing.T) {
 		"operator":  list + "[s3:GetObject s3:PutObject]" + objects + "\n[kms:Decrypt kms:GenerateDataKey]" + key,
 		"publisher": "[s3:PutObject]" + objects + "\n[kms:GenerateDataKey]" + key,
 		"consumer":  list + "[s3:GetObject]" + objects + "\n[kms:Decrypt]" + key,
-		"viewer":    "",
-		"topology":  "",
+		"viewer":    "[s3:GetLifecycleConfiguration][arn:aws:s3:::rides-payloads]map[]",
+		"topology":  "[s3:GetLifecycleConfiguration][arn:aws:s3:::rides-payloads]map[]",
 	} {
 		if got := iam("--role", role); got != want {
 			t.Errorf("%s: the policy has\n%s\nwant\n%s", role, got, want)

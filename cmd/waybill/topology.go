@@ -25,8 +25,10 @@ func (a *app) topologyCommand() *cobra.Command {
 	plan := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what apply would do",
-		Long:  "Show what apply would create, adopt, change and keep, attribute by attribute. Nothing is changed.",
-		Args:  takes(),
+		Long: `Show what apply would create, adopt, change and keep, attribute by attribute. Nothing
+is changed. A bucket of payloads is its owner's to make: of it plan, apply and show
+tell whether its lifecycle rules fit payloads.expire_days.`,
+		Args: takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
 			p, err := a.plan(cmd.Context(), allowed()...)
 			if err != nil {
@@ -36,6 +38,7 @@ func (a *app) topologyCommand() *cobra.Command {
 				return err
 			}
 			a.note("%s", summary(p.Steps(), p.Changes()))
+			a.checkPayloads(cmd.Context())
 			return nil
 		}),
 	}
@@ -60,6 +63,7 @@ its older messages. What was done is printed; if it fails midway the exit code i
 			if len(done) == 0 && err == nil {
 				a.note("nothing to do: all is as configured")
 			}
+			a.checkPayloads(cmd.Context())
 			return errors.Join(a.printSteps(done), err)
 		}),
 	}
@@ -79,6 +83,7 @@ its older messages. What was done is printed; if it fails midway the exit code i
 				t.add(s.Endpoint, s.URL, s.State, number(s.Messages.String()), number(s.InFlight.String()), number(s.Delayed.String()),
 					number(s.DeadLetters.String()), strings.Join(append(s.DeliversTo, strings.Fields(s.DeadLetter)...), ", "))
 			}
+			a.checkPayloads(cmd.Context())
 			return a.print(status, t)
 		}),
 	}

@@ -20,8 +20,9 @@
 //
 // This package does not put that rule, because the call replaces all rules of
 // the bucket. [Store.CheckLifecycle] tells whether it is there, for a program to
-// ask when it starts. A payload that must be kept for longer than ExpireDays is
-// refused, and so its message is, too.
+// ask when it starts; `waybill topology show` asks of the bucket of a configuration.
+// A payload that must be kept for longer than ExpireDays is refused, and so its
+// message is, too.
 //
 // A payload that is put again is written again, and so its time begins anew. In
 // a bucket with versions, a rule for noncurrent ones removes what that leaves.

@@ -53,7 +53,8 @@ type grants struct {
 	sqs, sns             []string // with what has no resource; sns finds the others
 	make                 bool     // queues and topics, of the own account
 	decrypt, encrypt     bool     // messages of encrypted queues
-	put, get             bool     // payloads in a bucket
+	put, get             bool     // payloads in a bucket,
+	rules                bool     // and look at its rules
 }
 
 var (
@@ -88,13 +89,13 @@ func (r Role) grants() (grants, error) {
 			sqs:     []string{"sqs:ListQueues"}, decrypt: true, encrypt: true, put: true, get: true,
 		}, nil
 	case RoleViewer:
-		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look}, nil
+		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look, rules: true}, nil
 	case RoleTopology:
 		write := union(readQueue, []string{"sqs:SetQueueAttributes", "sqs:TagQueue"})
 		return grants{
 			queues: write, dead: write, named: ask, sns: look,
 			topics: union(readTopic, []string{"sns:SetSubscriptionAttributes", "sns:Subscribe", "sns:TagResource"}),
-			make:   true,
+			make:   true, rules: true,
 		}, nil
 	}
 	return grants{}, fmt.Errorf("topology: %w: role %q; want one of %v", queue.ErrInvalid, string(r), Roles())

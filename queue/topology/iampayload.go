@@ -31,27 +31,30 @@ type PayloadBucket struct {
 // put needs no Decrypt, as all come in one part.
 func (p *policyMaker) payloads(b PayloadBucket) (bool, error) {
 	e := queue.Endpoint{}.At(b.Place)
+	point := strings.HasPrefix(b.Bucket, "arn:") // which has no rules
+	if !p.grants.put && !p.grants.get && (!p.grants.rules || point) {
+		return p.cfg.Covers(e), nil
+	}
 	switch {
 	case p.cfg.Covers(e):
 	case p.cfg.RoleARN == "" && e.Profile == p.cfg.Profile:
-		if p.grants.put || p.grants.get {
-			p.allow(e.RoleARN, []string{"sts:AssumeRole"})
-		}
+		p.allow(e.RoleARN, []string{"sts:AssumeRole"})
 		return true, nil
 	default:
 		return false, nil
-	}
-	if !p.grants.put && !p.grants.get {
-		return true, nil
 	}
 	region := e.Region
 	if region == "" {
 		region = p.cfg.Region
 	}
 	bucket, objects := b.Bucket, b.Bucket+"/object/"
-	if !strings.HasPrefix(bucket, "arn:") {
+	if !point {
 		bucket = "arn:" + partition(region) + ":s3:::" + b.Bucket
 		objects = bucket + "/"
+	}
+	if p.grants.rules {
+		p.allow(bucket, []string{"s3:GetLifecycleConfiguration"})
+		return true, nil
 	}
 	below := literal(b.Prefix) + "*"
 	allow := Statement{Resource: []string{objects + below}}

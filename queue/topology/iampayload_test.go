@@ -62,6 +62,12 @@ func (g *bucketGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	payload, there := g.objects[object]
 	switch {
+	case key == "" && r.URL.Query().Has("lifecycle"):
+		if !g.allowed("s3:GetLifecycleConfiguration", "arn:aws:s3:::"+bucket, "") {
+			refuse(http.StatusForbidden, "AccessDenied")
+			return
+		}
+		fmt.Fprint(w, `<LifecycleConfiguration><Rule><ID>r</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration><Days>42</Days></Expiration></Rule></LifecycleConfiguration>`)
 	case r.Method == http.MethodPut && g.allowed("s3:PutObject", object, ""):
 		g.objects[object] = body
 	case r.Method == http.MethodGet && g.allowed("s3:GetObject", object, "") && there:
@@ -100,9 +106,9 @@ func payloadPolicy(t *testing.T, role topology.Role, b topology.PayloadBucket, c
 // A role can do with payloads what it is for, and each action that its policy
 // allows is used.
 func TestLeastPolicyPayloads(t *testing.T) {
-	for role, does := range map[topology.Role]struct{ put, get bool }{
-		topology.RoleWorker: {true, true}, topology.RolePublisher: {put: true}, topology.RoleConsumer: {get: true},
-		topology.RoleOperator: {true, true}, topology.RoleViewer: {}, topology.RoleTopology: {},
+	for role, does := range map[topology.Role]struct{ put, get, check bool }{
+		topology.RoleWorker: {put: true, get: true}, topology.RolePublisher: {put: true}, topology.RoleConsumer: {get: true},
+		topology.RoleOperator: {put: true, get: true}, topology.RoleViewer: {check: true}, topology.RoleTopology: {check: true},
 	} {
 		t.Run(string(role), func(t *testing.T) {
 			policy := payloadPolicy(t, role, topology.PayloadBucket{Bucket: "rides-payloads", Prefix: s3payload.DefaultPrefix},
@@ -120,6 +126,11 @@ func TestLeastPolicyPayloads(t *testing.T) {
 				}
 				if _, err := store.Get(t.Context(), "none", 10); !errors.Is(err, queue.ErrPayloadGone) {
 					t.Errorf("a payload that is gone: %v", err)
+				}
+			}
+			if does.check {
+				if err := store.CheckLifecycle(t.Context()); err != nil {
+					t.Error(err)
 				}
 			}
 			if len(g.denied) > 0 {
@@ -160,7 +171,10 @@ func TestPolicyOfPayloads(t *testing.T) {
 		{"ARN of a key", topology.RoleWorker, topology.PayloadBucket{Bucket: "b12", KMSKey: "arn:aws:kms:eu-west-1:999999999999:key/k"}, own,
 			[]string{`"arn:aws:kms:eu-west-1:999999999999:key/k"`}, nil},
 		{"AWS's key", topology.RoleWorker, topology.PayloadBucket{Bucket: "b12", KMSKey: "alias/aws/s3"}, own, nil, []string{"kms:"}},
-		{"viewer", topology.RoleViewer, topology.PayloadBucket{Bucket: "b12", KMSKey: "alias/payloads", Place: at}, own, nil, []string{"kms:", "s3:", "sts:"}},
+		{"viewer", topology.RoleViewer, topology.PayloadBucket{Bucket: "b12", KMSKey: "alias/payloads"}, own,
+			[]string{"s3:GetLifecycleConfiguration", `"arn:aws:s3:::b12"`}, []string{"kms:", "s3:GetObject", "s3:PutObject"}},
+		{"viewer of an access point, which has no rules", topology.RoleViewer, topology.PayloadBucket{Bucket: "arn:aws:s3:eu-west-1:111122223333:accesspoint/p", Place: at}, own,
+			nil, []string{"s3:", "sts:"}},
 		{"role of the bucket, for the program", topology.RoleWorker, topology.PayloadBucket{Bucket: "b12", Place: at}, own,
 			[]string{`"sts:AssumeRole"`, role}, []string{"s3:"}},
 		{"role of the bucket", topology.RoleWorker, topology.PayloadBucket{Bucket: "b12", KMSKey: "k", Place: at}, topology.PolicyConfig{RoleARN: role},

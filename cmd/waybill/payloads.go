@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/config/payloadstore"
+	"github.com/waybill-dev/waybill/dlq"
+	"github.com/waybill-dev/waybill/queue/s3payload"
+	"github.com/waybill-dev/waybill/queue/topology"
+)
+
+// bucketTimeout bounds a look at the bucket of payloads, which is no more than beside
+// what a command does.
+const bucketTimeout = 15 * time.Second
+
+// checkPayloads tells whether the lifecycle rules of the bucket of payloads do not fit.
+// An access point has none.
+func (a *app) checkPayloads(ctx context.Context) {
+	p := a.loaded.Payloads
+	if p.Store != config.PayloadsInS3 || strings.HasPrefix(p.Bucket, "arn:") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTimeout)
+	defer cancel()
+	store, closeStore, err := payloadstore.Open(ctx, a.loaded)
+	if err != nil {
+		a.note("payloads: %v", err)
+		return
+	}
+	defer closeStore()
+	if s, ok := store.(*s3payload.Store); ok {
+		if err := s.CheckLifecycle(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+			a.note("payloads: %v", err)
+		}
+	}
+}
+
+// tellStored says why letters are shown without their bodies.
+func (a *app) tellStored(letters []*dlq.Letter, stores bool) {
+	n, first := 0, error(nil)
+	for _, l := range letters {
+		if l.Stored {
+			if n++; n == 1 {
+				first = l.Problem
+			}
+		}
+	}
+	switch {
+	case n == 0:
+	case stores:
+		a.note("the bodies of %d messages cannot be had from the store of payloads; the first: %v", n, first)
+	default:
+		a.note("the bodies of %d messages are in a store of payloads; name it under payloads in %s to see them", n, config.DefaultFile)
+	}
+}
+
+// payloadBucket returns the bucket that the configuration names, if it does.
+func payloadBucket(p config.Payloads) *topology.PayloadBucket {
+	if p.Store != config.PayloadsInS3 {
+		return nil
+	}
+	return &topology.PayloadBucket{Bucket: p.Bucket, Prefix: p.Prefix, KMSKey: p.KMSKey, Place: p.Place()}
+}
