@@ -49,7 +49,8 @@
 // that it had. The command waybill dlq has the store that waybill.yaml names. A peek, a
 // filter and an edit see the payload, and without a store the reference, which a
 // [Letter] tells by Stored; a message whose payload cannot be fetched is not chosen
-// by a filter, nor edited, and counts as failed.
+// by a filter, nor edited, and counts as failed. A filter of named fields other than
+// body, problem and stored has no payload fetched.
 //
 // A redrive looks at as many messages as the queue held when it began. Messages
 // that it had sent and that failed again meanwhile carry its id and stay. What

@@ -23,6 +23,7 @@ const filterTimeout = time.Second
 type Filter struct {
 	text string
 	code *gojq.Code
+	body bool // it may see the body
 }
 
 // ParseFilter compiles a filter.
@@ -35,7 +36,7 @@ func ParseFilter(text string) (*Filter, error) {
 	if err != nil {
 		return nil, &FilterError{Filter: text, Err: err}
 	}
-	return &Filter{text, code}, nil
+	return &Filter{text, code, seesBody(query)}, nil
 }
 
 // String returns the filter's text.

@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -62,7 +63,7 @@ type Letter struct {
 
 // read makes a letter of a received message.
 func read(raw queue.RawMessage) *Letter {
-	msg, err := raw.Decode()
+	msg, err := raw.DecodeFrom(context.Background(), nil, 0)
 	return newLetter(raw, msg, err)
 }
 

@@ -351,6 +351,51 @@ func TestEditPayloads(t *testing.T) {
 	})
 }
 
+// TestFilterWithoutBody holds that a filter which does not look at the body fetches no
+// payload, so that one that is gone fails nothing that the filter does not choose.
+func TestFilterWithoutBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store, publish := claims(t)
+		publish("fares-dlq", strings.Repeat("x", 2000))
+		store.all = nil
+		for text, fetches := range map[string]bool{
+			`.attributes.k9 == "w"`:                                         false, // packed metadata
+			`.receive_count > 100 and .failure.reason == "x"`:               false,
+			`.failure.chain // [] | any(contains("timeout"))`:               false,
+			`(.attributes.k1 + "b" | not) or .["id"] == "y"`:                false,
+			`.source == ("a", "b", null) or (.attributes["k0"] | . == "w")`: false,
+			`-.receive_count > 0`:                                           false,
+			`.generation as $g | $g > 1`:                                    true, // might be of all
+			`.body.amount > 1`:                                              true,
+			`.attributes.k1 == "w" and .body == 1`:                          true,
+			`.attributes[.body]?`:                                           true,
+			`."body" == 1`:                                                  true,
+			`.["body"] == 1`:                                                true,
+			`."bo\("d")y" == 1`:                                             true,
+			`"\(.)" == ""`:                                                  true,
+			`@text == ""`:                                                   true,
+			`.problem == "x"`:                                               true,
+			`.stored and false`:                                             true,
+			`. == 1`:                                                        true,
+			`.. == 1`:                                                       true,
+			`tostring == ""`:                                                true,
+			`.[] == 1`:                                                      true,
+			`[.body] == [1]`:                                                true,
+			`if .id == "a" then .body else false end`:                       true,
+			`def f: .body; .id == "a" and f`:                                true,
+		} {
+			f, err := dlq.ParseFilter(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := s.claimClient(dlq.Config{Payloads: store}).Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", Filter: f, DryRun: true})
+			if failed := report.Failed == 1; failed != fetches || !failed && (err != nil || report.Filtered != 1 || report.FilterErrors != 0) {
+				t.Errorf("%s: %s, %v; want fetched %t", text, asJSON(t, report), err, fetches)
+			}
+		}
+	})
+}
+
 // claims returns a server, a store, and what publishes payloads into it.
 func claims(t *testing.T) (*server, *payloads, func(to, body string)) {
 	t.Helper()

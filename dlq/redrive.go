@@ -328,10 +328,13 @@ func (j *job) pendingLetter(l *Letter) *Letter {
 func (j *job) choose(ctx context.Context, l *Letter) bool {
 	match, err := true, error(nil)
 	if j.Filter != nil {
-		whole, unseen := j.seen(ctx, l)
-		if unseen != nil {
-			j.fail(ctx, l, StagePayload, unseen)
-			return false
+		whole := l
+		if j.Filter.body {
+			var unseen error
+			if whole, unseen = j.seen(ctx, l); unseen != nil {
+				j.fail(ctx, l, StagePayload, unseen)
+				return false
+			}
 		}
 		match, err = j.Filter.Match(ctx, whole)
 	}

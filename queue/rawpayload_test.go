@@ -3,6 +3,7 @@ package queue_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -67,8 +68,8 @@ func TestDecodeFrom(t *testing.T) {
 		if !errors.Is(err, queue.ErrPayloadStored) || tt.kind != nil && !errors.Is(err, tt.kind) || err != nil && !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: %v, want ErrPayloadStored, %v and %q", tt.name, err, tt.kind, tt.text)
 		}
-		if string(msg.Payload) != stored.Body || msg.UUID != want.UUID {
-			t.Errorf("%s: got %q as %s, want the reference", tt.name, msg.Payload, msg.UUID)
+		if string(msg.Payload) != stored.Body || msg.UUID != want.UUID || !maps.Equal(msg.Metadata, want.Metadata) {
+			t.Errorf("%s: got %q as %s with %v, want the reference with all metadata", tt.name, msg.Payload, msg.UUID, msg.Metadata)
 		}
 	}
 	if n := store.gets - gets; n != 3 {
