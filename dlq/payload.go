@@ -48,6 +48,13 @@ func (j *job) keepPayload(ctx context.Context, out *outgoing, to *queue.Queue) e
 	return out.raw.KeepPayload(ctx, j.payloads, to)
 }
 
+// noteUnkept counts a letter whose payload nobody keeps for longer. j.mu is held.
+func (j *job) noteUnkept(l *Letter) {
+	if l.Stored && j.payloads == nil {
+		j.report.Unkept++
+	}
+}
+
 // editStage is where an edit failed: it may have wanted the payload.
 func editStage(err error) Stage {
 	if errors.Is(err, queue.ErrPayloadStored) {

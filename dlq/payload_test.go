@@ -351,6 +351,25 @@ func TestEditPayloads(t *testing.T) {
 	})
 }
 
+// TestRedriveUnkept holds that a report tells of payloads that nothing keeps.
+func TestRedriveUnkept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, store, publish := claims(t)
+		publish("fares-dlq", strings.Repeat("x", 2000))
+		s.send("fares-dlq", "small")
+		for _, tt := range []struct {
+			config dlq.Config
+			dry    bool
+			want   int
+		}{{dlq.Config{}, true, 1}, {dlq.Config{Payloads: store}, true, 0}, {dlq.Config{}, false, 1}} {
+			report, err := s.claimClient(tt.config).Redrive(t.Context(), dlq.Options{From: "fares-dlq", To: "fares", DryRun: tt.dry})
+			if err != nil || report.Sent+report.WouldSend != 2 || report.Unkept != tt.want {
+				t.Errorf("%s, %v; want %d unkept", asJSON(t, report), err, tt.want)
+			}
+		}
+	})
+}
+
 // TestFilterWithoutBody holds that a filter which does not look at the body fetches no
 // payload, so that one that is gone fails nothing that the filter does not choose.
 func TestFilterWithoutBody(t *testing.T) {

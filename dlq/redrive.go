@@ -291,7 +291,7 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			continue
 		}
 		if j.DryRun {
-			j.wouldSend(q)
+			j.wouldSend(l, q)
 			continue
 		}
 		out, err := j.prepare(ctx, l, q)
@@ -358,9 +358,10 @@ func (j *job) choose(ctx context.Context, l *Letter) bool {
 	return false
 }
 
-func (j *job) wouldSend(q *queue.Queue) {
+func (j *job) wouldSend(l *Letter, q *queue.Queue) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.noteUnkept(l)
 	j.report.WouldSend++
 	j.report.Destinations[q.Name]++
 }

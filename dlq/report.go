@@ -60,6 +60,11 @@ type Report struct {
 	// room for the marks of the redrive.
 	Unmarked int `json:"unmarked"`
 
+	// Unkept counts the messages among Sent, or among WouldSend, whose payload is
+	// in a queue.PayloadStore, and keeps the time that it had, for want of
+	// Config.Payloads.
+	Unkept int `json:"unkept"`
+
 	// Failed counts the messages that could not be redriven, and Failures
 	// says why, for the first 1,000 of them.
 	Failed   int       `json:"failed"`

@@ -215,6 +215,7 @@ func (j *job) noteSent(to *queue.Queue, out *outgoing, id string) {
 	j.pending[out.letter.MessageID] = out.letter
 	j.report.Sent++
 	j.report.Destinations[to.Name]++
+	j.noteUnkept(out.letter)
 	if out.unmarked {
 		j.report.Unmarked++
 		j.resent[id] = true

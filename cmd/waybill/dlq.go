@@ -419,6 +419,7 @@ func (a *app) printRedrive(r redriven) error {
 	count("came back", r.CameBack)
 	count("newer than the redrive", r.Newer)
 	count("without marks", r.Unmarked)
+	count("payloads not kept on", r.Unkept)
 	count("not reached", r.NotReached)
 	count("failed", r.Failed)
 	for _, f := range r.Failures {
@@ -431,6 +432,9 @@ func (a *app) printRedrive(r redriven) error {
 	t.add("left in the queue", strconv.Itoa(r.Remaining))
 	if r.FilterError != "" {
 		a.note("the filter does not fit %d messages; the first: %s", r.FilterErrors, r.FilterError)
+	}
+	if r.Unkept > 0 {
+		a.note("the payloads of %d messages are in a store, and keep the time that they had; name it under payloads in %s", r.Unkept, config.DefaultFile)
 	}
 	return a.print(r, t)
 }

@@ -236,6 +236,10 @@ func dlqPayloads(c *cli, place payloadPlace) {
 	if got := decode[redriven](t, c.ok("dlq", "redrive", "fares", "--yes", "--filter", ".body.amount > 200")); got.Sent != 0 || got.Filtered != 1 {
 		t.Errorf("by a filter that it does not fit: %+v", got)
 	}
+	r = c.run("dlq", "redrive", "fares", "--config", "none.yaml", "-o", "table")
+	if r.code != exitOK || !strings.Contains(squeezeLines(r.stdout), "payloads not kept on 1") || !strings.Contains(r.stderr, "name it under payloads in waybill.yaml") {
+		t.Errorf("without a store: %+v", r)
+	}
 	if !place.keptOn(t, func() {
 		if got := decode[redriven](t, c.ok("dlq", "redrive", "fares", "--yes", "--filter", ".body.amount > 100")); got.Sent != 1 {
 			t.Errorf("redriven was %+v", got)
