@@ -1,7 +1,6 @@
 package dlq
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -63,7 +62,7 @@ type Letter struct {
 
 // read makes a letter of a received message.
 func read(raw queue.RawMessage) *Letter {
-	msg, err := raw.DecodeFrom(context.Background(), nil, 0)
+	msg, err := raw.Decode()
 	return newLetter(raw, msg, err)
 }
 

@@ -16,35 +16,23 @@ var ErrPayloadStored = errors.New("the payload is in a store")
 func (e *claimedError) Is(target error) bool { return target == ErrPayloadStored }
 
 // DecodeFrom is [RawMessage.Decode] for a message whose payload may be in a store:
-// it fetches one of at most limit bytes. If that fails, or the store is nil, the
-// message has its reference as payload, beside all its metadata, and the error
-// matches [ErrPayloadStored] and what is wrong: [ErrTooLarge] beyond the limit,
-// [ErrPayloadGone].
+// it fetches one of at most limit bytes. If that fails, the message has its
+// reference, and the error matches [ErrPayloadStored] and what is wrong:
+// [ErrTooLarge] beyond the limit, [ErrPayloadGone]. With a nil store it is Decode.
 func (m RawMessage) DecodeFrom(ctx context.Context, store PayloadStore, limit int) (*message.Message, error) {
 	msg, err := m.Decode()
 	var e *claimedError
-	if !errors.As(err, &e) {
+	if store == nil || !errors.As(err, &e) {
 		return msg, err
 	}
-	payload := []byte(msg.Payload) // the reference
-	if store != nil {
-		fetched, fetchErr := fetchPayload(ctx, store, e.claim, limit)
-		if fetchErr == nil {
-			payload, err = fetched, nil
-		} else {
-			err = fmt.Errorf("%w: %w", err, fetchErr)
-		}
+	payload, fetchErr := fetchPayload(ctx, store, e.claim, limit)
+	if fetchErr != nil {
+		return msg, fmt.Errorf("%w: %w", err, fetchErr)
 	}
 	var d Delivery
 	d.MessageID = m.ID
 	whole := readMessage(m.received(), &d, payload)
-	switch {
-	case err == nil:
-		return whole, d.Undecodable
-	case d.Undecodable == nil:
-		return whole, err
-	}
-	return msg, err // with its metadata as far as they can be read
+	return whole, d.Undecodable
 }
 
 // EditedFrom is [RawMessage.Edited] for a message that [RawMessage.DecodeFrom]
