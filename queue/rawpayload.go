@@ -53,7 +53,7 @@ func (m RawMessage) EditedFrom(ctx context.Context, store PayloadStore, msg *mes
 	default:
 		ctx, cancel := context.WithTimeout(ctx, payloadTimeout)
 		defer cancel()
-		if err := store.Put(ctx, c.SHA256, msg.Payload, keepPayload(q.Endpoint, 0)); err != nil {
+		if err := store.Put(ctx, c.SHA256, msg.Payload, keepPayload(q.Endpoint, nil)); err != nil {
 			return RawMessage{}, fmt.Errorf("queue: payload %s of %d bytes: %w", c.SHA256, c.Size, err)
 		}
 	}
