@@ -83,7 +83,7 @@ func (f *filter) letters(ctx context.Context, msg *message.Message, failure queu
 				return
 			}
 		}
-		letter := bare(msg)
+		letter := bare(msg, failure.MessageID)
 		letter.SetContext(ctx)
 		yield(letter)
 	}
@@ -92,7 +92,7 @@ func (f *filter) letters(ctx context.Context, msg *message.Message, failure queu
 // letter returns the message with the record, shortened to the limit and to
 // what the dead-letter queue leaves, and whether that is possible.
 func (f *filter) letter(msg *message.Message, failure queue.Failure, limit int) (*message.Message, bool) {
-	letter := bare(msg)
+	letter := bare(msg, failure.MessageID)
 	short, ok := failure.Fit(limit)
 	if !ok {
 		return nil, false
@@ -103,11 +103,17 @@ func (f *filter) letter(msg *message.Message, failure queue.Failure, limit int) 
 	return letter, short.Encode(letter) == nil
 }
 
-// bare returns the message without a record.
-func bare(msg *message.Message) *message.Message {
+// bare returns the message without a record. A dead-letter queue that is FIFO knows
+// it by the id that the message had in its queue, as one that SQS itself moves: by
+// the deduplication id that it was sent with, others may be there, from another
+// queue of a topic or from before, and it would be dropped as a repeat.
+func bare(msg *message.Message, id string) *message.Message {
 	letter := message.NewMessage(msg.UUID, msg.Payload)
 	maps.Copy(letter.Metadata, msg.Metadata)
 	delete(letter.Metadata, queue.KeyFailure)
+	if letter.Metadata.Get(queue.KeyDeduplication) != "" && id != "" {
+		letter.Metadata.Set(queue.KeyDeduplication, id)
+	}
 	return letter
 }
 

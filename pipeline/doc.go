@@ -56,6 +56,8 @@
 //     60 bytes of the limit has no record, and within 160 if it has to be given
 //     an id, as those of other writers are, and attributes be packed for both.
 //     One that leaves no room for its id either is moved by the queue itself.
+//     A dead-letter queue that is FIFO knows the message by the id that SQS had
+//     given it, so queues with messages of one deduplication id can share it.
 //
 // An error that is [Permanent], and a message that cannot be decoded, skip the
 // retries. [RetryAfter] skips those in place, and so does a message whose form

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -73,6 +74,11 @@ func newStack(t *testing.T, endpoints ...queue.Endpoint) *stack {
 
 func (s *stack) createQueue(name string, attributes map[string]string) {
 	s.Helper()
+	if strings.HasSuffix(name, ".fifo") {
+		fifo := map[string]string{"FifoQueue": "true"}
+		maps.Copy(fifo, attributes)
+		attributes = fifo
+	}
 	out, err := s.sqs.CreateQueue(s.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err != nil {
 		s.Fatal(err)
