@@ -109,6 +109,7 @@ func demo(ctx context.Context, python string, out, errs io.Writer) (err error) {
 // A place is where a warehouse runs, and what it is given.
 type place struct {
 	python, script, url, region, namespace, database, stock string
+	kind                                                    string // of its queues: "" or ".fifo"
 }
 
 // A process is a warehouse that runs.
@@ -119,7 +120,7 @@ type process struct {
 
 // startWarehouse starts warehouse.py, or a script that takes the same arguments.
 func startWarehouse(at place, log io.Writer) (*process, error) {
-	name := func(queue string) string { return at.namespace + "-" + queue }
+	name := func(queue string) string { return at.namespace + "-" + queue + at.kind }
 	cmd := exec.Command(at.python, at.script, "--queue", name("warehouse"), "--dead-letters", name("warehouse-dlq"),
 		"--reply-to", replies+"="+name("replies"), "--database", at.database, "--stock", at.stock)
 	cmd.Stdout, cmd.Stderr = log, log

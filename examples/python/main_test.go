@@ -72,9 +72,17 @@ func python(t *testing.T) string {
 	return path
 }
 
+// The kinds of queues.
+const (
+	standard = ""
+	fifo     = ".fifo"
+)
+
+func both() []string { return []string{standard, fifo} }
+
 // everywhere runs a test on the embedded queues, and on the servers that are
-// configured.
-func everywhere(t *testing.T, test func(t *testing.T, s *site)) {
+// configured, with queues of each kind.
+func everywhere(t *testing.T, kinds []string, test func(t *testing.T, s *site)) {
 	python := python(t)
 	urls := map[string]string{"embedded": ""}
 	if url, ok := testserver.LocalStack(t); ok {
@@ -84,27 +92,29 @@ func everywhere(t *testing.T, test func(t *testing.T, s *site)) {
 		urls["ElasticMQ"] = url
 	}
 	for name, url := range urls {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			stack := waybilltest.Start(t)
-			s := &site{T: t, stack: stack, aws: stack.AWS, place: place{
-				python: python, script: "warehouse.py", url: stack.AWSURL, region: stack.AWS.Region,
-				namespace: testserver.Namespace(t), database: filepath.Join(t.TempDir(), "warehouse.db"), stock: "lamp=1",
-			}}
-			if url != "" {
-				cfg, err := config.AWS{EndpointURL: url, Region: "us-east-1"}.Load(t.Context())
-				if err != nil {
+		for _, kind := range kinds {
+			t.Run(name+kind, func(t *testing.T) {
+				t.Parallel()
+				stack := waybilltest.Start(t)
+				s := &site{T: t, stack: stack, aws: stack.AWS, place: place{
+					python: python, script: "warehouse.py", url: stack.AWSURL, region: stack.AWS.Region,
+					namespace: testserver.Namespace(t), kind: kind, database: filepath.Join(t.TempDir(), "warehouse.db"), stock: "lamp=1",
+				}}
+				if url != "" {
+					cfg, err := config.AWS{EndpointURL: url, Region: "us-east-1"}.Load(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					s.aws, s.place.url, s.place.region = cfg, url, "us-east-1"
+					s.deleteLater()
+				}
+				var err error
+				if s.endpoints, err = endpointsOf(s.place.namespace, kind, visibility); err != nil {
 					t.Fatal(err)
 				}
-				s.aws, s.place.url, s.place.region = cfg, url, "us-east-1"
-				s.deleteLater()
-			}
-			var err error
-			if s.endpoints, err = endpointsOf(s.place.namespace, visibility); err != nil {
-				t.Fatal(err)
-			}
-			test(t, s)
-		})
+				test(t, s)
+			})
+		}
 	}
 }
 
@@ -229,10 +239,11 @@ type dialogue struct {
 func (s *site) dialogue(visibility time.Duration) *dialogue {
 	s.Helper()
 	for _, name := range []string{"warehouse", "warehouse-dlq", "replies"} { // ElasticMQ has not all that a topology asks for
-		name, seconds := s.place.namespace+"-"+name, strconv.Itoa(int(visibility.Seconds()))
-		_, err := sqs.NewFromConfig(s.aws).CreateQueue(s.Context(), &sqs.CreateQueueInput{
-			QueueName: &name, Attributes: map[string]string{"VisibilityTimeout": seconds},
-		})
+		name, attributes := s.place.namespace+"-"+name+s.place.kind, map[string]string{"VisibilityTimeout": strconv.Itoa(int(visibility.Seconds()))}
+		if s.place.kind == fifo {
+			attributes["FifoQueue"] = "true"
+		}
+		_, err := sqs.NewFromConfig(s.aws).CreateQueue(s.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 		if err != nil {
 			s.Fatal(err)
 		}

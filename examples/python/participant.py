@@ -12,6 +12,7 @@ expire, and an action that is at work is awaited by whoever needs the lock.
 
 import base64
 import contextlib
+import hashlib
 import json
 import logging
 import re
@@ -71,7 +72,7 @@ class Participant:
 
     reply_to has the URLs of the queues that replies may go to, by the names of
     their endpoints. dead_letters is the URL of the queue for what is no command;
-    without one it stays, and the queue's redrive policy moves it.
+    without one it stays, and the queue's redrive policy moves it. Each may be FIFO.
     """
 
     def __init__(self, sqs, queue, reply_to, database, steps, dead_letters=None):
@@ -97,26 +98,34 @@ class Participant:
             try:
                 got = self.sqs.receive_message(
                     QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=5,
-                    MessageAttributeNames=["All"], AttributeNames=["ApproximateReceiveCount"])
+                    MessageAttributeNames=["All"], AttributeNames=["ApproximateReceiveCount", "MessageGroupId"])
             except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
                 log.exception("receive")
                 time.sleep(1)
                 continue
+            held = {}
             for message in got.get("Messages", []):
-                self.take(message)
+                self.take(message, held)
         self.db.close()
 
-    def take(self, message):
-        """Handles a message, or gives it back."""
+    def take(self, message, held):
+        """Handles a message, or gives it back. held has the FIFO groups in which one
+        has failed, and for how many seconds: those behind it must not overtake it."""
+        order = group(message) if fifo(self.queue) else None
         try:
             if self.stopping:
                 self.give_back(message, 0)
+            elif order in held:
+                self.give_back(message, held[order] + 1)
             else:
                 self.handle(message)
         except Exception:  # nobody has a reply: it comes again, as the same attempt
             log.exception("message %s", message["MessageId"])
+            seconds = min(2 ** receives(message), 900)
+            if order:
+                held[order] = seconds
             with contextlib.suppress(Exception):
-                self.give_back(message, min(2 ** receives(message), 900))
+                self.give_back(message, seconds)
 
     def give_back(self, message, seconds):
         self.sqs.change_message_visibility(
@@ -185,14 +194,21 @@ class Participant:
         return command["outcome"], None
 
     def reply(self, command, answer):
-        """Sends what came of a command."""
+        """Sends what came of a command. A FIFO queue has it in the group of the execution,
+        or in a branch of that, and knows it by its id and what is in it: a reply that is
+        sent again is dropped as a repeat, and one to a command of another commit is not."""
         echo = {name: command[name] for name in
                 ("key", "execution", "frame", "step", "visit", "attempt", "commit") if name in command}
         name = "/".join((command["key"], str(command["attempt"]), answer["outcome"].replace(" ", "-")))
-        self.sqs.send_message(
-            QueueUrl=self.reply_to[command["replyTo"]],
-            MessageBody=json.dumps({"waybill": 1, "reply": command["command"], **echo, **answer}),
-            MessageAttributes={"_watermill_message_uuid": text(name)})
+        body = json.dumps({"waybill": 1, "reply": command["command"], **echo, **answer})
+        place = "/".join(filter(None, (command["execution"], command.get("frame"))))
+        self.send(self.reply_to[command["replyTo"]], body, {"_watermill_message_uuid": text(name)},
+                  place if re.fullmatch("[!-~]{1,128}", place) else digest(place), digest(name + "\0" + body))
+
+    def send(self, queue, body, attributes, order, name):
+        """Sends a message: to a FIFO queue in a group, and with a deduplication id."""
+        place = {"MessageGroupId": order, "MessageDeduplicationId": name} if fifo(queue) else {}
+        self.sqs.send_message(QueueUrl=queue, MessageBody=body, MessageAttributes=attributes, **place)
 
     def bury(self, message, why):
         """Moves a message to the dead-letter queue, with the reason, which waybill dlq
@@ -204,8 +220,7 @@ class Participant:
                 "v": 1, "reason": "permanent", "message": str(why)[:1000], "filter": "participant",
                 "source": "sqs://" + self.queue.rsplit("/", 1)[1], "message_id": message["MessageId"],
                 "receive_count": receives(message), "last_failure": datetime.now(timezone.utc).isoformat()}))
-        self.sqs.send_message(
-            QueueUrl=self.dead_letters, MessageBody=message["Body"], MessageAttributes=attributes)
+        self.send(self.dead_letters, message["Body"], attributes, group(message), message["MessageId"])
 
     def read(self, message):
         """Reads a command, or raises Poison."""
@@ -256,6 +271,18 @@ def text(value):
     return {"DataType": "String", "StringValue": value}
 
 
+def fifo(queue):
+    return queue.endswith(".fifo")
+
+
+def group(message):
+    return message.get("Attributes", {}).get("MessageGroupId")
+
+
+def digest(value):
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
+
+
 def receives(message):
     return int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
 
@@ -267,7 +294,8 @@ def check(command, reply_to):
     undo = command.get("command") == "undo"
     if not undo and command.get("command") != "do":
         raise Poison('"command" is neither "do" nor "undo"')
-    for name in ["key", "execution", "definition", "step", "replyTo"] + ["undoes"] * undo:
+    named = [name for name in ("frame", "commit") if command.get(name, "") != ""]
+    for name in ["key", "execution", "definition", "step", "replyTo"] + ["undoes"] * undo + named:
         value = command.get(name)
         if not isinstance(value, str) or not 0 < len(value) <= 4096 or re.search("[\0-\x1f\x7f-\x9f\ud800-\udfff]", value):
             raise Poison(f'"{name}" is no text of 1 to 4096 characters, or has control characters')

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,12 +19,15 @@ import (
 	"github.com/waybill-dev/waybill/queue"
 )
 
+// commits counts those that the commands are of: each is sent anew.
+var commits atomic.Int64
+
 // command is a command that reserves a lamp, or gives it back.
 func command(execution, verb string, attempt int, changes ...func(map[string]any)) map[string]any {
 	key := execution + "/1//Reserve/1/"
 	c := map[string]any{
 		"waybill": 1, "command": verb, "key": key + verb, "execution": execution, "definition": "order", "step": "Reserve", "visit": 1,
-		"attempt": attempt, "input": reservation{"lamp", 1}, "notAfter": time.Now().Add(time.Minute).UnixMilli(), "replyTo": replies, "commit": "c",
+		"attempt": attempt, "input": reservation{"lamp", 1}, "notAfter": time.Now().Add(time.Minute).UnixMilli(), "replyTo": replies, "commit": fmt.Sprint("c", commits.Add(1)),
 	}
 	if verb == "undo" {
 		c["undoes"], c["outcome"] = key+"do", "unknown"
@@ -41,17 +47,36 @@ func (d *dialogue) send(c map[string]any) {
 	if v, err := jsonschema.UnmarshalJSON(bytes.NewReader(body)); err != nil || d.command.Validate(v) != nil {
 		d.Errorf("%s is no command: %v, %v", body, err, d.command.Validate(v))
 	}
-	d.sendBody(fmt.Sprint(c["key"], "/", c["attempt"]), body)
+	d.sendBody(groupOf(c), fmt.Sprint(c["key"], "/", c["attempt"]), body)
 }
 
-func (d *dialogue) sendBody(id string, body []byte) {
+// groupOf is the group of a command, and of its reply: the execution, or its branch,
+// as far as SQS takes its name.
+func groupOf(c map[string]any) string {
+	group := fmt.Sprint(c["execution"])
+	if c["frame"] != nil {
+		group += fmt.Sprint("/", c["frame"])
+	}
+	if len(group) <= 128 && !strings.ContainsFunc(group, func(r rune) bool { return r < '!' || r > '~' }) {
+		return group
+	}
+	sum := sha256.Sum256([]byte(group))
+	return hex.EncodeToString(sum[:16])
+}
+
+// sendBody sends a message, in a group where its queue is FIFO, which takes it for
+// the repeat of no other.
+func (d *dialogue) sendBody(group, id string, body []byte) {
 	d.Helper()
-	if err := d.publisher.Publish(warehouse, message.NewMessage(id, body)); err != nil {
+	msg := message.NewMessage(id, body)
+	msg.Metadata.Set(queue.KeyOrder, group)
+	msg.Metadata.Set(queue.KeyDeduplication, fmt.Sprint(commits.Add(1)))
+	if err := d.publisher.Publish(warehouse, msg); err != nil {
 		d.Fatal(err)
 	}
 }
 
-// hear awaits the reply to a command, and holds it to its schema.
+// hear awaits the reply to a command.
 func (d *dialogue) hear(c map[string]any) string {
 	d.Helper()
 	var msg *message.Message
@@ -60,6 +85,16 @@ func (d *dialogue) hear(c map[string]any) string {
 		msg.Ack()
 	case <-time.After(30 * time.Second):
 		d.Fatalf("no reply to %v", c)
+	}
+	return d.read(msg, c)
+}
+
+// read holds a message to be the reply to a command, by the schema, and tells what
+// it says.
+func (d *dialogue) read(msg *message.Message, c map[string]any) string {
+	d.Helper()
+	if group := msg.Metadata.Get(queue.KeyGroup); d.place.kind == fifo && group != groupOf(c) || d.place.kind == standard && group != "" {
+		d.Errorf("the reply to %v is in group %q", c, group)
 	}
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(msg.Payload))
 	if err != nil {
@@ -113,7 +148,7 @@ func TestParticipant(t *testing.T) {
 		late    = "not done: States.Timeout, it came after its time, by this clock"
 	)
 	late1 := func(c map[string]any) { c["notAfter"] = time.Now().Add(-time.Second).UnixMilli() }
-	everywhere(t, func(t *testing.T, s *site) {
+	everywhere(t, both(), func(t *testing.T, s *site) {
 		d := s.dialogue(visibility)
 		p := s.start("do = warehouse.reserve\ndef reserve(db, key, order): return {do(db, key, order)[\"Reservation\"]} if \"Bug\" in order else do(db, key, order)\nwarehouse.reserve = reserve")
 		// It is done once, however often it is asked for; and so it is undone.
@@ -156,6 +191,11 @@ func TestParticipant(t *testing.T) {
 			c["input"] = map[string]any{"Item": "lamp", "Count": 1, "Bug": true}
 		}))
 		d.expect("done r-1", command("g", "do", 3))
+		// A reply finds its group, whatever the execution is called.
+		for _, id := range []string{"h", "Größe 1", strings.Repeat("x", 127)} {
+			d.expect(soldOut, command(id, "do", 1))
+			d.expect(soldOut, command(id, "do", 1, func(c map[string]any) { c["frame"], c["key"] = "P:0", id+"/1/P:0/Reserve/1/do" }))
+		}
 		if err := p.end(); err != nil {
 			t.Error(err)
 		}
@@ -194,6 +234,8 @@ func TestParticipantPoison(t *testing.T) {
 		"truth":    {set("visit", true), `"visit" is no number of 1 or more`},
 		"huge":     {set("attempt", 1e18), `"attempt" is no number of 1 or more`},
 		"input":    {set("input", nil), `"input" is missing`},
+		"frame":    {set("frame", 7), `"frame" is no text`},
+		"commit":   {set("commit", []int{}), `"commit" is no text`},
 		"stranger": {set("replyTo", "elsewhere"), `"replyTo" is "elsewhere", and replies go to replies`},
 	} {
 		body, err := json.Marshal(command("x", "do", 1, change.change))
@@ -202,10 +244,10 @@ func TestParticipantPoison(t *testing.T) {
 		}
 		bodies[id], want[id] = body, change.want
 	}
-	everywhere(t, func(t *testing.T, s *site) {
+	everywhere(t, both(), func(t *testing.T, s *site) {
 		d := s.dialogue(visibility)
 		for id, body := range bodies {
-			d.sendBody(id, body)
+			d.sendBody(strings.ReplaceAll(id, " ", "-"), id, body)
 		}
 		s.start("")
 		d.expect("done r-1", command("a", "do", 1))
@@ -219,7 +261,7 @@ func TestParticipantPoison(t *testing.T) {
 		}
 		left := maps.Clone(want)
 		for end := time.Now().Add(30 * time.Second); len(left) > 0 && time.Now().Before(end); {
-			found, err := letters.Peek(t.Context(), "warehouse-dlq", 100)
+			found, err := letters.Peek(t.Context(), "warehouse-dlq"+s.place.kind, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -229,8 +271,11 @@ func TestParticipantPoison(t *testing.T) {
 				}
 				f := l.Failure
 				if f == nil || l.Problem != nil && !bytes.Equal(l.Body, bodies[l.ID]) || f.Reason != queue.ReasonPermanent || !strings.Contains(f.Message, left[l.ID]) ||
-					f.Source != "sqs://"+s.place.namespace+"-warehouse" || f.ReceiveCount < 1 || f.LastFailure.IsZero() || !bytes.Equal(l.Body, bodies[l.ID]) {
+					f.Source != "sqs://"+s.place.namespace+"-warehouse"+s.place.kind || f.ReceiveCount < 1 || f.LastFailure.IsZero() || !bytes.Equal(l.Body, bodies[l.ID]) {
 					t.Errorf("%s is there with %+v, %v; want %q", l.ID, f, l.Problem, left[l.ID])
+				}
+				if group := l.Metadata.Get(queue.KeyGroup); s.place.kind == fifo && group != strings.ReplaceAll(l.ID, " ", "-") {
+					t.Errorf("%s is there in group %q", l.ID, group)
 				}
 				delete(left, l.ID)
 			}
@@ -253,7 +298,7 @@ func TestParticipantKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			everywhere(t, func(t *testing.T, s *site) {
+			everywhere(t, both(), func(t *testing.T, s *site) {
 				d := s.dialogue(visibility)
 				p := s.start(spoiler)
 				c := command("a", "do", 1)
@@ -262,7 +307,8 @@ func TestParticipantKilled(t *testing.T) {
 					t.Fatalf("the process has not been killed: %v", err)
 				}
 				s.start("")
-				for range map[bool]int{false: 1, true: 2}[name == "before the delete"] {
+				// On FIFO the reply that is sent again is a repeat.
+				for range map[bool]int{false: 1, true: 2}[name == "before the delete" && s.place.kind == standard] {
 					if got := d.hear(c); got != "done r-1" {
 						t.Errorf("it is %s", got)
 					}
@@ -276,10 +322,32 @@ func TestParticipantKilled(t *testing.T) {
 	}
 }
 
+// On FIFO a command that fails holds those behind it in its group, and no other.
+func TestParticipantHoldsAGroup(t *testing.T) {
+	t.Parallel()
+	everywhere(t, []string{fifo}, func(t *testing.T, s *site) {
+		d := s.dialogue(visibility)
+		wait, sold, other := command("a", "do", 1), command("a", "do", 1, func(c map[string]any) { c["key"] = "a/1//Reserve/2/do" }), command("b", "undo", 1)
+		for _, c := range []map[string]any{wait, sold, other} { // which are there when the process comes
+			d.send(c)
+		}
+		s.start("settle, failed = participant.Participant.settle, []\ndef once(self, c):\n if c[\"command\"] == \"do\" and not failed:\n" +
+			"  failed.append(c); raise OSError(\"the disk\")\n return settle(self, c)\nparticipant.Participant.settle = once")
+		for _, want := range []struct {
+			c    map[string]any
+			said string
+		}{{other, "done"}, {wait, "done r-1"}, {sold, "not done for good: SoldOut, there are no 1 of lamp left"}} {
+			if got := d.hear(want.c); got != want.said {
+				t.Errorf("%s is %q, want %q", want.c["key"], got, want.said)
+			}
+		}
+	})
+}
+
 // Two processes that get the same command, and its undo, do each once.
 func TestParticipantsShareTheirCommands(t *testing.T) {
 	t.Parallel()
-	everywhere(t, func(t *testing.T, s *site) {
+	everywhere(t, []string{standard}, func(t *testing.T, s *site) {
 		d := s.dialogue(visibility)
 		for range 2 {
 			s.start("")
@@ -311,7 +379,7 @@ func TestParticipantsShareTheirCommands(t *testing.T) {
 // On SIGTERM a process ends what it is at, and gives back the rest at once.
 func TestParticipantDrains(t *testing.T) {
 	t.Parallel()
-	everywhere(t, func(t *testing.T, s *site) {
+	everywhere(t, both(), func(t *testing.T, s *site) {
 		d := s.dialogue(time.Minute)
 		var all []map[string]any
 		for i := range 5 {

@@ -48,6 +48,7 @@ func TestSaga(t *testing.T) {
 		order   Order
 		spoiler string // of the first process, which dies of it
 		late    bool   // there is no process before the saga has given up
+		fifo    bool   // as well
 		want    string
 		told    []string
 		left    string // lamps
@@ -56,11 +57,11 @@ func TestSaga(t *testing.T) {
 			told: []string{"the card is authorized", "1 lamp reserved as r-1, and paid"}, left: "0"},
 		{name: "is refused", order: Order{Item: "lamp", Count: 2}, want: "compensated: Reserve failed: there are no 2 of lamp left",
 			told: []string{"the card is authorized", "the authorization is voided"}, left: "1"},
-		{name: "is undone", order: Order{Item: "lamp", Count: 1, Card: "expired"}, want: "compensated: Capture failed: the card has expired",
+		{name: "is undone", order: Order{Item: "lamp", Count: 1, Card: "expired"}, fifo: true, want: "compensated: Capture failed: the card has expired",
 			told: []string{"the card is authorized", "the authorization is voided"}, left: "1"},
 		{name: "is killed before its commit", order: Order{Item: "lamp", Count: 1}, spoiler: dies, want: "completed",
 			told: []string{"the card is authorized", "1 lamp reserved as r-1, and paid"}, left: "0"},
-		{name: "is killed before its reply", order: Order{Item: "lamp", Count: 1}, spoiler: "participant.Participant.reply = die", want: "completed",
+		{name: "is killed before its reply", order: Order{Item: "lamp", Count: 1}, spoiler: "participant.Participant.reply = die", fifo: true, want: "completed",
 			told: []string{"the card is authorized", "1 lamp reserved as r-1, and paid"}, left: "0"},
 		{name: "is killed as it undoes", order: Order{Item: "lamp", Count: 1, Card: "expired"},
 			spoiler: strings.ReplaceAll(dies, "reserve", "release"), want: "compensated: Capture failed: the card has expired",
@@ -71,7 +72,11 @@ func TestSaga(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			everywhere(t, func(t *testing.T, s *site) {
+			kinds := []string{standard}
+			if tt.fifo {
+				kinds = both()
+			}
+			everywhere(t, kinds, func(t *testing.T, s *site) {
 				if url, ok := testserver.ElasticMQ(t); ok && url == s.place.url {
 					return // it lacks what the making of a topology asks for
 				}
@@ -88,7 +93,7 @@ func TestSaga(t *testing.T) {
 				}
 				commands := &doubled{undoes: make(chan struct{})}
 				shop, err := openShop(t.Context(), shopConfig{
-					AWS: s.aws, Namespace: s.place.namespace, Store: s.stack.Store, Saga: newSaga(patience, attempts, tell),
+					AWS: s.aws, Namespace: s.place.namespace, Kind: s.place.kind, Store: s.stack.Store, Saga: newSaga(patience, attempts, tell),
 					Visibility: visibility, Log: slog.New(slog.DiscardHandler),
 					Wrap: func(p message.Publisher) message.Publisher { commands.Publisher = p; return commands },
 				})

@@ -38,6 +38,7 @@ type shop struct {
 type shopConfig struct {
 	AWS        aws.Config
 	Namespace  string
+	Kind       string // of the queues: "" or ".fifo"
 	Store      *redisstore.Store
 	Saga       *saga.Saga[Order]
 	Visibility time.Duration // how soon a command of a process that died comes again
@@ -47,16 +48,16 @@ type shopConfig struct {
 }
 
 // endpointsOf names the queues of a namespace.
-func endpointsOf(namespace string, visibility time.Duration) (*queue.Endpoints, error) {
+func endpointsOf(namespace, kind string, visibility time.Duration) (*queue.Endpoints, error) {
 	return queue.NewEndpoints(namespace,
-		queue.Endpoint{Name: warehouse, URL: "sqs://warehouse", DeadLetter: "sqs://warehouse-dlq", Visibility: visibility},
-		queue.Endpoint{Name: replies, URL: "sqs://replies", DeadLetter: "sqs://replies-dlq"},
+		queue.Endpoint{Name: warehouse, URL: "sqs://warehouse" + kind, DeadLetter: "sqs://warehouse-dlq" + kind, Visibility: visibility},
+		queue.Endpoint{Name: replies, URL: "sqs://replies" + kind, DeadLetter: "sqs://replies-dlq" + kind},
 	)
 }
 
 // openShop makes the queues, and runs the sagas of orders until the shop is closed.
 func openShop(ctx context.Context, cfg shopConfig) (_ *shop, err error) {
-	endpoints, err := endpointsOf(cfg.Namespace, cfg.Visibility)
+	endpoints, err := endpointsOf(cfg.Namespace, cfg.Kind, cfg.Visibility)
 	if err != nil {
 		return nil, err
 	}
