@@ -332,8 +332,15 @@
 //
 // Whoever sends the other messages chooses for them. Good groups are the execution's
 // id for starts, completions and signals, and for a participant's replies the id with
-// "/" and the frame, if the command has one. Good deduplication ids are the
-// execution's id for a start, and the signal's for a signal. Do not choose the key of a
-// command for its reply: every attempt of a step has the same, and within five minutes
-// only the first would be heard.
+// "/" and the frame, if the command has one; a digest of that, where it has more than
+// 128 characters, or others than the printable ones of ASCII. A good deduplication id
+// is a digest of what is in the message, such as a queue with
+// ContentBasedDeduplication makes itself; a heartbeat's is another each time. Do not
+// choose the id of a signal, which is its execution's alone, nor the key of a command
+// for its reply: every attempt of a step has the same, and within five minutes only
+// the first would be heard.
+//
+// What cannot be handled holds its group until the queue's redrive policy takes it,
+// and no other group. A participant that receives several messages at once gives
+// back those behind one that has failed.
 package saga

@@ -52,7 +52,7 @@ func fifoText(text string) string {
 // other, whichever executions they are of. A command that keeps failing holds its
 // group. of is given the state that the command is made of; for an undo that is a
 // later one, so what it returns should not change. Defaults to the execution, and
-// in a branch to the branch.
+// in a branch to the branch; so does an empty text.
 func (s *Step[T]) MessageGroup(of func(state *T) string) *Step[T] {
 	s.fault(s.state.Remote == "", "MessageGroup belongs to a Remote")
 	s.fault(of == nil, "its MessageGroup is nil")
