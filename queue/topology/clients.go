@@ -134,6 +134,12 @@ func (s site) name(url string, purposes []string) string {
 // known.
 func accountOf(s site) string { return queue.Endpoint{RoleARN: s.RoleARN}.RoleAccount() }
 
+// foreign reports whether what has a URL with an account may be another's than the
+// client's. It is neither made nor tagged, and its tags are not asked for: SQS gives
+// no other account leave to read them ("Cross-account permissions don't apply to this
+// action", API reference of ListQueueTags), and SNS none to set them.
+func foreign(account string, s site) bool { return account != "" && account != accountOf(s) }
+
 func (s site) sqs(o *sqs.Options) {
 	if s.Region != "" {
 		o.Region = s.Region

@@ -2,12 +2,14 @@ package topology_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/queue"
@@ -184,6 +186,31 @@ func TestOwnAccount(t *testing.T) {
 	s := embedded()
 	apply(t, s, endpoints(t, "", queue.Endpoint{Name: "t", URL: "sns://t"}, queue.Endpoint{Name: "q", URL: "sqs://q"}))
 	settled(t, s, endpoints(t, "", queue.Endpoint{Name: "t", URL: "sns://000000000000/t"}, queue.Endpoint{Name: "q", URL: "sqs://000000000000/q"}))
+}
+
+// What a URL has the account of may be another's, to whom SQS and SNS give no leave
+// to read or set tags, nor to set a queue's attributes. A plan asks for none of that.
+func TestAnotherAccount(t *testing.T) {
+	s := embedded()
+	apply(t, s, endpoints(t, "", queue.Endpoint{Name: "own", URL: "sqs://own"}))
+	s.create(t, "q", map[string]string{"VisibilityTimeout": "77"})
+	if _, err := s.sns.CreateTopic(t.Context(), &sns.CreateTopicInput{Name: aws.String("t")}); err != nil {
+		t.Fatal(err)
+	}
+	s.emulator.SetFault(func(r emulator.Request) emulator.Fault {
+		if r.Resource == "own" || !slices.Contains([]string{"ListQueueTags", "TagQueue", "SetQueueAttributes", "ListTagsForResource", "TagResource"}, r.Operation) {
+			return emulator.Fault{}
+		}
+		return emulator.Fault{Err: &emulator.Error{Code: "AccessDenied", Message: "not from another account", Status: 403}}
+	})
+	set := endpoints(t, "", queue.Endpoint{Name: "own", URL: "sqs://own"}, queue.Endpoint{Name: "q", URL: "sqs://000000000000/q"},
+		queue.Endpoint{Name: "t", URL: "sns://000000000000/t", Subscriptions: []queue.Subscription{{Endpoint: "own"}}})
+	apply(t, s, set)
+	// What configuration sets all the same is the owner's to change.
+	set = endpoints(t, "", queue.Endpoint{Name: "q", URL: "sqs://000000000000/q", Visibility: time.Minute})
+	if got := plan(t, s, set).Steps()[0].String(); got != "change queue sqs://000000000000/q (endpoint q): VisibilityTimeout 77 -> 60" {
+		t.Errorf("the plan is to %s", got)
+	}
 }
 
 func TestErrorsNameTheirPlace(t *testing.T) {

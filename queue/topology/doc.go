@@ -38,6 +38,11 @@
 // back, set it to another value, or change the queue itself. Subscriptions that
 // configuration does not name stay, too.
 //
+// What a URL names with an account, other than that of the endpoint's RoleARN, is
+// its owner's: it is not made, and has no tag. SQS lets no other account set the
+// attributes and the policy of a queue, so leave to the owner what a plan would
+// change there.
+//
 // To lower a queue's retention deletes the messages that are older. A plan that
 // would is a conflict without [AllowLowerRetention].
 //

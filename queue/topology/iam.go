@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -27,7 +28,8 @@ const (
 	// again, and needs RoleWorker.
 	RoleConsumer Role = "consumer"
 
-	// RoleOperator lists, looks at and redrives dead letters: waybill dlq.
+	// RoleOperator lists, looks at and redrives dead letters: waybill dlq. To
+	// redrive to a queue that has no dead-letter queue needs RolePublisher as well.
 	RoleOperator Role = "operator"
 
 	// RoleViewer reads what is there: waybill topology plan and show.
@@ -52,7 +54,6 @@ type grants struct {
 	named                []string // with topics whose URL has an account, and
 	sqs, sns             []string // with what has no resource; sns finds the others
 	make                 bool     // queues and topics, of the own account
-	decrypt, encrypt     bool     // messages of encrypted queues
 	put, get             bool     // payloads in a bucket,
 	rules                bool     // and look at its rules
 }
@@ -68,25 +69,32 @@ var (
 )
 
 // makes is the action that makes a queue or topic. What is another account's, its
-// owner makes.
+// owner makes, and tags.
 var makes = map[string][]string{
 	"sqs": {"sqs:CreateQueue"},
 	"sns": {"sns:CreateTopic"},
 }
 
+// tags are the actions that read and set tags, and setQueue is what no other account
+// is let to do either.
+var (
+	tags     = []string{"sqs:ListQueueTags", "sqs:TagQueue", "sns:ListTagsForResource", "sns:TagResource"}
+	setQueue = []string{"sqs:SetQueueAttributes"}
+)
+
 func (r Role) grants() (grants, error) {
 	switch r {
 	case RoleWorker:
-		return grants{queues: union(consume, send), dead: send, topics: publish, sns: look, decrypt: true, encrypt: true, put: true, get: true}, nil
+		return grants{queues: union(consume, send), dead: send, topics: publish, sns: look, put: true, get: true}, nil
 	case RolePublisher:
-		return grants{queues: send, topics: publish, sns: look, encrypt: true, put: true}, nil
+		return grants{queues: send, topics: publish, sns: look, put: true}, nil
 	case RoleConsumer:
-		return grants{queues: consume, decrypt: true, get: true}, nil
+		return grants{queues: consume, get: true}, nil
 	case RoleOperator:
 		return grants{
 			dead:    union(consume, []string{"sqs:ListDeadLetterSourceQueues"}),
 			sources: union(send, []string{"sqs:GetQueueAttributes"}),
-			sqs:     []string{"sqs:ListQueues"}, decrypt: true, encrypt: true, put: true, get: true,
+			sqs:     []string{"sqs:ListQueues"}, put: true, get: true,
 		}, nil
 	case RoleViewer:
 		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look, rules: true}, nil
@@ -107,6 +115,11 @@ func union(lists ...[]string) []string {
 	return slices.Compact(all)
 }
 
+// without returns the actions that are not among others.
+func without(actions, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return slices.Contains(others, a) })
+}
+
 // A PolicyConfig says what a policy cannot know from the endpoints.
 type PolicyConfig struct {
 	// Region is that of endpoints that name none. Required if there are such.
@@ -125,7 +138,9 @@ type PolicyConfig struct {
 	// queues, or by their ARNs, which come first: a key's ARN or id, or an alias ("alias/fares") or its ARN, as in
 	// the attribute KmsMasterKeyId. Queues without one, and those of AWS's own key
 	// ("alias/aws/sqs"), need no permission. Each is an endpoint's queue or its
-	// dead-letter queue. Defaults to none.
+	// dead-letter queue. A topic that delivers to an encrypted queue has its leave
+	// from the key's own policy, which lets sns.amazonaws.com use it. Defaults to
+	// none.
 	Keys map[string]string
 
 	// Payloads is the bucket of payloads that are too large for a queue, or nil
@@ -155,7 +170,7 @@ func LeastPolicy(endpoints *queue.Endpoints, role Role, cfg PolicyConfig) (*Poli
 	if err != nil {
 		return nil, err
 	}
-	p := &policyMaker{cfg: cfg, grants: g, actions: make(map[string][]string), keys: make(map[string]bool)}
+	p := &policyMaker{cfg: cfg, grants: g, actions: make(map[string][]string), keys: make(map[grant]bool)}
 	found := cfg.RoleARN == "" && cfg.Profile == ""
 	for e := range endpoints.All() {
 		switch {
@@ -215,10 +230,14 @@ type policyMaker struct {
 	cfg     PolicyConfig
 	grants  grants
 	actions map[string][]string // by resource
-	keys    map[string]bool
+	keys    map[grant]bool      // whether to encrypt by, as well
 
 	bucket []Statement // of payloads
 }
+
+// A grant is what keys a role may use: one, or those of a region and an account that
+// have an alias.
+type grant struct{ resource, alias string }
 
 func (p *policyMaker) endpoint(e queue.Endpoint) error {
 	switch {
@@ -263,7 +282,12 @@ func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []strin
 	if own == "" {
 		own = p.cfg.Account
 	}
-	if account == "" || account == e.RoleAccount() {
+	if foreign(account, site{e.Place()}) {
+		actions = without(actions, tags)
+		if own != "" && account != own {
+			actions = without(actions, setQueue)
+		}
+	} else {
 		account = own
 		if p.grants.make {
 			actions = union(actions, makes[service])
@@ -284,7 +308,7 @@ func (p *policyMaker) add(e queue.Endpoint, service, url string, actions []strin
 		if !ok {
 			key = p.cfg.Keys[name]
 		}
-		p.key(key, region, account)
+		p.key(key, region, account, actions)
 	}
 	return nil
 }
@@ -297,25 +321,32 @@ func (p *policyMaker) allow(resource string, actions []string) {
 	}
 }
 
-// key notes the key of a queue.
-func (p *policyMaker) key(key, region, account string) {
-	key = keyName(key, region, account)
-	if key != "" && key != "alias/aws/sqs" && (p.grants.decrypt || p.grants.encrypt) {
-		p.keys[key] = true
+// key notes the key of a queue, on which actions are allowed.
+func (p *policyMaker) key(key, region, account string, actions []string) {
+	encrypts := slices.Contains(actions, "sqs:SendMessage")
+	if key == "" || key == "alias/aws/sqs" || strings.HasSuffix(key, ":alias/aws/sqs") || !encrypts && !slices.Contains(actions, "sqs:ReceiveMessage") {
+		return
 	}
+	g := keyOf(key, region, account)
+	p.keys[g] = p.keys[g] || encrypts
 }
 
-// keyName returns a key of KMS as an ARN or an alias. The ARN of an alias is one of
-// no key, and would allow nothing: KMS developer guide, "Using aliases to control
-// access to KMS keys".
-func keyName(key, region, account string) string {
-	if _, alias, ok := strings.Cut(key, ":alias/"); ok && strings.HasPrefix(key, "arn:") {
-		key = "alias/" + alias
+// keyOf returns what a key of KMS is that is given by an ARN, an id or an alias. The
+// ARN of an alias is one of no key, and would allow nothing; so an alias is a condition
+// on the keys of its account: KMS developer guide, "Using aliases to control access to
+// KMS keys".
+func keyOf(key, region, account string) grant {
+	if at, alias, ok := strings.Cut(key, ":alias/"); ok && strings.HasPrefix(key, "arn:") {
+		return grant{at + ":key/*", "alias/" + alias}
 	}
-	if key == "" || strings.HasPrefix(key, "alias/") || strings.HasPrefix(key, "arn:") {
-		return key
+	own := strings.Join([]string{"arn", partition(region), "kms", cmp.Or(region, "*"), cmp.Or(account, "*")}, ":") + ":key/"
+	switch {
+	case strings.HasPrefix(key, "alias/"):
+		return grant{own + "*", key}
+	case strings.HasPrefix(key, "arn:"):
+		return grant{resource: key}
 	}
-	return strings.Join([]string{"arn", partition(region), "kms", region, account, "key/" + key}, ":")
+	return grant{resource: own + key}
 }
 
 // policy returns a statement for each set of actions, and for each key.
@@ -335,12 +366,15 @@ func (p *policyMaker) policy() *Policy {
 	}
 	// A sender needs Decrypt, too, by which SQS verifies the data key: SQS developer
 	// guide, "Amazon SQS Key management".
-	actions := []string{"kms:Decrypt"}
-	if p.grants.encrypt {
-		actions = append(actions, "kms:GenerateDataKey")
-	}
-	for _, key := range slices.Sorted(maps.Keys(p.keys)) {
-		add(keyStatement(key, actions))
+	keys := slices.SortedFunc(maps.Keys(p.keys), func(a, b grant) int {
+		return cmp.Or(strings.Compare(a.resource, b.resource), strings.Compare(a.alias, b.alias))
+	})
+	for _, key := range keys {
+		actions := []string{"kms:Decrypt"}
+		if p.keys[key] {
+			actions = append(actions, "kms:GenerateDataKey")
+		}
+		add(key.statement(actions))
 	}
 	for _, s := range p.bucket {
 		add(s)
@@ -348,12 +382,11 @@ func (p *policyMaker) policy() *Policy {
 	return out
 }
 
-// keyStatement allows actions with a key, which is an ARN or an alias.
-func keyStatement(key string, actions []string) Statement {
-	if strings.HasPrefix(key, "alias/") {
-		return Statement{Action: actions, Resource: []string{"*"}, Condition: map[string]map[string]string{
-			"ForAnyValue:StringEquals": {"kms:ResourceAliases": key},
-		}}
+// statement allows actions with the keys.
+func (g grant) statement(actions []string) Statement {
+	s := Statement{Action: actions, Resource: []string{g.resource}}
+	if g.alias != "" {
+		s.Condition = map[string]map[string]string{"ForAnyValue:StringEquals": {"kms:ResourceAliases": g.alias}}
 	}
-	return Statement{Action: actions, Resource: []string{key}}
+	return s
 }

@@ -203,6 +203,48 @@ func consume(t *testing.T, s *server, set *queue.Endpoints) {
 	}
 }
 
+// Of queues and topics of another account, a policy has what their owner can allow.
+func TestPolicyOfAnotherAccount(t *testing.T) {
+	set := endpoints(t, "",
+		queue.Endpoint{Name: "own", URL: "sqs://111122223333/own", DeadLetter: "sqs://111122223333/dlq"}, queue.Endpoint{Name: "q", URL: "sqs://444455556666/q"},
+		queue.Endpoint{Name: "t", URL: "sns://444455556666/t", Subscriptions: []queue.Subscription{{Endpoint: "own"}}},
+		queue.Endpoint{Name: "role", URL: "sqs://role", RoleARN: "arn:aws:iam::777788889999:role/fares"},
+	)
+	for role, want := range map[topology.Role]map[string]string{
+		topology.RoleWorker: {
+			"sqs:us-east-1:444455556666:q": "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ReceiveMessage sqs:SendMessage",
+			"sns:us-east-1:444455556666:t": "sns:Publish",
+		},
+		topology.RoleViewer: {
+			"sqs:us-east-1:444455556666:q":   "sqs:GetQueueAttributes sqs:GetQueueUrl",
+			"sqs:us-east-1:111122223333:own": "sqs:GetQueueAttributes sqs:GetQueueUrl",
+			"sns:us-east-1:444455556666:t":   "sns:GetSubscriptionAttributes sns:GetTopicAttributes sns:ListSubscriptionsByTopic",
+		},
+		topology.RoleTopology: {
+			"sqs:us-east-1:444455556666:q":   "sqs:GetQueueAttributes sqs:GetQueueUrl",
+			"sqs:us-east-1:111122223333:own": "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:SetQueueAttributes",
+			"sqs:us-east-1:111122223333:dlq": "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:SetQueueAttributes",
+			"sns:us-east-1:444455556666:t":   "sns:GetSubscriptionAttributes sns:GetTopicAttributes sns:ListSubscriptionsByTopic sns:SetSubscriptionAttributes sns:Subscribe",
+		},
+	} {
+		policy, err := topology.LeastPolicy(set, role, topology.PolicyConfig{Region: "us-east-1", Account: "111122223333"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for resource, actions := range want {
+			var got []string
+			for _, s := range policy.Statement {
+				if slices.Contains(s.Resource, "arn:aws:"+resource) {
+					got = append(got, s.Action...)
+				}
+			}
+			if strings.Join(got, " ") != actions {
+				t.Errorf("%s may %q on %s, want %s", role, got, resource, actions)
+			}
+		}
+	}
+}
+
 func TestPolicyOfKeys(t *testing.T) {
 	set := endpoints(t, "", []queue.Endpoint{
 		{Name: "a", URL: "sqs://a"}, {Name: "b", URL: "sqs://444455556666/b", Region: "eu-west-1"}, {Name: "c", URL: "sqs://c"}, {Name: "d", URL: "sqs://d"},
@@ -211,7 +253,7 @@ func TestPolicyOfKeys(t *testing.T) {
 	policy, err := topology.LeastPolicy(set, topology.RoleConsumer, topology.PolicyConfig{
 		Region: "us-east-1", Account: "111122223333",
 		Keys: map[string]string{"a": "alias/fares", "b": "1234-abcd", "c": "alias/aws/sqs", "d": "arn:aws:kms:us-east-1:111122223333:key/k",
-			"f": "arn:aws:kms:us-east-1:111122223333:alias/rides", "g": "arn:aws:kms:us-east-1:111122223333:alias/aws/sqs",
+			"f": "arn:aws:kms:eu-west-1:777788889999:alias/rides", "g": "arn:aws:kms:us-east-1:111122223333:alias/aws/sqs",
 		},
 	})
 	if err != nil {
@@ -223,13 +265,13 @@ func TestPolicyOfKeys(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"arn:aws:sqs:us-east-1:111122223333:a"`, `"arn:aws:sqs:eu-west-1:444455556666:b"`,
-		`"kms:ResourceAliases": "alias/fares"`, `"kms:ResourceAliases": "alias/rides"`, `"arn:aws:kms:eu-west-1:444455556666:key/1234-abcd"`, `"arn:aws:kms:us-east-1:111122223333:key/k"`,
+		`"arn:aws:kms:us-east-1:111122223333:key/*"`, `"arn:aws:kms:eu-west-1:777788889999:key/*"`, `"kms:ResourceAliases": "alias/fares"`, `"kms:ResourceAliases": "alias/rides"`, `"arn:aws:kms:eu-west-1:444455556666:key/1234-abcd"`, `"arn:aws:kms:us-east-1:111122223333:key/k"`,
 	} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("the policy has no %s:\n%s", want, got)
 		}
 	}
-	for _, bad := range []string{"aws/sqs", "GenerateDataKey", "kafka"} {
+	for _, bad := range []string{"aws/sqs", "GenerateDataKey", "kafka", `"*"`} {
 		if strings.Contains(string(got), bad) {
 			t.Errorf("the policy has %s:\n%s", bad, got)
 		}

@@ -78,15 +78,15 @@ func (p *policyMaker) payloads(b PayloadBucket) (bool, error) {
 	if account == "" {
 		account = p.cfg.Account
 	}
-	key := keyName(b.KMSKey, region, account)
+	key := keyOf(b.KMSKey, region, account)
 	switch {
-	case strings.HasPrefix(key, "alias/"), b.KMSKey == key:
+	case key.alias != "", b.KMSKey == key.resource:
 	case region == "":
 		return true, fmt.Errorf("topology: payloads: %w: no region is known for the key %s; have its ARN, or give one (PolicyConfig.Region, --region)", queue.ErrInvalid, b.KMSKey)
 	case !accountRule.MatchString(account):
 		return true, fmt.Errorf("topology: payloads: %w: the account of the key %s is %q; have its ARN, or give one of twelve digits (PolicyConfig.Account, --account)", queue.ErrInvalid, b.KMSKey, account)
 	}
-	p.bucket = append(p.bucket, keyStatement(key, withKey))
+	p.bucket = append(p.bucket, key.statement(withKey))
 	return true, nil
 }
 

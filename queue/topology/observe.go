@@ -79,6 +79,10 @@ func (o *observer) queue(ctx context.Context, q *queueNode) error {
 	if err := o.queueAttributes(ctx, q); err != nil {
 		return err
 	}
+	if foreign(q.account, q.site) {
+		q.tagged = true
+		return nil
+	}
 	tags, err := o.sqs(q.site).ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: out.QueueUrl}, q.site.sqs)
 	switch {
 	case unknownCall(err):
@@ -129,6 +133,10 @@ func (o *observer) topic(ctx context.Context, t *topicNode) error {
 		return err
 	}
 	t.exists, t.arn = true, arn
+	if foreign(t.account, t.site) {
+		t.tagged = true
+		return o.topicSubscriptions(ctx, t)
+	}
 	tags, err := o.sns(t.site).ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(arn)}, t.site.sns)
 	switch {
 	case unknownCall(err):

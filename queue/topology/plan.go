@@ -125,7 +125,7 @@ func action(exists, tagged bool, changes int) Action {
 }
 
 func (p *Plan) queueTask(q *queueNode) task {
-	if !q.exists && q.account != "" && q.account != accountOf(q.site) {
+	if !q.exists && foreign(q.account, q.site) {
 		p.desire.conflict(q.url, "the queue does not exist, and queues are made in the client's own account only; take the account out of the URL, or have the owner make it")
 	}
 	var differ []Attribute
@@ -164,7 +164,7 @@ func lower(a Attribute) bool {
 }
 
 func (p *Plan) topicTask(t *topicNode) task {
-	if !t.exists && t.account != "" && t.account != accountOf(t.site) {
+	if !t.exists && foreign(t.account, t.site) {
 		p.desire.conflict(t.url, "the topic does not exist, and topics are made in the client's own account only; take the account out of the URL, or have the owner make it")
 	}
 	task := task{of: t, Step: Step{Action: action(t.exists, t.tagged, 0), Kind: KindTopic, Name: t.url, Purpose: t.purpose()}}
