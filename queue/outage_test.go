@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -42,36 +43,58 @@ func TestOutage(t *testing.T) {
 		}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := embedded(t)
-				url := s.createQueue(t, "q")
-				s.send(t, url, "a", "b", "c")
-				sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws})
-				ch := subscribe(t, sub, "sqs://q")
-				var out []*message.Message
-				for range 3 {
-					out = append(out, next(t, ch))
-				}
-				s.emulator.SetFault(tt.fault)
-				for _, msg := range out {
-					msg.Ack()
-				}
-				none(t, ch, tt.lasts)
-				s.emulator.SetFault(nil)
-				none(t, ch, time.Minute)
-				if got := s.depth(t, url); got != "0 visible, 0 in flight" {
-					t.Errorf("%s, want the handled messages deleted", got)
-				}
-				s.send(t, url, "d")
-				msg := next(t, ch)
-				msg.Ack()
-				none(t, ch, time.Minute)
-				if err := sub.Err(); err != nil {
-					t.Errorf("Err after the outage: %v", err)
-				}
+		for _, kind := range []string{"", ".fifo"} {
+			t.Run(tt.name+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { outage(t, kind, tt.lasts, tt.fault) })
 			})
-		})
+		}
+	}
+}
+
+func outage(t *testing.T, kind string, lasts time.Duration, fault func(emulator.Request) emulator.Fault) {
+	s := embedded(t)
+	q := map[string]string{}
+	if kind != "" {
+		q["FifoQueue"], q["ContentBasedDeduplication"] = "true", "true"
+	}
+	out, err := s.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("q" + kind), Attributes: q})
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(bodies ...string) {
+		t.Helper()
+		for _, body := range bodies {
+			in := &sqs.SendMessageInput{QueueUrl: out.QueueUrl, MessageBody: &body}
+			if kind != "" {
+				in.MessageGroupId = &body
+			}
+			if _, err := s.sqs.SendMessage(t.Context(), in); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send("a", "b", "c")
+	sub := newSubscriber(t, queue.SubscriberConfig{AWS: s.aws})
+	ch := subscribe(t, sub, "sqs://q"+kind)
+	var all []*message.Message
+	for range 3 {
+		all = append(all, next(t, ch))
+	}
+	s.emulator.SetFault(fault)
+	for _, msg := range all {
+		msg.Ack()
+	}
+	none(t, ch, lasts)
+	s.emulator.SetFault(nil)
+	none(t, ch, time.Minute)
+	if got := s.depth(t, *out.QueueUrl); got != "0 visible, 0 in flight" {
+		t.Errorf("%s, want the handled messages deleted", got)
+	}
+	send("d")
+	next(t, ch).Ack()
+	none(t, ch, time.Minute)
+	if err := sub.Err(); err != nil {
+		t.Errorf("Err after the outage: %v", err)
 	}
 }
 

@@ -55,22 +55,21 @@ func settle[T any](ctx context.Context, batch []T, patience time.Duration, call 
 // left to come again.
 func (s *subscription) noteHandled(h *held) {
 	h.acked.Store(true)
-	if h.noted = !h.lost.Load(); !h.noted {
-		return
+	if h.noted = !h.lost.Load(); h.noted {
+		s.remember(h.delivery.MessageID)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.handled[h.delivery.MessageID]++
 }
 
-// forgetHandled ends what noteHandled began.
-func (s *subscription) forgetHandled(h *held) {
-	if !h.noted {
-		return
-	}
+func (s *subscription) remember(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := h.delivery.MessageID
+	s.handled[id]++
+}
+
+// forgetHandled ends what noteHandled, or remember, began.
+func (s *subscription) forgetHandled(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.handled[id]--; s.handled[id] <= 0 {
 		delete(s.handled, id)
 	}
@@ -94,14 +93,32 @@ func (s *subscription) remove(h *held) {
 // flushDeletes deletes a batch of acked messages.
 func (s *subscription) flushDeletes(batch []*held) {
 	settle(s.settling, batch, deletePatience, s.deleteBatch, func(h *held, err error) {
-		s.forgetHandled(h)
 		if err == nil {
 			s.stats.deleted.Add(1)
 		} else {
-			s.log.Error("cannot delete a message that was handled; it will come again", "uuid", h.message.UUID, "message_id", h.delivery.MessageID, "error", err)
+			s.undeleted(h, err)
+		}
+		if h.noted {
+			s.forgetHandled(h.delivery.MessageID)
 		}
 		s.forget(h)
 	})
+}
+
+// undeleted deals with a message that was handled and cannot be deleted. On FIFO a
+// receipt is of no use when its visibility has ended, as it does while the service
+// is gone. The message then comes again with another, which deletes it; that it is
+// handled is remembered for so long.
+func (s *subscription) undeleted(h *held, err error) {
+	id := h.delivery.MessageID
+	log := s.log.With("uuid", h.message.UUID, "message_id", id, "error", err)
+	if !h.noted || !h.lost.Load() || !errors.Is(err, ErrInvalid) || s.isDraining() {
+		log.Error("cannot delete a message that was handled; it will come again")
+		return
+	}
+	log.Debug("cannot delete a message that was handled, as its receipt has expired; deleting it when it comes again")
+	s.remember(id)
+	time.AfterFunc(deletePatience, func() { s.forgetHandled(id) })
 }
 
 func (s *subscription) deleteBatch(ctx context.Context, batch []*held) ([]error, error) {
