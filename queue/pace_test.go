@@ -3,7 +3,9 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,6 +163,56 @@ func TestPollerPanics(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		for range 30 {
 			next(t, ch).Ack()
+		}
+	})
+}
+
+// A clumsy client panics when it has received messages, for a while.
+type clumsy struct {
+	*sqs.Client
+	panics atomic.Int64
+}
+
+func (c *clumsy) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, opts ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
+	out, err := c.Client.ReceiveMessage(ctx, in, opts...)
+	if err == nil && len(out.Messages) > 0 && c.panics.Add(-1) >= 0 {
+		panic("a broken client")
+	}
+	return out, err
+}
+
+// TestPollerPanicsOverMessages holds that a poller which panics with messages in its
+// hands loses none, nor their order: they come again when their visibility ends.
+func TestPollerPanicsOverMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		url := s.createQueue(t, "q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
+		want := []string{"a", "b", "c"}
+		for _, body := range want {
+			if _, err := s.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageGroupId: aws.String("g")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := &clumsy{Client: s.sqs}
+		c.panics.Store(2)
+		began := time.Now()
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{SQS: c, Logger: new(recorder).logger()}), "sqs://q.fifo")
+		time.Sleep(2 * queue.DefaultVisibility)
+		var got []string
+		for range want {
+			msg := next(t, ch)
+			if n := queue.FromContext(msg.Context()).ReceiveCount; n != 3 {
+				t.Errorf("%s was received %d times, want once more than a poller panicked", msg.Payload, n)
+			}
+			got = append(got, string(msg.Payload))
+			msg.Ack()
+		}
+		if d := time.Since(began); !slices.Equal(got, want) || d > 2*queue.DefaultVisibility+time.Minute {
+			t.Errorf("received %q after %v", got, d)
+		}
+		none(t, ch, time.Minute)
+		if got := s.depth(t, url); got != "0 visible, 0 in flight" {
+			t.Error(got)
 		}
 	})
 }
