@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
@@ -110,6 +113,36 @@ func TestLongDelayTwice(t *testing.T) {
 			if late := at[i].Sub(due); late < 0 || late > 2*time.Second {
 				t.Errorf("delivered %v late", late)
 			}
+		}
+	})
+}
+
+// TestLongDelayKeepsTrace holds that a message which is sent again keeps the X-Ray
+// header that it came with.
+func TestLongDelayKeepsTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		q := newQueue(t, s)
+		const header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+		text := func(value string) (a sqstypes.MessageAttributeValue) {
+			a.DataType, a.StringValue = aws.String("String"), &value
+			return a
+		}
+		if _, err := s.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{
+			QueueUrl: &q.url, MessageBody: aws.String("x"),
+			MessageAttributes: map[string]sqstypes.MessageAttributeValue{queue.KeyDue: text(time.Now().Add(time.Hour).UTC().Format(time.RFC3339))},
+			MessageSystemAttributes: map[string]sqstypes.MessageSystemAttributeValue{
+				"AWSTraceHeader": {DataType: aws.String("String"), StringValue: aws.String(header)},
+			},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := receiveUntil(t, q, 2*time.Hour, queue.SubscriberConfig{})
+		if len(got) != 1 {
+			t.Fatalf("delivered %d messages, want 1", len(got))
+		}
+		if d := queue.FromContext(got[0].Context()); d.Trace != header || d.Due.IsZero() {
+			t.Errorf("delivered with the header %q, due at %v", d.Trace, d.Due)
 		}
 	})
 }
