@@ -211,6 +211,13 @@ func TestDrainOfGroups(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
+		go func() {
+			for msg := range ch {
+				t.Errorf("received %s while draining", msg.Payload)
+				msg.Ack()
+			}
+		}()
+		synctest.Wait()
 		second.Ack()
 		<-closed
 		if f := stats.Figures(); f.Received != 5 || f.Deleted != 2 || f.Returned != 3 || f.Undelivered != 3 {

@@ -3,7 +3,9 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +82,36 @@ func TestRefusedRequestHoldsGroup(t *testing.T) {
 		}
 		if got := r.bodies(t, "q.fifo"); !slices.Equal(got, []string{"a1", "a2", "b1", "b2", "b3"}) || len(failed.Failed) != 3 {
 			t.Errorf("sent were %q, and %d have failed", got, len(failed.Failed))
+		}
+	})
+}
+
+// TestGroupBatchBytes holds that a batch to a FIFO queue stays within the size limit,
+// and that a group keeps its order over batches.
+func TestGroupBatchBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newFIFORun(t, queue.Endpoint{MaxMessageSize: 256 << 10})
+		stats := new(queue.Stats)
+		p := newPublisher(t, queue.PublisherConfig{AWS: r.aws, Endpoints: r.endpoints, Stats: stats})
+		var all []*message.Message
+		for i := range 6 {
+			msg := message.NewMessage(fmt.Sprint(i), []byte(strings.Repeat(fmt.Sprint(i), 100<<10)))
+			msg.Metadata.Set(queue.KeyGroup, "a")
+			all = append(all, msg)
+		}
+		if err := p.Publish("q", all...); err != nil {
+			t.Fatal(err)
+		}
+		if f := stats.Figures(); f.Requests["SendMessageBatch"] != 3 || f.Sent != 6 {
+			t.Errorf("%+v, want 6 messages in 3 requests", f)
+		}
+		ch := subscribe(t, newSubscriber(t, queue.SubscriberConfig{AWS: r.aws, Endpoints: r.endpoints}), "q")
+		for i := range 6 {
+			msg := next(t, ch)
+			if msg.UUID != fmt.Sprint(i) {
+				t.Errorf("message %d is %s", i, msg.UUID)
+			}
+			msg.Ack()
 		}
 	})
 }

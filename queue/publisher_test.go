@@ -22,13 +22,15 @@ import (
 	"github.com/waybill-dev/waybill/queue/emulator"
 )
 
-// publishAll publishes n messages from as many goroutines.
+// publishAll publishes n messages from as many goroutines, to FIFO in two groups.
 func publishAll(t *testing.T, p *queue.Publisher, endpoint string, n int) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if err := p.Publish(endpoint, message.NewMessage(fmt.Sprintf("m-%d", i), []byte("x"))); err != nil {
+			msg := message.NewMessage(fmt.Sprintf("m-%d", i), []byte("x"))
+			msg.Metadata.Set(queue.KeyOrder, fmt.Sprint(i%2))
+			if err := p.Publish(endpoint, msg); err != nil {
 				t.Error(err)
 			}
 		})
@@ -53,21 +55,23 @@ func TestLinger(t *testing.T) {
 		{"longer linger", 3, time.Second, time.Second, 1},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := embedded(t)
-				s.createQueue(t, "q")
-				p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Linger: tt.linger})
-				began := time.Now()
-				publishAll(t, p, "sqs://q", tt.messages)
-				if d := time.Since(began); d != tt.wait {
-					t.Errorf("%d messages took %v, want %v", tt.messages, d, tt.wait)
-				}
-				if n := s.emulator.Requests()["sqs.SendMessageBatch"]; n != tt.requests {
-					t.Errorf("%d requests, want %d", n, tt.requests)
-				}
+		for _, q := range [][]string{{"q"}, {"q.fifo", "FifoQueue", "true"}} {
+			t.Run(tt.name+" to "+q[0], func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := embedded(t)
+					s.createQueue(t, q[0], q[1:]...)
+					p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Linger: tt.linger})
+					began := time.Now()
+					publishAll(t, p, "sqs://"+q[0], tt.messages)
+					if d := time.Since(began); d != tt.wait {
+						t.Errorf("%d messages took %v, want %v", tt.messages, d, tt.wait)
+					}
+					if n := s.emulator.Requests()["sqs.SendMessageBatch"]; n != tt.requests {
+						t.Errorf("%d requests, want %d", n, tt.requests)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -265,48 +269,61 @@ func TestLostSendAnswer(t *testing.T) {
 }
 
 func TestPublisherClose(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := embedded(t)
-		s.createQueue(t, "q")
-		p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Linger: time.Hour, CloseTimeout: 10 * time.Second})
-		var wg sync.WaitGroup
+	for _, q := range [][]string{{"q"}, {"q.fifo", "FifoQueue", "true"}} {
+		t.Run(q[0], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { publisherClose(t, q[0], q[1:]...) })
+		})
+	}
+}
+
+// publisherClose holds that Close sends what waits.
+func publisherClose(t *testing.T, name string, attributes ...string) {
+	s := embedded(t)
+	s.createQueue(t, name, attributes...)
+	to := "sqs://" + name
+	one := func(id string) *message.Message {
+		msg := message.NewMessage(id, []byte("x"))
+		msg.Metadata.Set(queue.KeyOrder, "g")
+		return msg
+	}
+	p := newPublisher(t, queue.PublisherConfig{AWS: s.aws, Linger: time.Hour, CloseTimeout: 10 * time.Second})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := p.Publish(to, one("u")); err != nil {
+			t.Error(err)
+		}
+	})
+	synctest.Wait()
+	began := time.Now()
+	for range 3 {
 		wg.Go(func() {
-			if err := p.Publish("sqs://q", message.NewMessage("u", []byte("x"))); err != nil {
+			if err := p.Close(); err != nil {
 				t.Error(err)
 			}
 		})
-		synctest.Wait()
-		began := time.Now()
-		for range 3 {
-			wg.Go(func() {
-				if err := p.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if d := time.Since(began); d != 0 {
-			t.Errorf("Close took %v, want it to flush at once", d)
-		}
-		if err := p.Publish("sqs://q", message.NewMessage("u", nil)); !errors.Is(err, queue.ErrClosed) {
-			t.Errorf("after Close: %v, want ErrClosed", err)
-		}
+	}
+	wg.Wait()
+	if d := time.Since(began); d != 0 {
+		t.Errorf("Close took %v, want it to flush at once", d)
+	}
+	if err := p.Publish(to, one("v")); !errors.Is(err, queue.ErrClosed) {
+		t.Errorf("after Close: %v, want ErrClosed", err)
+	}
 
-		// A service that does not answer holds Close up for CloseTimeout.
-		p = newPublisher(t, queue.PublisherConfig{AWS: s.aws, CloseTimeout: 10 * time.Second})
-		s.emulator.SetFault(func(emulator.Request) emulator.Fault { return emulator.Fault{Delay: time.Hour} })
-		wg.Go(func() {
-			if err := p.Publish("sqs://q", message.NewMessage("u", []byte("x"))); !errors.Is(err, queue.ErrClosed) {
-				t.Errorf("interrupted by Close: %v, want ErrClosed", err)
-			}
-		})
-		time.Sleep(time.Second)
-		began = time.Now()
-		if err := p.Close(); err != nil || time.Since(began) != 10*time.Second {
-			t.Errorf("Close returned %v after %v, want 10 s", err, time.Since(began))
+	// A service that does not answer holds Close up for CloseTimeout.
+	p = newPublisher(t, queue.PublisherConfig{AWS: s.aws, CloseTimeout: 10 * time.Second})
+	s.emulator.SetFault(func(emulator.Request) emulator.Fault { return emulator.Fault{Delay: time.Hour} })
+	wg.Go(func() {
+		if err := p.Publish(to, one("w")); !errors.Is(err, queue.ErrClosed) {
+			t.Errorf("interrupted by Close: %v, want ErrClosed", err)
 		}
-		wg.Wait()
 	})
+	time.Sleep(time.Second)
+	began = time.Now()
+	if err := p.Close(); err != nil || time.Since(began) != 10*time.Second {
+		t.Errorf("Close returned %v after %v, want 10 s", err, time.Since(began))
+	}
+	wg.Wait()
 }
 
 func TestPublishErrors(t *testing.T) {
