@@ -245,6 +245,35 @@ func TestPolicyOfAnotherAccount(t *testing.T) {
 	}
 }
 
+// Who receives decrypts, who sends encrypts as well, and nobody else needs a key; a
+// dead-letter queue has its own, by which an operator only looks.
+func TestKeysOfRoles(t *testing.T) {
+	set := endpoints(t, "", queue.Endpoint{Name: "q", URL: "sqs://q", DeadLetter: "sqs://dlq"})
+	send := "kms:Decrypt kms:GenerateDataKey"
+	for role, want := range map[topology.Role][2]string{ // of the queue, and of its dead-letter queue
+		topology.RoleWorker: {send, send}, topology.RolePublisher: {send, ""}, topology.RoleConsumer: {"kms:Decrypt", ""},
+		topology.RoleOperator: {send, "kms:Decrypt"}, topology.RoleViewer: {}, topology.RoleTopology: {},
+	} {
+		policy, err := topology.LeastPolicy(set, role, topology.PolicyConfig{
+			Region: "us-east-1", Account: "111122223333", Keys: map[string]string{"q": "key-q", "dlq": "key-dlq"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]string)
+		for _, s := range policy.Statement {
+			for _, r := range s.Resource {
+				if _, key, ok := strings.Cut(r, "arn:aws:kms:us-east-1:111122223333:key/"); ok {
+					got[key] = strings.Join(s.Action, " ")
+				}
+			}
+		}
+		if got["key-q"] != want[0] || got["key-dlq"] != want[1] {
+			t.Errorf("%s may %q, want %q", role, got, want)
+		}
+	}
+}
+
 func TestPolicyOfKeys(t *testing.T) {
 	set := endpoints(t, "", []queue.Endpoint{
 		{Name: "a", URL: "sqs://a"}, {Name: "b", URL: "sqs://444455556666/b", Region: "eu-west-1"}, {Name: "c", URL: "sqs://c"}, {Name: "d", URL: "sqs://d"},
