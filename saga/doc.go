@@ -340,7 +340,7 @@
 // for its reply: every attempt of a step has the same, and within five minutes only
 // the first would be heard.
 //
-// What cannot be handled holds its group until the queue's redrive policy takes it,
-// and no other group. A participant that receives several messages at once gives
-// back those behind one that has failed.
+// What keeps failing holds its group, and no other, until the queue's redrive policy
+// takes it. Package queue sees to that; any other participant that receives several
+// messages at once gives back those behind one that has failed.
 package saga
