@@ -351,7 +351,7 @@ func TestTopologyIAMPayloads(t *testing.T) {
 	const (
 		objects = "[arn:aws:s3:::rides-payloads/prod/payload/*]map[]"
 		list    = "[s3:ListBucket][arn:aws:s3:::rides-payloads]map[StringLike:map[s3:prefix:prod/payload/*]]\n"
-		key     = "[*]map[ForAnyValue:StringEquals:map[kms:ResourceAliases:alias/payloads]]"
+		key     = "[arn:aws:kms:eu-west-1:111122223333:key/*]map[ForAnyValue:StringEquals:map[kms:ResourceAliases:alias/payloads]]"
 	)
 	for role, want := range map[string]string{
 		"worker":    list + "[s3:GetObject s3:PutObject]" + objects + "\n[kms:Decrypt kms:GenerateDataKey]" + key,

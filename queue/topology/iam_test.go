@@ -274,6 +274,25 @@ func TestKeysOfRoles(t *testing.T) {
 	}
 }
 
+// The key of a bucket that an alias names is one of the bucket's place, as far as that
+// is known.
+func TestAliasOfABucketsKey(t *testing.T) {
+	set := endpoints(t, "", queue.Endpoint{Name: "q", URL: "sqs://111122223333/q", Region: "eu-west-1"})
+	for want, bucket := range map[string]topology.PayloadBucket{
+		"arn:aws:kms:us-east-1:111122223333:key/*": {Bucket: "b12", KMSKey: "arn:aws:kms:us-east-1:111122223333:alias/payloads"},
+		"arn:aws:kms:eu-west-1:*:key/*":            {Bucket: "b12", KMSKey: "alias/payloads"},
+	} {
+		policy, err := topology.LeastPolicy(set, topology.RoleConsumer, topology.PolicyConfig{Region: "eu-west-1", Payloads: &bucket})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := policy.Statement[len(policy.Statement)-1]
+		if !slices.Equal(last.Resource, []string{want}) || last.Condition["ForAnyValue:StringEquals"]["kms:ResourceAliases"] != "alias/payloads" {
+			t.Errorf("%s: %+v, want %s", bucket.KMSKey, last, want)
+		}
+	}
+}
+
 func TestPolicyOfKeys(t *testing.T) {
 	set := endpoints(t, "", []queue.Endpoint{
 		{Name: "a", URL: "sqs://a"}, {Name: "b", URL: "sqs://444455556666/b", Region: "eu-west-1"}, {Name: "c", URL: "sqs://c"}, {Name: "d", URL: "sqs://d"},
