@@ -5,6 +5,9 @@
 GO = go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The packages to test: the one that takes longest begins first.
+PACKAGES = ./saga ./...
+
 # How long each fuzz target runs, how often soak kills workers, and how many messages
 # it sends.
 FUZZTIME = 30s
@@ -26,10 +29,10 @@ demo-localstack: ## run it on the LocalStack and Redis of docker-compose.yml, wh
 	CGO_ENABLED=0 $(GO) run ./examples/wildrydes --endpoint http://127.0.0.1:4566 --redis 127.0.0.1:6379
 
 test: ## run all tests
-	CGO_ENABLED=0 $(GO) test ./...
+	CGO_ENABLED=0 $(GO) test $(PACKAGES)
 
 race: ## run all tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(PACKAGES)
 
 bench: ## run the benchmarks
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
