@@ -44,6 +44,7 @@ type topicNode struct {
 	name, account string
 
 	purposes []string
+	endpoint string // the first that it serves
 
 	exists        bool
 	tagged        bool
@@ -78,6 +79,7 @@ type desire struct {
 	served map[string]*queueNode // by the endpoint's name
 }
 
+// A nodeKey is the URL of a queue or topic, or another name of it, at a place.
 type nodeKey struct {
 	url  string
 	site site
@@ -171,7 +173,7 @@ func (d *desire) addTopic(e queue.Endpoint) {
 	key := nodeKey{e.URL, d.atlas.site(e)}
 	t, ok := d.topic[key]
 	if !ok {
-		t = &topicNode{url: e.URL, site: key.site}
+		t = &topicNode{url: e.URL, site: key.site, endpoint: e.Name}
 		t.name, t.account, _ = queue.ParseURL(e.URL)
 		d.topic[key] = t
 		d.topics = append(d.topics, t)

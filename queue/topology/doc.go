@@ -50,6 +50,20 @@
 // [*ConflictError] of the plan: for example a dead-letter queue whose
 // RedriveAllowPolicy refuses the queue, or a missing queue of another account.
 //
+// # What is wrong
+//
+// [Check] looks for what loses messages, or buries them where nobody looks, when
+// something fails: a queue without a redrive policy, a dead-letter queue that keeps
+// letters for less time than the queue kept messages, one that refuses the queue or
+// is gone, redrive policies that lead back, and so on; the constants of [Rule] are
+// all of it. It judges the queues as they are, whoever made them, and as an apply
+// would leave them, so that each [Finding] says what an apply would do about it.
+//
+//	findings, err := topology.Check(ctx, clients, endpoints, topology.CheckConfig{})
+//	for _, f := range findings {
+//		fmt.Println(f)
+//	}
+//
 // # Permissions
 //
 // A plan needs sqs:GetQueueUrl, sqs:GetQueueAttributes, sqs:ListQueueTags,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -18,14 +19,19 @@ func newTopic(name string) *sns.CreateTopicInput {
 	return &sns.CreateTopicInput{Name: aws.String(name)}
 }
 
-func Example() {
-	ctx := context.Background()
-	awsConfig := aws.Config{ // of the emulator; config.Load gives the real one
+// emulated is the configuration of an emulator; config.Load gives the real one.
+func emulated() aws.Config {
+	return aws.Config{
 		Region:       "us-east-1",
 		BaseEndpoint: aws.String("http://emulator"),
 		HTTPClient:   emulator.New(emulator.Config{}).Client(),
 		Credentials:  credentials.NewStaticCredentialsProvider("any", "any", ""),
 	}
+}
+
+func Example() {
+	ctx := context.Background()
+	awsConfig := emulated()
 	endpoints, err := queue.NewEndpoints("dev",
 		queue.Endpoint{Name: "fares", URL: "sqs://fares", DeadLetter: "sqs://fares-dlq"},
 		queue.Endpoint{Name: "rides", URL: "sns://rides", Subscriptions: []queue.Subscription{{Endpoint: "fares"}}})
@@ -55,4 +61,39 @@ func Example() {
 	// keep topic sns://dev-rides
 	// keep permission sns://dev-rides -> sqs://dev-fares
 	// keep subscription sns://dev-rides -> sqs://dev-fares
+}
+
+func ExampleCheck() {
+	ctx := context.Background()
+	clients := topology.NewClients(emulated())
+	endpoints, err := queue.NewEndpoints("dev",
+		queue.Endpoint{Name: "fares", URL: "sqs://fares", DeadLetter: "sqs://fares-dlq", DeadLetterRetention: 24 * time.Hour},
+		queue.Endpoint{Name: "rides", URL: "sqs://rides", DeadLetter: "sqs://rides-dlq", MaxReceiveCount: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan, err := topology.NewPlan(ctx, clients, endpoints)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := plan.Apply(ctx); err != nil {
+		log.Fatal(err)
+	}
+	findings, err := topology.Check(ctx, clients, endpoints, topology.CheckConfig{
+		HandlerTimeouts: map[string]time.Duration{"rides": time.Minute},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range findings {
+		fmt.Println(f.Severity, f.Endpoint, f.Rule, f.Apply)
+		fmt.Println("   ", f.Remedy)
+	}
+	// Output:
+	// error fares dead-letter-retention leaves
+	//     set dead_letter_retention to 14d
+	// warning rides max-receive-count leaves
+	//     set max_receive_count to 3 or more
+	// warning rides visibility leaves
+	//     set visibility to 1m or more
 }

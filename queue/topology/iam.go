@@ -32,7 +32,7 @@ const (
 	// redrive to a queue that has no dead-letter queue needs RolePublisher as well.
 	RoleOperator Role = "operator"
 
-	// RoleViewer reads what is there: waybill topology plan and show.
+	// RoleViewer reads what is there: waybill topology plan, check and show.
 	RoleViewer Role = "viewer"
 
 	// RoleTopology makes what is missing, and changes what differs: waybill
@@ -59,13 +59,14 @@ type grants struct {
 }
 
 var (
-	readQueue = []string{"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"}
-	readTopic = []string{"sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"}
-	consume   = []string{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"}
-	send      = []string{"sqs:GetQueueUrl", "sqs:SendMessage"}
-	publish   = []string{"sns:Publish"}
-	look      = []string{"sns:ListTopics"}
-	ask       = []string{"sns:GetTopicAttributes"}
+	readQueue   = []string{"sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"}
+	readTopic   = []string{"sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource"}
+	listSources = []string{"sqs:ListDeadLetterSourceQueues"}
+	consume     = []string{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"}
+	send        = []string{"sqs:GetQueueUrl", "sqs:SendMessage"}
+	publish     = []string{"sns:Publish"}
+	look        = []string{"sns:ListTopics"}
+	ask         = []string{"sns:GetTopicAttributes"}
 )
 
 // makes is the action that makes a queue or topic. What is another account's, its
@@ -92,12 +93,13 @@ func (r Role) grants() (grants, error) {
 		return grants{queues: consume, get: true}, nil
 	case RoleOperator:
 		return grants{
-			dead:    union(consume, []string{"sqs:ListDeadLetterSourceQueues"}),
+			dead:    union(consume, listSources),
 			sources: union(send, []string{"sqs:GetQueueAttributes"}),
 			sqs:     []string{"sqs:ListQueues"}, put: true, get: true,
 		}, nil
 	case RoleViewer:
-		return grants{queues: readQueue, dead: readQueue, topics: readTopic, named: ask, sns: look, rules: true}, nil
+		read := union(readQueue, listSources)
+		return grants{queues: read, dead: read, topics: readTopic, named: ask, sns: look, rules: true}, nil
 	case RoleTopology:
 		write := union(readQueue, []string{"sqs:SetQueueAttributes", "sqs:TagQueue"})
 		return grants{

@@ -153,7 +153,10 @@ var duties = map[topology.Role]func(*testing.T, *server, *queue.Endpoints){
 			t.Errorf("redrive: %+v, %v", report, err)
 		}
 	},
-	topology.RoleViewer: func(t *testing.T, s *server, set *queue.Endpoints) { plan(t, s, set) },
+	topology.RoleViewer: func(t *testing.T, s *server, set *queue.Endpoints) {
+		plan(t, s, set)
+		equal(t, found(check(t, s, set, topology.CheckConfig{}), "no namespace"), nil)
+	},
 	topology.RoleTopology: func(t *testing.T, s *server, set *queue.Endpoints) {
 		apply(t, s, set)
 		e, err := set.Resolve("rides")
@@ -216,8 +219,8 @@ func TestPolicyOfAnotherAccount(t *testing.T) {
 			"sns:us-east-1:444455556666:t": "sns:Publish",
 		},
 		topology.RoleViewer: {
-			"sqs:us-east-1:444455556666:q":   "sqs:GetQueueAttributes sqs:GetQueueUrl",
-			"sqs:us-east-1:111122223333:own": "sqs:GetQueueAttributes sqs:GetQueueUrl",
+			"sqs:us-east-1:444455556666:q":   "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ListDeadLetterSourceQueues",
+			"sqs:us-east-1:111122223333:own": "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ListDeadLetterSourceQueues",
 			"sns:us-east-1:444455556666:t":   "sns:GetSubscriptionAttributes sns:GetTopicAttributes sns:ListSubscriptionsByTopic",
 		},
 		topology.RoleTopology: {

@@ -63,7 +63,8 @@ func failed(name, op string, err error) error {
 	return fmt.Errorf("topology: %s: %s: %w", name, op, err)
 }
 
-func (o *observer) queue(ctx context.Context, q *queueNode) error {
+// find fills in what is there of a queue, but for its tags.
+func (o *observer) find(ctx context.Context, q *queueNode) error {
 	in := &sqs.GetQueueUrlInput{QueueName: aws.String(q.name)}
 	if q.account != "" {
 		in.QueueOwnerAWSAccountId = aws.String(q.account)
@@ -76,14 +77,18 @@ func (o *observer) queue(ctx context.Context, q *queueNode) error {
 		return failed(q.site.name(q.url, q.purposes), "GetQueueUrl", err)
 	}
 	q.exists, q.queueURL = true, aws.ToString(out.QueueUrl)
-	if err := o.queueAttributes(ctx, q); err != nil {
+	return o.queueAttributes(ctx, q)
+}
+
+func (o *observer) queue(ctx context.Context, q *queueNode) error {
+	if err := o.find(ctx, q); err != nil || !q.exists {
 		return err
 	}
 	if foreign(q.account, q.site) {
 		q.tagged = true
 		return nil
 	}
-	tags, err := o.sqs(q.site).ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: out.QueueUrl}, q.site.sqs)
+	tags, err := o.sqs(q.site).ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: aws.String(q.queueURL)}, q.site.sqs)
 	switch {
 	case unknownCall(err):
 		q.tagged = true // there are no tags here, so nothing needs one
@@ -127,17 +132,25 @@ func (o *observer) settle(ctx context.Context, q *queueNode) error {
 	}
 }
 
-func (o *observer) topic(ctx context.Context, t *topicNode) error {
+// findTopic fills in what is there of a topic, but for its tags.
+func (o *observer) findTopic(ctx context.Context, t *topicNode) error {
 	arn, err := o.topicARN(ctx, t)
 	if err != nil || arn == "" {
 		return err
 	}
 	t.exists, t.arn = true, arn
+	return o.topicSubscriptions(ctx, t)
+}
+
+func (o *observer) topic(ctx context.Context, t *topicNode) error {
+	if err := o.findTopic(ctx, t); err != nil || !t.exists {
+		return err
+	}
 	if foreign(t.account, t.site) {
 		t.tagged = true
-		return o.topicSubscriptions(ctx, t)
+		return nil
 	}
-	tags, err := o.sns(t.site).ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(arn)}, t.site.sns)
+	tags, err := o.sns(t.site).ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: aws.String(t.arn)}, t.site.sns)
 	switch {
 	case unknownCall(err):
 		t.tagged = true
@@ -150,7 +163,7 @@ func (o *observer) topic(ctx context.Context, t *topicNode) error {
 			}
 		}
 	}
-	return o.topicSubscriptions(ctx, t)
+	return nil
 }
 
 // topicARN returns the ARN of a topic that exists, or "". SNS has no call that

@@ -70,11 +70,14 @@ func (q *queueNode) redriveAttribute() (Attribute, bool) {
 	return a, true
 }
 
-// refusal says why the dead-letter queue would not take the messages of q, or
-// is empty.
+// refusal says why the dead-letter queue of configuration would not take the
+// messages of q, or is empty.
+func (q *queueNode) refusal() string { return q.refusalOf(q.deadLetter) }
+
+// refusalOf says why another queue would not take the dead letters of q, or is
+// empty.
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html)
-func (q *queueNode) refusal() string {
-	dlq := q.deadLetter
+func (q *queueNode) refusalOf(dlq *queueNode) string {
 	text := dlq.have["RedriveAllowPolicy"]
 	if text == "" || q.arn == "" {
 		return ""
