@@ -84,6 +84,7 @@ var examples = map[string]string{
 	"saga signal":        "waybill saga signal trip-42 paid --payload '{\"cents\": 2000}'",
 	"schema":             "waybill schema\nwaybill schema command",
 	"topology apply":     "waybill topology apply",
+	"topology check":     "waybill topology check\nwaybill topology check --handler-timeout rides=90s --ignore no-redrive-policy:replies --fail-on warning",
 	"topology iam":       "waybill topology iam --role worker --account 123456789012\nwaybill topology iam --role operator --account 123456789012 --look-up",
 	"topology plan":      "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1",
 	"topology show":      "waybill topology show",

@@ -30,7 +30,7 @@ endpoints, and nothing more:
   publisher  publishes
   consumer   receives; what is delayed by more than 15 minutes needs a worker
   operator   waybill dlq: lists, looks at and redrives dead letters
-  viewer     waybill topology plan and show
+  viewer     waybill topology plan, check and show
   topology   waybill topology apply
 
 Endpoints with a role_arn or a profile are not in the policy of the program itself,

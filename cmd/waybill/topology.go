@@ -87,14 +87,13 @@ its older messages. What was done is printed; if it fails midway the exit code i
 			return a.print(status, t)
 		}),
 	}
-	iam := a.iamCommand()
 	for _, cmd := range []*cobra.Command{plan, apply} {
 		cmd.Flags().BoolVar(&lowerRetention, "lower-retention", false, "allow to lower the retention of queues, which deletes older messages")
 	}
-	return group("topology", "Plan and make queues, topics and subscriptions",
-		`Plan and make the queues, topics, subscriptions and dead-letter queues that the
-endpoints of the configuration name; "waybill config --help" shows what that may
-say.`, plan, apply, show, iam)
+	return group("topology", "Plan, make and check queues, topics and subscriptions",
+		`Plan, make and check the queues, topics, subscriptions and dead-letter queues that
+the endpoints of the configuration name; "waybill config --help" shows what that may
+say.`, plan, apply, a.checkCommand(), show, a.iamCommand())
 }
 
 func number(text string) string {
@@ -126,20 +125,30 @@ func awsFor(ctx context.Context, cfg *config.Config, endpoints *queue.Endpoints)
 	return f, err
 }
 
-// plan compares the configured endpoints with what is there.
-func (a *app) plan(ctx context.Context, opts ...topology.Option) (*topology.Plan, error) {
+// clients returns the configuration, the endpoints that it names, and the clients of
+// the topology.
+func (a *app) clients(ctx context.Context) (*config.Config, *queue.Endpoints, topology.Clients, error) {
 	cfg, endpoints, err := a.endpoints()
-	if err != nil {
-		return nil, err
+	if err == nil && len(endpoints.Names()) == 0 {
+		err = usagef("no endpoint is configured; name them under endpoints in %s, or set WAYBILL_ENDPOINTS_<NAME>_URL", config.DefaultFile)
 	}
-	if len(endpoints.Names()) == 0 {
-		return nil, usagef("no endpoint is configured; name them under endpoints in %s, or set WAYBILL_ENDPOINTS_<NAME>_URL", config.DefaultFile)
+	if err != nil {
+		return nil, nil, topology.Clients{}, err
 	}
 	awsFor, err := awsFor(ctx, cfg, endpoints)
 	if err != nil {
+		return nil, nil, topology.Clients{}, err
+	}
+	return cfg, endpoints, topology.NewClientsFor(awsFor), nil
+}
+
+// plan compares the configured endpoints with what is there.
+func (a *app) plan(ctx context.Context, opts ...topology.Option) (*topology.Plan, error) {
+	_, endpoints, clients, err := a.clients(ctx)
+	if err != nil {
 		return nil, err
 	}
-	return topology.NewPlan(ctx, topology.NewClientsFor(awsFor), endpoints, opts...)
+	return topology.NewPlan(ctx, clients, endpoints, opts...)
 }
 
 var actionStyles = map[topology.Action]style{

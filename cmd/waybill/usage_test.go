@@ -19,7 +19,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"topolgy", `waybill: there is no command "topolgy"; did you mean topology?`},
 		{"nonsense", `waybill: there is no command "nonsense"; want one of bench, completion, config, dev`},
-		{"topology", "waybill topology: want one of apply, iam, plan, show; see waybill topology --help"},
+		{"topology", "waybill topology: want one of apply, check, iam, plan, show; see waybill topology --help"},
 		{"topology aply", `waybill topology: there is no command "aply"; did you mean apply?`},
 		{"saga show", "waybill saga show: ID is missing; want waybill saga show ID"},
 		{"saga show a b", `waybill saga show: takes ID, and got "b" as well`},
