@@ -86,7 +86,7 @@ var examples = map[string]string{
 	"topology apply":     "waybill topology apply",
 	"topology check":     "waybill topology check\nwaybill topology check --handler-timeout rides=90s --ignore no-redrive-policy:replies --fail-on warning",
 	"topology iam":       "waybill topology iam --role worker --account 123456789012\nwaybill topology iam --role operator --account 123456789012 --look-up",
-	"topology plan":      "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1",
+	"topology plan":      "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1\nwaybill topology plan --alarms --alarm-depth replies=10 --alarm-action arn:aws:sns:eu-west-1:123456789012:alarms -o jsonl",
 	"topology show":      "waybill topology show",
 	"version":            "waybill version",
 }

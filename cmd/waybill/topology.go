@@ -15,7 +15,10 @@ import (
 )
 
 func (a *app) topologyCommand() *cobra.Command {
-	var lowerRetention bool
+	var (
+		lowerRetention bool
+		alarms         *alarmFlags
+	)
 	allowed := func() []topology.Option {
 		if lowerRetention {
 			return []topology.Option{topology.AllowLowerRetention()}
@@ -30,9 +33,16 @@ is changed. A bucket of payloads is its owner's to make: of it plan, apply and s
 tell whether its lifecycle rules fit payloads.expire_days.`,
 		Args: takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
+			alarmConfig, err := alarms.config()
+			if err != nil {
+				return err
+			}
 			p, err := a.plan(cmd.Context(), allowed()...)
 			if err != nil {
 				return err
+			}
+			if alarms.wanted {
+				return a.printAlarms(p, alarmConfig)
 			}
 			if err := a.printSteps(p.Steps()); err != nil {
 				return err
@@ -42,6 +52,7 @@ tell whether its lifecycle rules fit payloads.expire_days.`,
 			return nil
 		}),
 	}
+	alarms = withAlarms(plan)
 	apply := &cobra.Command{
 		Use:   "apply",
 		Short: "Make the queues, topics and subscriptions as configured",

@@ -64,11 +64,16 @@
 //		fmt.Println(f)
 //	}
 //
+// [Plan.Alarms] has CloudWatch's alarms for the dead-letter queues, as JSON that
+// `aws cloudwatch put-metric-alarm` takes. None is made here.
+//
 // # Permissions
 //
 // A plan needs sqs:GetQueueUrl, sqs:GetQueueAttributes, sqs:ListQueueTags,
 // sns:ListTopics, sns:GetTopicAttributes, sns:ListTagsForResource,
 // sns:ListSubscriptionsByTopic and sns:GetSubscriptionAttributes. To apply it
 // takes sqs:CreateQueue, sqs:SetQueueAttributes, sqs:TagQueue, sns:CreateTopic,
-// sns:TagResource, sns:Subscribe and sns:SetSubscriptionAttributes as well.
+// sns:TagResource, sns:Subscribe and sns:SetSubscriptionAttributes as well. A check
+// takes sqs:ListDeadLetterSourceQueues besides what a plan needs, but neither tags
+// nor sns:GetSubscriptionAttributes. [LeastPolicy] makes policies of all that.
 package topology

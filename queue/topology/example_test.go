@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log"
 	"time"
@@ -96,4 +97,31 @@ func ExampleCheck() {
 	//     set max_receive_count to 3 or more
 	// warning rides visibility leaves
 	//     set visibility to 1m or more
+}
+
+func ExamplePlan_Alarms() {
+	endpoints, err := queue.NewEndpoints("dev", queue.Endpoint{Name: "fares", URL: "sqs://fares", DeadLetter: "sqs://fares-dlq"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan, err := topology.NewPlan(context.Background(), topology.NewClients(emulated()), endpoints)
+	if err != nil {
+		log.Fatal(err)
+	}
+	alarms, err := plan.Alarms(topology.AlarmConfig{Actions: []string{"arn:aws:sns:us-east-1:123456789012:alarms"}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, a := range alarms {
+		fmt.Println(a.Region, a.AlarmName, a.MetricName, a.Threshold)
+	}
+	text, err := json.Marshal(alarms[1].Dimensions) // an Alarm itself is the input of PutMetricAlarm
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(string(text))
+	// Output:
+	// us-east-1 waybill-dev-fares-dlq-age ApproximateAgeOfOldestMessage 648000
+	// us-east-1 waybill-dev-fares-dlq-depth ApproximateNumberOfMessagesVisible 0
+	// [{"Name":"QueueName","Value":"dev-fares-dlq"}]
 }
