@@ -232,7 +232,9 @@ func TestEndpointVariables(t *testing.T) {
 		{`WAYBILL_ENDPOINTS_FARES_ATTRIBUTES=["a,b", c]`, "endpoints.fares.attributes a,b,c"},
 		{`WAYBILL_ENDPOINTS_NEW_URL=sns://new
 WAYBILL_ENDPOINTS_NEW_SUBSCRIPTIONS=[{"endpoint":"fares","filter":{"a":["b"]}}]`, `endpoints.new.subscriptions [{"endpoint":"fares","filter":{"a":["b"]}}]`},
-		{"WAYBILL_ENDPOINTS_FARES_VISIBLITY=31s", "ends in no setting of an endpoint"},
+		{"WAYBILL_ENDPOINTS_FARES_VISIBLITY=31s", "WAYBILL_ENDPOINTS_FARES_VISIBLITY: ends in no setting of an endpoint; did you mean WAYBILL_ENDPOINTS_FARES_VISIBILITY?"},
+		{"WAYBILL_ENDPOINTS_ODD_NAME_DEAD_LETTR=sqs://a", "did you mean WAYBILL_ENDPOINTS_ODD_NAME_DEAD_LETTER?"},
+		{"WAYBILL_ENDPOINTS_FARES_COLOUR=red", "ends in no setting of an endpoint; want WAYBILL_ENDPOINTS_<NAME>_<SETTING>, where the setting is one of URL, DEAD_LETTER"},
 		{"WAYBILL_ENDPOINTS_FARSE_VISIBILITY=31s", "WAYBILL_ENDPOINTS_FARSE_VISIBILITY: endpoints.farse is not an endpoint of the file; did you mean fares?"},
 		{"WAYBILL_ENDPOINTS_SOMETHING_ELSE_DELAY=31s", "endpoints.something-else has no url"},
 		{"WAYBILL_ENDPOINTS__URL=sqs://a", "names no endpoint"},

@@ -131,6 +131,10 @@ func (l *loader) endpointVariable(source Source, names map[string][]target) (str
 		}
 	}
 	if best.field.name == "" {
+		if near := nearestVariable(rest); near != "" {
+			l.problems.add(source, "", "ends in no setting of an endpoint; did you mean %s%s?", endpointPrefix, near)
+			return "", field{}, false
+		}
 		l.problems.add(source, "", "ends in no setting of an endpoint; want %s<NAME>_<SETTING>, where the setting is one of %s",
 			endpointPrefix, strings.ToUpper(strings.Join(fieldNames(endpointFields), ", ")))
 		return "", field{}, false
@@ -143,4 +147,23 @@ func (l *loader) endpointVariable(source Source, names map[string][]target) (str
 		l.invented[best.endpoint] = source
 	}
 	return join(endpointsSection, best.endpoint, best.field.name), best.field, true
+}
+
+// nearestVariable returns what follows the prefix of the variable that <NAME>_<SETTING>
+// is a slip for, if there is one. A name may have a _, so the longest setting counts.
+func nearestVariable(rest string) string {
+	var known []string
+	for _, f := range endpointFields {
+		known = append(known, strings.ToUpper(f.name))
+	}
+	for i, c := range rest {
+		if c != '_' {
+			continue
+		}
+		setting := rest[i+1:]
+		if near := nearest(setting, known, max(1, min(2, len(setting)/3))); near != "" {
+			return rest[:i+1] + near
+		}
+	}
+	return ""
 }

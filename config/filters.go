@@ -99,7 +99,11 @@ func variableName(name string) string {
 // checkWiring reports routes to endpoints that are not configured.
 func (l *loader) checkWiring(wiring pipeline.Wiring, endpoints []string) {
 	check := func(key, endpoint string) {
-		if endpoint != "" && !slices.Contains(endpoints, endpoint) {
+		switch {
+		case endpoint == "" || slices.Contains(endpoints, endpoint):
+		case len(endpoints) == 0:
+			l.problems.add(l.sources[key], shown(key), "%q is not an endpoint; none is configured under endpoints", endpoint)
+		default:
 			l.problems.add(l.sources[key], shown(key), "%q is not an endpoint; %s", endpoint, hint(endpoint, endpoints))
 		}
 	}

@@ -81,6 +81,7 @@ func TestWiringErrors(t *testing.T) {
 	tests := []struct{ name, text, env, want string }{
 		{"unknown endpoint", strings.Replace(wired, "from: rides", "from: ride", 1), "", `"ride" is not an endpoint; did you mean rides?`},
 		{"unknown endpoint of an outlet", strings.Replace(wired, "[refused]", "[refuse]", 1), "", `"refuse" is not an endpoint`},
+		{"no endpoint at all", "filters: {price: {from: ride}}", "", `waybill.yaml:1: filters.price.from "ride" is not an endpoint; none is configured under endpoints`},
 		{"unknown setting", strings.Replace(wired, "from: rides", "form: rides", 1), "", `has no setting "form"; did you mean from?`},
 		{"not a name", strings.Replace(wired, "price:", "\"a/b\":", 1), "", `"a/b" cannot name a filter`},
 		{"a text", "filters: yes", "", "want a mapping"},
