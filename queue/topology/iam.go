@@ -108,7 +108,11 @@ func (r Role) grants() (grants, error) {
 			make:   true, rules: true,
 		}, nil
 	}
-	return grants{}, fmt.Errorf("topology: %w: role %q; want one of %v", queue.ErrInvalid, string(r), Roles())
+	known := make([]string, 0, len(Roles()))
+	for _, role := range Roles() {
+		known = append(known, string(role))
+	}
+	return grants{}, fmt.Errorf("topology: %w: role %q; want one of %s", queue.ErrInvalid, string(r), strings.Join(known, ", "))
 }
 
 func union(lists ...[]string) []string {
