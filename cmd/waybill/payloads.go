@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/waybill-dev/waybill/config"
 	"github.com/waybill-dev/waybill/config/payloadstore"
 	"github.com/waybill-dev/waybill/dlq"
@@ -33,7 +35,13 @@ func (a *app) checkPayloads(ctx context.Context) {
 	}
 	defer closeStore()
 	if s, ok := store.(*s3payload.Store); ok {
-		if err := s.CheckLifecycle(ctx); err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		err := s.CheckLifecycle(ctx)
+		var api smithy.APIError
+		switch {
+		case err == nil, errors.Is(ctx.Err(), context.Canceled):
+		case errors.As(err, &api) && api.ErrorCode() == "NoSuchBucket":
+			a.note("payloads.bucket: there is no bucket %s; make it, or mend the name, payloads.region or payloads.endpoint_url", p.Bucket)
+		default:
 			a.note("payloads: %v", err)
 		}
 	}

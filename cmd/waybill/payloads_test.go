@@ -282,6 +282,11 @@ func TestTopologyPayloads(t *testing.T) {
 	c := newStackCLI(t, "")
 	days := 7
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if days < 0 {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `<Error><Code>NoSuchBucket</Code></Error>`)
+			return
+		}
 		if days == 0 || !r.URL.Query().Has("lifecycle") {
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprint(w, `<Error><Code>AccessDenied</Code></Error>`)
@@ -302,6 +307,11 @@ func TestTopologyPayloads(t *testing.T) {
 		days = 0
 		if r := c.run("topology", command); r.code != exitOK || !strings.Contains(r.stderr, "ask for the lifecycle rules of rides-payloads") {
 			t.Errorf("%s without permission: %+v", command, r)
+		}
+		days = -1
+		if r := c.run("topology", command); r.code != exitOK ||
+			!strings.Contains(r.stderr, "payloads.bucket: there is no bucket rides-payloads; make it, or mend the name") {
+			t.Errorf("%s without the bucket: %+v", command, r)
 		}
 		days = 42
 		if r := c.run("topology", command); r.code != exitOK || strings.Contains(r.stderr, "payload") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -104,7 +105,10 @@ func exitCode(ctx context.Context, err error) int {
 // explain returns the error as it is shown, with what may help.
 func (a *app) explain(err error) string {
 	text := err.Error()
+	var dns *net.DNSError
 	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		text += "\nno host has that name: check the region, --endpoint-url and --redis (`waybill config show` tells where they come from)"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		text += "\nnothing answers there: check --endpoint-url and --redis (`waybill config show` tells where they come from); `waybill dev` starts both for development"
 	case strings.Contains(text, "get identity: get credentials"), strings.Contains(text, "failed to refresh cached credentials"):

@@ -81,8 +81,9 @@ its older messages. What was done is printed; if it fails midway the exit code i
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Show each endpoint and how it stands",
-		Long:  "Show each endpoint: whether its queue or topic is there and as configured, where it delivers, and how many messages wait.",
-		Args:  takes(),
+		Long: "Show each endpoint: whether its queue or topic is there and as configured, where\n" +
+			"it delivers, and how many messages wait.",
+		Args: takes(),
 		RunE: a.does(func(cmd *cobra.Command, _ []string) error {
 			p, err := a.plan(cmd.Context(), topology.AllowLowerRetention()) // nothing is applied
 			if err != nil {

@@ -109,6 +109,8 @@ func TestTopologyErrors(t *testing.T) {
 	c.fails(exitUsage, "no AWS region is set", "topology", "plan")
 	c.fails(exitFailed, "no AWS credentials were found", "topology", "plan", "--region", "eu-west-1")
 	r := c.fails(exitFailed, "nothing answers there: check --endpoint-url", "topology", "plan", "--endpoint-url", "http://127.0.0.1:1")
+	c.fails(exitUsage, `role "wroker"; want one of worker, publisher, consumer, operator, viewer, topology`,
+		"topology", "iam", "--role", "wroker", "--region", "eu-west-1", "--account", "123456789012")
 	if !strings.Contains(r.stderr, "sqs://fares") && !strings.Contains(r.stderr, "sns://rides") { // they are looked at side by side
 		t.Errorf("stderr is %s", r.stderr)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -292,5 +294,16 @@ func TestColour(t *testing.T) {
 	a.stdout = &strings.Builder{}
 	if a.output() != formatJSON || a.coloured() {
 		t.Errorf("elsewhere: %s, colours %t", a.output(), a.coloured())
+	}
+}
+
+// TestNoSuchHost holds that a mistyped region, which is part of a host's name, is named
+// as what to look at.
+func TestNoSuchHost(t *testing.T) {
+	err := fmt.Errorf("topology: %w", &net.OpError{Op: "dial", Err: &net.DNSError{
+		Err: "no such host", Name: "sqs.eu.amazonaws.com", IsNotFound: true,
+	}})
+	if got := new(app).explain(err); !strings.Contains(got, "sqs.eu.amazonaws.com") || !strings.Contains(got, "check the region, --endpoint-url and --redis") {
+		t.Errorf("explained as %s", got)
 	}
 }
