@@ -6,10 +6,23 @@
 //
 //	list, err := c.List(ctx)                     // the dead-letter queues and their sources
 //	letters, err := c.Peek(ctx, "fares-dlq", 10) // with the record of their failure
+//	causes, err := c.Groups(ctx, "fares-dlq", dlq.GroupOptions{})
+//	letter, err := c.Show(ctx, "fares-dlq", causes.Groups[0].Sample, 0)
 //	report, err := c.Redrive(ctx, dlq.Options{From: "fares-dlq"})
 //
 // A queue is named as for queue.Admin: by an endpoint, by its name, its URL or
 // its ARN.
+//
+// # Causes
+//
+// [Client.Groups] tells how many messages failed in which way: by the reason, the
+// filter, the type of the error, where it arose and the hour, as the record of the
+// failure has them. A message without a record, which Waybill did not write or
+// whose process died, is grouped by what it has: when it was sent, the queue that
+// SQS moved it from, the names of its attributes and the shape of its body.
+// [Client.Show] returns one message by its id. Both look at up to 10,000 messages,
+// or as many as they are told to, up to 100,000, and of what they have seen keep no
+// more than what returns it to the queue.
 //
 // # Redrive
 //
@@ -72,8 +85,8 @@
 // # What it costs
 //
 // About 0.3 requests a message with nothing filtered. SQS shows a message only
-// to who receives it, so to peek, to filter and to run dry raise receive counts
-// and hide messages for a moment. What is looked at and not chosen stays hidden
+// to who receives it, so to peek, to group, to show, to filter and to run dry raise
+// receive counts and hide messages for a moment. What is looked at and not chosen stays hidden
 // until the job ends; SQS allows 120,000 such messages a queue, and the job
 // ends with an error when it meets that limit. In a FIFO queue, a message that
 // is not chosen hides the rest of its group.

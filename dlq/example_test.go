@@ -3,6 +3,7 @@ package dlq_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -102,4 +103,26 @@ func ExampleClient_Peek() {
 		fmt.Printf("%s received %d times, recorded failure: %v\n", l.Body, l.ReceiveCount, l.Failure != nil)
 	}
 	// Output: {"fare":"f1","amount":20} received 1 times, recorded failure: false
+}
+
+func ExampleClient_Groups() {
+	ctx := context.Background()
+	causes, err := exampleClient(ctx).Groups(ctx, "fares-dlq", dlq.GroupOptions{By: []dlq.Dimension{dlq.ByReason, dlq.ByBody}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(causes.Seen, "of", causes.Total, "looked at")
+	for _, g := range causes.Groups {
+		fmt.Println(g.Count, g.Key[dlq.ByReason], g.Key[dlq.ByBody])
+	}
+	// Output:
+	// 3 of 3 looked at
+	// 3 unrecorded {amount: number, fare: string}
+}
+
+func ExampleClient_Show() {
+	ctx := context.Background()
+	_, err := exampleClient(ctx).Show(ctx, "fares-dlq", "f4", 0)
+	fmt.Println(errors.Is(err, dlq.ErrNoMessage), err)
+	// Output: true dlq: message "f4" is not among the 3 messages of "fares-dlq" that were looked at
 }

@@ -2,10 +2,13 @@ package dlq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill-dev/waybill/queue"
 )
@@ -65,6 +68,32 @@ func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
 		h.held[l.MessageID] = &heldMessage{raw: l.raw, until: until} // with the new receipt
 	}
 	return letters, nil
+}
+
+// Retries of receives, beyond the SDK's own.
+const (
+	receiveAttempts = 3
+	receiveBackoff  = time.Second
+)
+
+// receiveTrying is receive, which tries again what may pass.
+func (h *hold) receiveTrying(ctx context.Context, n int) ([]*Letter, error) {
+	for attempt := 1; ; attempt++ {
+		letters, err := h.receive(ctx, n)
+		passing := errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrThrottled)
+		if !passing || attempt == receiveAttempts || !sleep(ctx, receiveBackoff<<(attempt-1)) {
+			return letters, err
+		}
+	}
+}
+
+// slim forgets of a message all but what returns it to its queue.
+func (h *hold) slim(l *Letter) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m := h.held[l.MessageID]; m != nil {
+		m.raw = queue.RawMessage{ID: m.raw.ID, Receipt: m.raw.Receipt, SentAt: m.raw.SentAt}
+	}
 }
 
 // safe returns nil if the message stays hidden long enough to be sent and
@@ -127,11 +156,31 @@ func (h *hold) run(ctx context.Context) {
 func (h *hold) extend(ctx context.Context) {
 	now := time.Now()
 	due := h.list(func(m *heldMessage) bool { return m.until.Sub(now) <= h.visibility/2 })
-	for i, err := range h.queue.SetVisibility(ctx, h.visibility, due) {
+	for i, err := range h.setVisibility(ctx, h.visibility, due) {
 		if h.extended(due[i], now, err) && ctx.Err() == nil && !h.shelf.over(due[i].SentAt) {
 			h.log.Warn("cannot keep a message hidden; other receivers get it when its time is over", "message_id", due[i].ID, "error", err)
 		}
 	}
+}
+
+// visibilityCalls is how many calls that hide or return messages are under way
+// at once: who holds 100,000 has to be through with them in time.
+const visibilityCalls = 8
+
+// setVisibility hides messages for d, and returns an error for each.
+func (h *hold) setVisibility(ctx context.Context, d time.Duration, messages []queue.RawMessage) []error {
+	errs := make([]error, len(messages))
+	var calls errgroup.Group
+	calls.SetLimit(visibilityCalls)
+	for start := 0; start < len(messages); start += batchSize {
+		end := min(start+batchSize, len(messages))
+		calls.Go(func() error {
+			copy(errs[start:end], h.queue.SetVisibility(ctx, d, messages[start:end]))
+			return nil
+		})
+	}
+	_ = calls.Wait()
+	return errs
 }
 
 // extended notes the outcome of an extension, and reports whether one failed
@@ -172,7 +221,7 @@ func (h *hold) release(ctx context.Context) (gone map[string]bool) {
 		gone[raw.ID] = true
 	}
 	all := h.list(func(m *heldMessage) bool { return time.Now().Before(m.until) })
-	for i, err := range h.queue.SetVisibility(ctx, 0, all) {
+	for i, err := range h.setVisibility(ctx, 0, all) {
 		switch {
 		case err == nil:
 		case h.shelf.over(all[i].SentAt):

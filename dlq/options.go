@@ -33,6 +33,11 @@ type Options struct {
 	// Filter chooses the messages. Defaults to all.
 	Filter *Filter
 
+	// Since and Until choose the messages whose [Letter.FailedAt] is not before
+	// Since, and is before Until: when they failed last, or were sent where
+	// they carry no record of it. Default to no bound.
+	Since, Until time.Time
+
 	// Limit is how many messages are sent at most. Defaults to no limit.
 	Limit int
 
@@ -87,7 +92,15 @@ func (o *Options) validate() error {
 	case o.Visibility < 0 || o.Visibility > 12*time.Hour || o.Visibility%time.Second != 0:
 		return bad("Visibility is %v; want whole seconds up to 12h, or 0 for the default", o.Visibility)
 	}
+	if err := checkWindow(o.Since, o.Until); err != nil {
+		return bad("%w", err)
+	}
 	return nil
+}
+
+// chooses reports whether not all messages are chosen.
+func (o *Options) chooses() bool {
+	return o.Filter != nil || !o.Since.IsZero() || !o.Until.IsZero()
 }
 
 func (o *Options) setDefaults() {

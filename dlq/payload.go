@@ -65,9 +65,9 @@ func editStage(err error) Stage {
 
 // seen returns the letter as filters and edits see it: with its payload. It is not
 // kept, as there may be many of them.
-func (j *job) seen(ctx context.Context, l *Letter) (*Letter, error) {
-	whole := fetch(ctx, l, j.payloads, j.maxPayload)
-	if whole.Stored && j.payloads != nil {
+func seen(ctx context.Context, l *Letter, store queue.PayloadStore, limit int) (*Letter, error) {
+	whole := fetch(ctx, l, store, limit)
+	if whole.Stored && store != nil {
 		return nil, whole.Problem
 	}
 	return whole, nil

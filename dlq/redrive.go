@@ -170,7 +170,7 @@ func (j *job) work(ctx context.Context) {
 		if n == 0 {
 			return
 		}
-		letters, err := j.receive(ctx, n)
+		letters, err := j.hold.receiveTrying(ctx, n)
 		j.received(letters, n, err)
 		if err != nil || len(letters) == 0 {
 			j.handled(n)
@@ -193,13 +193,13 @@ func (j *job) reserve() int {
 	n := min(batchSize, j.report.Snapshot-j.report.Seen-j.reserved)
 	if j.Limit > 0 {
 		left := j.Limit - j.report.Matched
-		if j.Filter == nil {
+		if !j.chooses() {
 			left -= j.claimed
 		}
 		if left <= 0 {
 			return 0
 		}
-		if j.Filter == nil {
+		if !j.chooses() {
 			n = min(n, left)
 		}
 	}
@@ -211,23 +211,6 @@ func (j *job) reserve() int {
 	j.reserved += n
 	j.claimed += n
 	return n
-}
-
-// Retries of receives, beyond the SDK's own.
-const (
-	receiveAttempts = 3
-	receiveBackoff  = time.Second
-)
-
-// receive receives up to n letters.
-func (j *job) receive(ctx context.Context, n int) ([]*Letter, error) {
-	for attempt := 1; ; attempt++ {
-		letters, err := j.hold.receive(ctx, n)
-		passing := errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrThrottled)
-		if !passing || attempt == receiveAttempts || !sleep(ctx, receiveBackoff<<(attempt-1)) {
-			return letters, err
-		}
-	}
 }
 
 // received notes what a receive has brought.
@@ -326,28 +309,24 @@ func (j *job) pendingLetter(l *Letter) *Letter {
 
 // choose reports whether the letter is to be redriven, and counts it.
 func (j *job) choose(ctx context.Context, l *Letter) bool {
-	match, err := true, error(nil)
-	if j.Filter != nil {
-		whole := l
-		if j.Filter.body {
-			var unseen error
-			if whole, unseen = j.seen(ctx, l); unseen != nil {
-				j.fail(ctx, l, StagePayload, unseen)
-				return false
-			}
-		}
-		match, err = j.Filter.Match(ctx, whole)
+	v, err := choice(ctx, l, j.Since, j.Until, j.Filter, j.payloads, j.maxPayload)
+	var unseen *unseenError
+	if errors.As(err, &unseen) {
+		j.fail(ctx, l, StagePayload, unseen.error)
+		return false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	r := &j.report
 	switch {
+	case v == outside:
+		r.Outside++
 	case err != nil:
 		r.Filtered++
 		if r.FilterErrors++; r.FilterErrors == 1 {
 			r.FilterError = err.Error()
 		}
-	case !match:
+	case v == filtered:
 		r.Filtered++
 	case j.Limit > 0 && r.Matched >= j.Limit:
 		r.Beyond++

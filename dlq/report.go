@@ -40,6 +40,9 @@ type Report struct {
 	Deleted      int            `json:"deleted"`
 	Destinations map[string]int `json:"destinations"`
 
+	// Outside counts the messages that Since and Until leave out.
+	Outside int `json:"outside"`
+
 	// Filtered counts the messages that the filter did not choose, and
 	// FilterErrors those among them that it did not fit; FilterError is the
 	// first such error. Skipped counts those that Edit skipped, and Beyond

@@ -47,7 +47,7 @@ func (j *job) checkAge(letters []*Letter) {
 		}
 	}
 	n := j.report.Snapshot
-	if j.Filter != nil { // as many of the others as of those seen
+	if j.chooses() { // as many of the others as of those seen
 		n = n * j.report.Matched / max(j.report.Seen, 1)
 	}
 	if j.Limit > 0 {

@@ -62,7 +62,7 @@ func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMe
 	if j.Edit == nil {
 		return l.raw, nil
 	}
-	whole, err := j.seen(ctx, l)
+	whole, err := seen(ctx, l, j.payloads, j.maxPayload)
 	if err != nil {
 		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
 	}

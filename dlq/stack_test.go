@@ -294,3 +294,14 @@ func asJSON(t testing.TB, v any) string {
 	}
 	return string(b)
 }
+
+// sendWith sends a body with an attribute.
+func (s *server) sendWith(name, body, key, value string) {
+	s.Helper()
+	if _, err := s.sqs.SendMessage(s.Context(), &sqs.SendMessageInput{
+		QueueUrl: s.url(name), MessageBody: &body,
+		MessageAttributes: map[string]sqstypes.MessageAttributeValue{key: {DataType: aws.String("String"), StringValue: &value}},
+	}); err != nil {
+		s.Fatal(err)
+	}
+}
