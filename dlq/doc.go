@@ -39,6 +39,12 @@
 // writer used all ten attributes, or all of the size limit, goes without those
 // that do not fit.
 //
+// Options.Edit mends messages on their way; [ParseEdit] makes one of an expression
+// of jq, and a dry run with Options.Diffs tells what it changes:
+//
+//	edit, err := dlq.ParseEdit(".body.amount |= fabs")
+//	report, err := c.Redrive(ctx, dlq.Options{From: "fares-dlq", Edit: edit.Apply, DryRun: true, Diffs: 3})
+//
 // # What is guaranteed
 //
 // No message is lost by a redrive: each is deleted from the dead-letter queue

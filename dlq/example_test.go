@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -125,4 +126,27 @@ func ExampleClient_Show() {
 	_, err := exampleClient(ctx).Show(ctx, "fares-dlq", "f4", 0)
 	fmt.Println(errors.Is(err, dlq.ErrNoMessage), err)
 	// Output: true dlq: message "f4" is not among the 3 messages of "fares-dlq" that were looked at
+}
+
+func ExampleParseEdit() {
+	ctx := context.Background()
+	mend, err := dlq.ParseEdit(`if .body.amount < 0 then .body.amount |= -. else empty end`)
+	if err != nil {
+		log.Fatal(err)
+	}
+	report, err := exampleClient(ctx).Redrive(ctx, dlq.Options{From: "fares-dlq", Edit: mend.Apply, DryRun: true, Diffs: 1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("would be sent", report.WouldSend, "and stay", report.Skipped)
+	_, lines, _ := strings.Cut(report.Diffs[0].Text, "@@\n") // before it is the message's id
+	fmt.Print(lines)
+	// Output:
+	// would be sent 1 and stay 2
+	//  body:
+	//  {
+	// -  "amount": -3,
+	// +  "amount": 3,
+	//    "fare": "f2"
+	//  }
 }

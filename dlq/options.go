@@ -46,11 +46,17 @@ type Options struct {
 	DryRun bool
 
 	// Edit may change Body and Metadata of a letter before it is sent. It is
-	// called from Workers goroutines, and not in a dry run. With [ErrSkip] the
-	// letter stays where it is; any other error is a failure of the letter. With
+	// called from Workers goroutines, and not in a dry run, unless that has
+	// Diffs. With [ErrSkip] the letter stays where it is; any other error is a
+	// failure of the letter. [ParseEdit] makes one of an expression of jq. With
 	// Config.Payloads it has the payload that is in a store, which stays there
 	// unless it is changed; one that becomes too large goes there.
 	Edit func(ctx context.Context, l *Letter) error
+
+	// Diffs has a dry run call Edit, so that it reports what that skips, and
+	// what it fails on, and the differences it makes to so many messages, in
+	// Report.Diffs. Defaults to 0: a dry run does not call Edit.
+	Diffs int
 
 	// Rate is how many messages are sent in a second, at most. One that is too
 	// low for the queue's retention is a Report.Warning. Defaults to no limit.
@@ -85,6 +91,8 @@ func (o *Options) validate() error {
 		return bad("From is empty; want the name of a dead-letter queue")
 	case o.Limit < 0:
 		return bad("Limit is %d; want 1 or more, or 0 for none", o.Limit)
+	case o.Diffs < 0 || o.Diffs > maxDiffs:
+		return bad("Diffs is %d; want 1 to %d, or 0 for none", o.Diffs, maxDiffs)
 	case o.Rate < 0:
 		return bad("Rate is %v; want more than 0, or 0 for no limit", o.Rate)
 	case o.Workers < 0 || o.Workers > 1000:

@@ -273,15 +273,20 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			j.fail(ctx, l, StageSource, err)
 			continue
 		}
+		var out *outgoing
 		if j.DryRun {
-			j.wouldSend(l, q)
-			continue
+			err = j.preview(ctx, l, q)
+		} else {
+			out, err = j.prepare(ctx, l, q, j.payloads)
 		}
-		out, err := j.prepare(ctx, l, q)
-		if err != nil {
-			if !errors.Is(err, ErrSkip) {
-				j.fail(ctx, l, editStage(err), err)
-			}
+		switch {
+		case errors.Is(err, ErrSkip):
+			continue
+		case err != nil:
+			j.fail(ctx, l, editStage(err), err)
+			continue
+		case j.DryRun:
+			j.wouldSend(l, q)
 			continue
 		}
 		if err := j.keepPayload(ctx, out, q); err != nil {

@@ -53,6 +53,12 @@ type Report struct {
 	Skipped      int    `json:"skipped"`
 	Beyond       int    `json:"beyond"`
 
+	// Edited counts the messages among Matched that Edit changed. Diffs has the
+	// differences of the first of them, if Options.Diffs asked a dry run for
+	// them.
+	Edited int    `json:"edited"`
+	Diffs  []Diff `json:"diffs,omitempty"`
+
 	// CameBack counts the messages that this job had sent and that failed
 	// again while it ran, Newer those that failed first after it began. Both
 	// stay where they are.
@@ -102,6 +108,7 @@ func (r *Report) clone() Report {
 	c := *r
 	c.Destinations = maps.Clone(r.Destinations)
 	c.Failures = slices.Clone(r.Failures)
+	c.Diffs = slices.Clone(r.Diffs)
 	return c
 }
 

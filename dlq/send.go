@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/waybill-dev/waybill/queue"
 )
 
@@ -22,9 +21,10 @@ type outgoing struct {
 	unmarked bool
 }
 
-// prepare edits and marks a letter.
-func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue) (*outgoing, error) {
-	raw, err := j.edit(ctx, l, to)
+// prepare edits and marks a letter. A payload that the edit makes too large goes to
+// the store, unless that is nil.
+func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue, store queue.PayloadStore) (*outgoing, error) {
+	raw, err := j.edit(ctx, l, to, store)
 	if err != nil {
 		return nil, err
 	}
@@ -55,49 +55,6 @@ func (j *job) prepare(ctx context.Context, l *Letter, to *queue.Queue) (*outgoin
 		out.raw.Deduplication = hex.EncodeToString(sum[:])
 	}
 	return out, nil
-}
-
-// edit returns the letter's message as Options.Edit leaves it.
-func (j *job) edit(ctx context.Context, l *Letter, to *queue.Queue) (queue.RawMessage, error) {
-	if j.Edit == nil {
-		return l.raw, nil
-	}
-	whole, err := seen(ctx, l, j.payloads, j.maxPayload)
-	if err != nil {
-		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
-	}
-	body, metadata := string(whole.Body), maps.Clone(whole.Metadata)
-	if err := j.Edit(ctx, whole); err != nil {
-		if errors.Is(err, ErrSkip) {
-			j.mu.Lock()
-			defer j.mu.Unlock()
-			j.report.Skipped++
-			j.report.Matched--
-			return queue.RawMessage{}, ErrSkip
-		}
-		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
-	}
-	if string(whole.Body) == body && maps.Equal(whole.Metadata, metadata) {
-		return l.raw, nil
-	}
-	msg := message.NewMessage(l.ID, whole.Body)
-	maps.Copy(msg.Metadata, whole.Metadata)
-	delete(msg.Metadata, queue.KeyFailure)
-	unread := string(whole.Body) == body && errors.Is(whole.Problem, queue.ErrUndecodable)
-	if !unread { // the body is what it says now
-		delete(msg.Metadata, queue.KeyRawEncoding)
-		delete(msg.Metadata, queue.KeyRawMetadata)
-	}
-	raw, err := l.raw.EditedFrom(ctx, j.payloads, msg, to)
-	if err == nil && unread {
-		if _, problem := raw.Restored(to).Decode(); problem == nil {
-			err = errors.New("what the message cannot be decoded by has no room beside the metadata; edit the body as well, or less of the metadata")
-		}
-	}
-	if err != nil {
-		return queue.RawMessage{}, fmt.Errorf("dlq: edit: %w", err)
-	}
-	return raw, nil
 }
 
 // Retries of messages that the destination is known not to have taken.
