@@ -10,7 +10,7 @@ import (
 	"github.com/itchyny/gojq"
 )
 
-// filterTimeout bounds a filter's work on one letter.
+// filterTimeout bounds the work of a filter, or of an edit, on one letter.
 const filterTimeout = time.Second
 
 // A Filter chooses letters by a jq expression over what [Letter.Value] says:

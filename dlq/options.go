@@ -54,8 +54,8 @@ type Options struct {
 	Edit func(ctx context.Context, l *Letter) error
 
 	// Diffs has a dry run call Edit, so that it reports what that skips, and
-	// what it fails on, and the differences it makes to so many messages, in
-	// Report.Diffs. Defaults to 0: a dry run does not call Edit.
+	// what it fails on, and the differences it makes to so many messages, at
+	// most 1,000, in Report.Diffs. Defaults to 0: a dry run does not call Edit.
 	Diffs int
 
 	// Rate is how many messages are sent in a second, at most. One that is too

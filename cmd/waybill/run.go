@@ -95,7 +95,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &usage), errors.As(err, &settings):
 		return exitUsage
 	case errors.As(err, &missing), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrGone),
-		errors.Is(err, queue.ErrNotFound), errors.Is(err, queue.ErrUnknownEndpoint):
+		errors.Is(err, queue.ErrNotFound), errors.Is(err, queue.ErrUnknownEndpoint), errors.Is(err, dlq.ErrNoMessage):
 		return exitNotFound
 	default:
 		return exitFailed

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waybill-dev/waybill/config"
+	"github.com/waybill-dev/waybill/dlq"
+)
+
+func (a *app) dlqRedriveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "redrive QUEUE",
+		Short: "Send the messages of a dead-letter queue back to where they failed",
+		Long: `Send the messages of a dead-letter queue back to where they failed, by the source
+that each has on record, or to another queue. A message is deleted only when its
+destination has accepted it, and keeps its id. If its payload is in the store of
+payloads, and the configuration names it, that is kept for as long as if the
+message were sent for the first time; a message whose payload is gone stays.
+
+With --edit, an expression of jq has the message as --filter has it, and its
+result takes the place of its .body and .attributes, and of nothing else; without
+a result the message stays.
+
+Without --yes nothing is sent, and the report says what would be, with what --edit
+changes of the first messages.
+
+Exit codes: 0 all that was chosen is sent; 3 some of it is not, or in a dry
+run would not be, and the same command takes it up; 1 a fault of the queues ended
+it before anything was sent, or 4 where a queue does not exist; 130 it was
+interrupted: what it held is back in the queue, and the same command takes it up.` + queueHelp,
+		Args: takes("QUEUE"),
+	}
+	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
+	live := cmd.Flags().Bool("live", false, "take a QUEUE that has a redrive policy itself, though looking at its\nmessages, in a dry run too, may make dead letters of them")
+	filter := cmd.Flags().String("filter", "", filterUsage)
+	window := windowFlags(cmd)
+	edit := editFlags(cmd)
+	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
+	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
+	yes := cmd.Flags().Bool("yes", false, "do it")
+	reason := cmd.Flags().String("reason", "", "`why`, for the report")
+	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+		if *limit < 0 || *limit == 0 && cmd.Flags().Changed("limit") {
+			return usagef("--limit is %d; want 1 or more", *limit)
+		}
+		if *rate < 0 || *rate == 0 && cmd.Flags().Changed("rate") {
+			return usagef("--rate is %v; want more than 0", *rate)
+		}
+		if cmd.Flags().Changed("to") && *to == "" {
+			return usagef("--to is empty; want a queue")
+		}
+		f, err := parseFilter(*filter)
+		if err != nil {
+			return err
+		}
+		since, until, err := window()
+		if err != nil {
+			return err
+		}
+		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Progress: a.progress()}
+		if err := edit(&opts); err != nil {
+			return err
+		}
+		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
+			opts.From = name
+			report, err := g.Redrive(cmd.Context(), opts)
+			if report.ID == "" {
+				return err // it did not begin
+			}
+			if err != nil && report.Sent > 0 {
+				err = &partialError{err}
+			}
+			if report.DryRun && err == nil {
+				a.note("dry run: nothing was sent; give --yes to redrive")
+			}
+			return errors.Join(a.printRedrive(redriven{report, operator(), *reason}), err)
+		})
+	})
+	return cmd
+}
+
+// progress returns what shows how far a redrive has come, on a terminal.
+func (a *app) progress() func(dlq.Report) {
+	if !terminal(a.stderr) {
+		return nil
+	}
+	last := time.Now()
+	return func(r dlq.Report) {
+		if time.Since(last) >= time.Second {
+			last = time.Now()
+			verb, n := "sent", r.Sent
+			if r.DryRun {
+				verb, n = "would be sent", r.WouldSend
+			}
+			a.note("%d of %d looked at, %d %s, %d failed", r.Seen, r.Snapshot, n, verb, r.Failed)
+		}
+	}
+}
+
+// A redriven queue is a report with who asked for it and why.
+type redriven struct {
+	dlq.Report
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (a *app) printRedrive(r redriven) error {
+	t := table{}
+	count := func(name string, n int) {
+		if n > 0 {
+			t.add(name, strconv.Itoa(n))
+		}
+	}
+	t.add("job", r.ID)
+	t.add("queue", r.Queue)
+	t.add("looked at", fmt.Sprintf("%d of %d", r.Seen, r.Snapshot))
+	if r.DryRun {
+		t.add("would be sent", strconv.Itoa(r.WouldSend))
+	} else {
+		t.add("sent", strconv.Itoa(r.Sent))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Destinations)) {
+		t.add("  to "+name, strconv.Itoa(r.Destinations[name]))
+	}
+	count("not chosen by the filter", r.Filtered)
+	count("that the filter does not fit", r.FilterErrors)
+	count("that failed at another time", r.Outside)
+	count("beyond the limit", r.Beyond)
+	count("edited", r.Edited)
+	count("left by the edit", r.Skipped)
+	count("came back", r.CameBack)
+	count("newer than the redrive", r.Newer)
+	count("without marks", r.Unmarked)
+	count("payloads not kept on", r.Unkept)
+	count("not reached", r.NotReached)
+	count("failed", r.Failed)
+	for _, f := range r.Failures {
+		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
+	}
+	count("deleted by the queue for their age", r.Expired)
+	if r.Warning != "" {
+		t.addStyled(yellow, "warning", r.Warning)
+	}
+	t.add("left in the queue", strconv.Itoa(r.Remaining))
+	for _, d := range r.Diffs {
+		t.addDiff(d.Text)
+	}
+	if r.FilterError != "" {
+		a.note("the filter does not fit %d messages; the first: %s", r.FilterErrors, r.FilterError)
+	}
+	if r.Unkept > 0 {
+		a.note("the payloads of %d messages are in a store, and keep the time that they had; name it under payloads in %s", r.Unkept, config.DefaultFile)
+	}
+	return a.print(r, t)
+}
