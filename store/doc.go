@@ -13,7 +13,10 @@
 //   - [Definitions], the registered graphs;
 //   - [Members], the live workers, who share the partitions out;
 //   - [Idempotency], the records by which a receiver handles a message once;
-//   - [Locks], by which executions keep out of each other's way.
+//   - [Locks], by which executions keep out of each other's way;
+//   - [Jobs], work that is done item by item on a subject, such as a queue, by one
+//     worker at a time, with a journal from which another takes it up;
+//   - [Audit], the records of who did what to a subject.
 //
 // Every method is safe for concurrent use. Every method that writes may be
 // called again with the same arguments when its answer was lost: the second
@@ -39,12 +42,16 @@
 //     has the key;
 //   - Heartbeat brings a worker back that has left, and Leave takes one off
 //     until its next heartbeat: they only share work out;
+//   - OpenJob takes the lease on a job that nobody holds, unless its opening was
+//     the last one to be given back, and makes a job anew that is no longer on
+//     record; AppendAudit adds a record anew that is no longer kept;
 //   - Start begins anew once the tombstone is gone, and Post and Deliver post
 //     what is no longer among the last MailsRemembered, or what waited for its
 //     execution and was dropped.
 //
 // AcquireLock is safe from that: its request has a time by which it must come, and
-// a release is remembered for longer.
+// a release is remembered for longer. A NoteJob that comes after a later one, or
+// after its lease was given back, changes nothing, and neither does a CloseJob.
 //
 // What no store accepts, such as an empty id, is refused with [ErrInvalid]
 // before it is sent; the Validate methods say what that is.

@@ -7,7 +7,8 @@ import (
 )
 
 var (
-	// ErrNotFound reports that there is no such execution, definition or record.
+	// ErrNotFound reports that there is no such execution, definition, job or
+	// record.
 	ErrNotFound = errors.New("not found")
 
 	// ErrGone reports an execution that ended and was purged, while its
@@ -15,28 +16,32 @@ var (
 	ErrGone = errors.New("ended and purged")
 
 	// ErrExists reports a start under an id that is taken by an execution of
-	// another definition or with another input.
+	// another definition or with another input. A JobSpecError and an
+	// AuditExistsError match it.
 	ErrExists = errors.New("id is taken by an execution with another definition or input")
 
-	// ErrEnded reports mail for an execution that has ended.
+	// ErrEnded reports mail for an execution that has ended. A JobEndedError
+	// matches it.
 	ErrEnded = errors.New("execution has ended")
 
 	// ErrMailboxFull reports that the execution's mailbox has no room; the
 	// message should stay where it is and be delivered again later.
 	ErrMailboxFull = errors.New("mailbox is full")
 
-	// ErrLeaseLost reports that somebody else has opened the execution since:
-	// whatever the caller holds of it is stale.
+	// ErrLeaseLost reports that somebody else has opened the execution or the job
+	// since: whatever the caller holds of it is stale.
 	ErrLeaseLost = errors.New("lease lost")
 
 	// ErrConflict reports that the chain of commits has gone on without the
-	// caller. It never means that an earlier try of the same commit failed.
+	// caller. It never means that an earlier try of the same commit failed. To a
+	// job's note it says the same of its notes.
 	ErrConflict = errors.New("commit does not follow the last one")
 
 	// ErrInvalid reports a request that no store accepts: the caller's mistake.
 	ErrInvalid = errors.New("invalid request")
 
-	// ErrBusy reports that somebody else holds the claim on an idempotency key.
+	// ErrBusy reports that somebody else holds the claim on an idempotency key. A
+	// JobHeldError matches it.
 	ErrBusy = errors.New("claimed by another receiver")
 
 	// ErrStale reports the claim of an attempt after a higher one was seen.

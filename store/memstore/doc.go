@@ -1,6 +1,6 @@
 // Package memstore keeps Waybill's executions, definitions, members, idempotency
-// records and locks in memory. It answers as package redisstore does, call by
-// call: both pass the suite in package storetest.
+// records, locks, jobs and audit records in memory. It answers as package
+// redisstore does, call by call: both pass the suite in package storetest.
 //
 // Use it in tests, and for executions that may die with their process:
 //

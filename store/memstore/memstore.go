@@ -39,6 +39,8 @@ var (
 	_ store.Members     = (*Store)(nil)
 	_ store.Idempotency = (*Store)(nil)
 	_ store.Locks       = (*Store)(nil)
+	_ store.Jobs        = (*Store)(nil)
+	_ store.Audit       = (*Store)(nil)
 )
 
 // New makes an empty store.
@@ -64,6 +66,8 @@ func New(cfg Config) *Store {
 			early:      make(map[string]*mailbox),
 			indexes:    make(map[string]map[string]int64),
 			locks:      make(map[string]*lock),
+			subjects:   make(map[string]*subject),
+			audits:     make(map[string]map[string]*audited),
 		}
 	}
 	return s
@@ -84,13 +88,16 @@ func (s *Store) partition(id string) *partition { return &s.partitions[s.Partiti
 // A partition holds executions and what finds them. Times are in ms since 1970.
 type partition struct {
 	executions map[string]*execution
-	timers     map[string]int64            // one wake-up an execution
-	tombstones map[string]int64            // until when a purged id cannot be used
-	indexes    map[string]map[string]int64 // index -> id -> start
-	early      map[string]*mailbox         // of executions that are yet to start
-	locks      map[string]*lock            // by resource
-	forgetAt   int                         // number of locks at which free ones are dropped
-	fence      int64                       // the last one given
+	timers     map[string]int64               // one wake-up an execution
+	tombstones map[string]int64               // until when a purged id cannot be used
+	indexes    map[string]map[string]int64    // index -> id -> start
+	early      map[string]*mailbox            // of executions that are yet to start
+	locks      map[string]*lock               // by resource
+	forgetAt   int                            // number of locks at which free ones are dropped
+	fence      int64                          // the last one given
+	subjects   map[string]*subject            // that have or had jobs
+	audits     map[string]map[string]*audited // subject -> id
+	number     int64                          // of the last audit record
 }
 
 // gone reports whether a tombstone stands for the id.

@@ -30,6 +30,10 @@ func TestAnswersTellOneStory(t *testing.T) {
 	storetest.Compare(t, still, still)
 }
 
+func TestAnswersOfJobsTellOneStory(t *testing.T) {
+	storetest.CompareJobs(t, still, still)
+}
+
 func TestLocks(t *testing.T) {
 	storetest.CheckLocks(t, still)
 }

@@ -66,7 +66,26 @@ func (p partition) clone() partition {
 		l.holders, l.queue, l.released = uses(l.holders), uses(l.queue), maps.Clone(l.released)
 		return l
 	})
+	p.subjects = cloneMap(p.subjects, subject.clone)
+	p.audits = maps.Clone(p.audits)
+	for name, records := range p.audits {
+		p.audits[name] = cloneMap(records, func(r audited) audited {
+			r.pages = maps.Clone(r.pages)
+			return r
+		})
+	}
 	return p
+}
+
+func (s subject) clone() subject {
+	s.jobs = cloneMap(s.jobs, func(j job) job {
+		j.entries = maps.Clone(j.entries)
+		return j
+	})
+	if s.open != nil {
+		s.open = s.jobs[s.open.id]
+	}
+	return s
 }
 
 func (b mailbox) clone() mailbox {

@@ -72,3 +72,53 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 }
+
+// So it is with jobs and audit records.
+func TestSnapshotOfJobs(t *testing.T) {
+	ctx := t.Context()
+	st := memstore.New(memstore.Config{})
+	ok := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	o, err := st.OpenJob(ctx, store.JobOpening{Subject: "q", ID: "j", Owner: "o", Token: "t", Lease: time.Minute})
+	ok(err)
+	note := func(number int64, set []store.JobEntry, remove ...string) {
+		t.Helper()
+		_, err := st.NoteJob(ctx, store.JobNote{
+			Subject: "q", ID: "j", Fence: o.Fence, Token: "t", Number: number, Lease: time.Minute, Set: set, Remove: remove,
+		})
+		ok(err)
+	}
+	note(1, []store.JobEntry{{Key: "a", State: []byte("1")}})
+	ok(st.AppendAudit(ctx, store.AuditRecord{Subject: "q", ID: "a", Retention: time.Hour}))
+	kept := st.Snapshot()
+	for range 2 {
+		note(2, []store.JobEntry{{Key: "b"}}, "a")
+		note(3, nil, "b")
+		ok(st.CloseJob(ctx, store.JobClosing{Subject: "q", ID: "j", Fence: o.Fence, Token: "t", Ended: true, Retention: time.Hour}))
+		_, err := st.OpenJob(ctx, store.JobOpening{Subject: "q", ID: "k", Owner: "o", Token: "t2", Lease: time.Minute})
+		ok(err)
+		ok(st.AppendAudit(ctx, store.AuditRecord{Subject: "q", ID: "b", Retention: time.Hour}))
+		ok(st.AppendAuditItems(ctx, "q", "a", 0, []string{"m"}))
+		st.Restore(kept)
+		entries, err := st.JobEntries(ctx, "q", "j", "", 9)
+		if err != nil || len(entries) != 1 || entries[0].Key != "a" || string(entries[0].State) != "1" {
+			t.Errorf("restored, the journal has %q, %v", entries, err)
+		}
+		if j, err := st.InspectJob(ctx, "q", "j"); err != nil || j.HasEnded() || j.LeaseUntil.IsZero() {
+			t.Errorf("restored, the job is %+v, %v", j, err)
+		}
+		if _, err := st.InspectJob(ctx, "q", "k"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a job that came since: %v", err)
+		}
+		if records, _, err := st.ListAudit(ctx, "q", "", 9); err != nil || len(records) != 1 {
+			t.Errorf("restored, the records are %+v, %v", records, err)
+		}
+		if _, pages, err := st.AuditItems(ctx, "q", "a", 0); err != nil || pages != 0 {
+			t.Errorf("restored, the record has %d pages, %v", pages, err)
+		}
+	}
+}

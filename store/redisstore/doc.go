@@ -1,6 +1,6 @@
 // Package redisstore keeps Waybill's executions, definitions, members,
-// idempotency records and locks in Redis 6.2 or later, standalone, Sentinel or
-// Cluster.
+// idempotency records, locks, jobs and audit records in Redis 6.2 or later,
+// standalone, Sentinel or Cluster.
 //
 //	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"127.0.0.1:6379"}})
 //	st, err := redisstore.Open(ctx, redisstore.Config{Client: client, Namespace: "prod"})
@@ -54,6 +54,29 @@
 //	prod:{p<n>}:ll         zset  the locks that are held, by since when
 //	prod:{p<n>}:lf         string  the last fence that the partition gave
 //
+// Those of jobs and audit records go by their subject, which n is of:
+//
+//	prod:{p<n>}:jo:<subject>  hash  its job that has not ended, and the lease
+//	prod:{p<n>}:je:<subject>  hash  the journal of that job: key -> state
+//	prod:{p<n>}:jk:<subject>  zset  the keys of the journal, all with score 0
+//	prod:{p<n>}:jh:<subject>  zset  its jobs, by when they were made
+//	prod:{p<n>}:jx:<subject>  zset  those that have ended, by until when they are
+//	                                on record
+//	prod:{p<n>}:js            zset  the subjects with jobs, by until when the last
+//	                                one is on record; 0 while one has not ended
+//	prod:{p<n>}:a:<subject>   zset  its audit records, by their numbers
+//	prod:{p<n>}:ar:<subject>  hash  record -> until when it is kept, when it was
+//	                                added, and its body
+//	prod:{p<n>}:ax:<subject>  zset  its records, by until when they are kept
+//	prod:{p<n>}:as            zset  the subjects with records, by until when the
+//	                                last one is kept
+//	prod:{p<n>}:an            string  the last number of a record in the partition
+//
+// and with the length of the subject, so that its colons do no harm:
+//
+//	prod:{p<n>}:j:<length>:<subject>:<job>      hash  a job
+//	prod:{p<n>}:ai:<length>:<subject>:<record>  hash  page -> items of a record
+//
 // The fields of an execution's hash are v the format version, when it was started,
 // and match; h meta; s status and index; c the last commit, and the openings since;
 // n epoch and, while somebody holds it, the lease's nonce; w the lease's expiry, or
@@ -80,8 +103,21 @@
 // free has none of these keys. What is remembered of its requests goes a minute
 // after the last of them is forgotten.
 //
+// The fields of jo are i the job, f the fence, o the owner and s since when, of the
+// last opening; and until that is given back t its token, u when the lease expires,
+// and q the number of the last note. Those of a job are c when it was made, sp its
+// spec, n its openings, o, f and s of the last one, t when its worker was last heard
+// of, p progress and st status; by and ca who told it to stop, and when; cl the fence
+// of the last closing, with 1 if it ended the job and 0 if not, and ct the token; and
+// once it has ended e when, and x until when it is on record. That decides: a job's
+// key lives a minute longer, and so do jh and jx, after the last of their jobs, unless
+// one has not ended. With the keys of audit records it is the same. What is over goes
+// from the sets with the subject's next job that ends or record that is added.
+//
+// An item of a page is its length, a colon, and its text.
+//
 // A fence is the time in microseconds, or one more than the partition's last one
-// if that is higher. So it grows while Redis keeps its data, whatever the clock
+// if that is higher. So is the number of an audit record. So it grows while Redis keeps its data, whatever the clock
 // does, and while the clock goes on, whatever Redis has lost.
 //
 // The scripts are the .lua files beside this one, each under a header that
@@ -100,6 +136,14 @@
 // Taking a lock is one script, and giving it back another, which also grants it
 // to the next. One that is held takes 150 bytes, besides names; each request that
 // waits for it, and each that is remembered as released, 40 to 200 bytes.
+//
+// # What jobs and audit records cost
+//
+// A note is one script, whatever it says; one of 100 entries takes five times as
+// long as one of a single entry. An entry of a journal with a key of 36 bytes and a
+// state of 64 takes 330 bytes while it is there. A job that has ended takes 650
+// bytes on record, besides its spec and progress, and an audit record 430, besides
+// its body and 40 bytes for each item of 36.
 //
 // # The effects of handlers
 //

@@ -96,6 +96,9 @@ func restore(t testing.TB, c *redis.Client, all []stored) {
 			for _, m := range s.Zset {
 				p.ZAdd(ctx, s.Key, redis.Z{Member: m.Name, Score: m.Score})
 			}
+			if s.Text != "" {
+				p.Set(ctx, s.Key, s.Text, 0)
+			}
 		}
 		return nil
 	})

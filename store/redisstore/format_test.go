@@ -22,9 +22,14 @@ var record = flag.Bool("record", false, "write testdata/v<format>.json; a format
 // finds its executions again. A change that makes it fail needs a new
 // store.FormatVersion, and a reader for the old one.
 func TestRecordedFormat(t *testing.T) {
-	path := fmt.Sprintf("testdata/v%d.json", store.FormatVersion)
+	goOnWith(t, fmt.Sprintf("testdata/v%d.json", store.FormatVersion), leave, goOn)
+}
+
+// goOnWith restores what was recorded, or records what is left now.
+func goOnWith(t *testing.T, path string, leave, goOn func(*testing.T, target)) {
+	t.Helper()
 	if *record {
-		writeDump(t, path)
+		writeDump(t, path, leave)
 	}
 	recorded := readDump(t, path)
 	for _, server := range servers(t) {
@@ -286,7 +291,7 @@ func end(t *testing.T, st *redisstore.Store, o *store.Opening) {
 	}
 }
 
-func writeDump(t *testing.T, path string) {
+func writeDump(t *testing.T, path string, leave func(*testing.T, target)) {
 	t.Helper()
 	tg := inProcess(t)
 	leave(t, tg)

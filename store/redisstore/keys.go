@@ -56,6 +56,45 @@ func (l lockKeys) held() string     { return l.prefix + "ll" }
 
 func (k keys) locks(partition int) string { return lockKeys{prefix: k.prefix(partition)}.held() }
 
+// jobKeys are the keys of one job, of its subject and of its partition.
+type jobKeys struct {
+	prefix      string
+	subject, id string
+}
+
+func (k keys) job(subject, id string) jobKeys {
+	return jobKeys{prefix: k.prefix(k.partition(subject)), subject: subject, id: id}
+}
+
+func (j jobKeys) record() string   { return j.prefix + "j:" + pair(j.subject, j.id) }
+func (j jobKeys) open() string     { return j.prefix + "jo:" + j.subject }
+func (j jobKeys) journal() string  { return j.prefix + "je:" + j.subject }
+func (j jobKeys) order() string    { return j.prefix + "jk:" + j.subject }
+func (j jobKeys) all() string      { return j.prefix + "jh:" + j.subject }
+func (j jobKeys) ended() string    { return j.prefix + "jx:" + j.subject }
+func (j jobKeys) subjects() string { return j.prefix + "js" }
+func (j jobKeys) fence() string    { return lockKeys{prefix: j.prefix}.fence() }
+
+// auditKeys are the keys of one audit record, of its subject and of its partition.
+type auditKeys struct {
+	prefix      string
+	subject, id string
+}
+
+func (k keys) audit(subject, id string) auditKeys {
+	return auditKeys{prefix: k.prefix(k.partition(subject)), subject: subject, id: id}
+}
+
+func (a auditKeys) numbers() string  { return a.prefix + "a:" + a.subject }
+func (a auditKeys) kept() string     { return a.prefix + "ax:" + a.subject }
+func (a auditKeys) records() string  { return a.prefix + "ar:" + a.subject }
+func (a auditKeys) items() string    { return a.prefix + "ai:" + pair(a.subject, a.id) }
+func (a auditKeys) subjects() string { return a.prefix + "as" }
+func (a auditKeys) last() string     { return a.prefix + "an" }
+
+// pair names what belongs to a subject, which may have colons itself.
+func pair(subject, id string) string { return strconv.Itoa(len(subject)) + ":" + subject + ":" + id }
+
 // executionKeys are the keys of one execution and of its partition.
 type executionKeys struct {
 	prefix string

@@ -312,6 +312,7 @@ func trace(t *testing.T, tg target) string {
 	step("Claim for the third again", claim("k3", "t4", 3))
 	step("Complete for good", complete("k3", "t4", 0))
 	traceLocks(tg, st, step)
+	traceJobs(tg, st, step)
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 

@@ -81,6 +81,8 @@ var (
 	_ store.Members     = (*Store)(nil)
 	_ store.Idempotency = (*Store)(nil)
 	_ store.Locks       = (*Store)(nil)
+	_ store.Jobs        = (*Store)(nil)
+	_ store.Audit       = (*Store)(nil)
 )
 
 // Open checks the server and the namespace, and makes the namespace at its

@@ -116,6 +116,15 @@ func TestStore(t *testing.T) {
 // TestAsInMemory compares with package memstore: with miniredis to the
 // millisecond, with a redis-server on the clock of both.
 func TestAsInMemory(t *testing.T) {
+	asInMemory(t, storetest.Compare)
+}
+
+// TestJobsAsInMemory does so with jobs and audit records.
+func TestJobsAsInMemory(t *testing.T) {
+	asInMemory(t, storetest.CompareJobs)
+}
+
+func asInMemory(t *testing.T, compare func(t *testing.T, reference, subject storetest.Harness)) {
 	const few = 3 // partitions
 	for _, server := range servers(t) {
 		t.Run(server.name, func(t *testing.T) {
@@ -136,7 +145,7 @@ func TestAsInMemory(t *testing.T) {
 				fresh.namespace, fresh.partitions = fmt.Sprintf("%s-%d", tg.namespace, n), few
 				return storetest.Subject{Store: fresh.open(t), Advance: tg.advance, Still: tg.still}
 			}}
-			storetest.Compare(t, reference, subject)
+			compare(t, reference, subject)
 		})
 	}
 }

@@ -37,6 +37,9 @@ type scripts struct {
 	start, open, commit, renew, release, post, due, purge *script
 	heartbeat, claim, complete, forget, adopt, define     *script
 	lock, unlock, inspect                                 *script
+	openJob, noteJob, closeJob, cancelJob                 *script
+	showJob, listJobs, journal                            *script
+	audit, audited, addItems, items                       *script
 }
 
 func loadScripts() (*scripts, error) {
@@ -61,6 +64,9 @@ func (s *scripts) byName() map[string]**script {
 		"heartbeat": &s.heartbeat, "claim": &s.claim, "complete": &s.complete,
 		"forget": &s.forget, "adopt": &s.adopt, "define": &s.define,
 		"lock": &s.lock, "unlock": &s.unlock, "inspect": &s.inspect,
+		"openjob": &s.openJob, "notejob": &s.noteJob, "closejob": &s.closeJob, "canceljob": &s.cancelJob,
+		"showjob": &s.showJob, "listjobs": &s.listJobs, "journal": &s.journal,
+		"audit": &s.audit, "audited": &s.audited, "additems": &s.addItems, "items": &s.items,
 	}
 }
 

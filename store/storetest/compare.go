@@ -26,10 +26,7 @@ func Compare(t *testing.T, reference, subject Harness) {
 			T: rt, ctx: t.Context(), ref: reference.New(t), sub: subject.New(t),
 			books: make(map[string]*book), step: brief,
 		}
-		c.exact = c.ref.Still && c.sub.Still
-		if !c.exact {
-			c.step = 3 * time.Millisecond // is slept through
-		}
+		c.setClocks()
 		rt.Repeat(map[string]func(*rapid.T){
 			"start":   c.with(c.start),
 			"open":    c.with(c.open),
@@ -50,7 +47,15 @@ func Compare(t *testing.T, reference, subject Harness) {
 	})
 }
 
-// A comparison is one run of Compare.
+// setClocks looks how exactly times can be compared.
+func (c *comparison) setClocks() {
+	c.exact = c.ref.Still && c.sub.Still
+	if !c.exact {
+		c.step = 3 * time.Millisecond // is slept through
+	}
+}
+
+// A comparison is one run of Compare or CompareJobs.
 type comparison struct {
 	*rapid.T
 	ctx      context.Context
@@ -61,6 +66,7 @@ type comparison struct {
 	passed   time.Duration
 	serial   int
 	books    map[string]*book
+	jobs     map[string]*jobBook // by subject; of CompareJobs
 }
 
 // A book is what the answers have told of one execution.
@@ -148,6 +154,14 @@ func (c *comparison) show(v any, err error) string {
 	if err == nil {
 		return c.showValue(reflect.ValueOf(v))
 	}
+	var heldJob *store.JobHeldError
+	var overJob *store.JobEndedError
+	switch {
+	case errors.As(err, &heldJob):
+		return "held: " + c.showValue(reflect.ValueOf(heldJob))
+	case errors.As(err, &overJob):
+		return "ended: " + c.showValue(reflect.ValueOf(overJob))
+	}
 	for _, kind := range sentinels {
 		if errors.Is(err, kind) {
 			return kind.Error()
@@ -155,7 +169,13 @@ func (c *comparison) show(v any, err error) string {
 	}
 	var held *store.HeldError
 	var wait *store.NotDueError
+	var open *store.JobOpenError
+	var entries *store.JobEntriesError
 	switch {
+	case errors.As(err, &open):
+		return "not ended: " + c.showValue(reflect.ValueOf(open))
+	case errors.As(err, &entries):
+		return "in hand: " + c.showValue(reflect.ValueOf(entries))
 	case errors.As(err, &held):
 		return "held until " + c.showTime(held.Until)
 	case errors.As(err, &wait):

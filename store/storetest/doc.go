@@ -42,13 +42,19 @@
 //  11. Keep the queue of a lock in the order of its first calls, grant by the call
 //     that releases, and remember what was released beyond that. [CheckLocks]
 //     compares locks with a model.
-//  12. Copy bytes on the way in and out. Empty and missing are the same, except
+//  12. Fence a job by its opening's fence and token, both, and let the expiry of the
+//     lease end it no more than that of an execution. Keep the number of the last
+//     note, and refuse lower ones: a note that comes late would bring entries back.
+//     Keep what the last closing said, for its repeat. Let stored times decide until
+//     when jobs and audit records are there, and give pages by keys and numbers, not
+//     by places. [CompareJobs] compares two stores.
+//  13. Copy bytes on the way in and out. Empty and missing are the same, except
 //     for frames and mail.
-//  13. Retry what the network did, until the context ends or for as long as
+//  14. Retry what the network did, until the context ends or for as long as
 //     users say, and never what the store answered. Run the suite once more over
 //     a connection that loses answers.
 //
-// Then compare it with package memstore by [Compare], which finds what no case
+// Then compare it with package memstore by [Compare] and [CompareJobs], which find what no case
 // thought of, and write tests of what is stored: a suite that only asks does
 // not notice what is left behind.
 //

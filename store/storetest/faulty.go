@@ -17,7 +17,7 @@ var ErrInjected = errors.New("storetest: injected failure")
 type Call struct {
 	N  int64  // the number of the call, from 1; calls side by side have different ones
 	Op string // the name of the method, such as "Commit"
-	ID string // of the execution, definition, worker, key or lock; empty where there is none
+	ID string // of the execution, definition, worker, key, lock or subject; empty where there is none
 }
 
 // A Fault is what becomes of a call. The zero value lets it pass.

@@ -116,6 +116,23 @@ func TestFaults(t *testing.T) {
 		}},
 		{storetest.Call{Op: "InspectLock", ID: "l"}, func(s storetest.Store) error { _, err := s.InspectLock(ctx, "l", 1); return err }},
 		{storetest.Call{Op: "ListLocks"}, func(s storetest.Store) error { _, err := s.ListLocks(ctx, 0, 1); return err }},
+		{storetest.Call{Op: "OpenJob", ID: "q"}, func(s storetest.Store) error {
+			_, err := s.OpenJob(ctx, store.JobOpening{Subject: "q"})
+			return err
+		}},
+		{storetest.Call{Op: "NoteJob", ID: "q"}, func(s storetest.Store) error {
+			_, err := s.NoteJob(ctx, store.JobNote{Subject: "q"})
+			return err
+		}},
+		{storetest.Call{Op: "CloseJob", ID: "q"}, func(s storetest.Store) error { return s.CloseJob(ctx, store.JobClosing{Subject: "q"}) }},
+		{storetest.Call{Op: "CancelJob", ID: "q"}, func(s storetest.Store) error { _, err := s.CancelJob(ctx, "q", "j", "a"); return err }},
+		{storetest.Call{Op: "InspectJob", ID: "q"}, func(s storetest.Store) error { _, err := s.InspectJob(ctx, "q", "j"); return err }},
+		{storetest.Call{Op: "ListJobs", ID: "q"}, func(s storetest.Store) error { _, err := s.ListJobs(ctx, "q", 0, 1); return err }},
+		{storetest.Call{Op: "JobEntries", ID: "q"}, func(s storetest.Store) error { _, err := s.JobEntries(ctx, "q", "j", "", 1); return err }},
+		{storetest.Call{Op: "AppendAudit", ID: "q"}, func(s storetest.Store) error { return s.AppendAudit(ctx, store.AuditRecord{Subject: "q"}) }},
+		{storetest.Call{Op: "ListAudit", ID: "q"}, func(s storetest.Store) error { _, _, err := s.ListAudit(ctx, "q", "", 1); return err }},
+		{storetest.Call{Op: "AppendAuditItems", ID: "q"}, func(s storetest.Store) error { return s.AppendAuditItems(ctx, "q", "a", 0, nil) }},
+		{storetest.Call{Op: "AuditItems", ID: "q"}, func(s storetest.Store) error { _, _, err := s.AuditItems(ctx, "q", "a", 0); return err }},
 	}
 	var next storetest.Fault
 	var got storetest.Call

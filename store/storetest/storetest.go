@@ -14,6 +14,8 @@ type Store interface {
 	store.Members
 	store.Idempotency
 	store.Locks
+	store.Jobs
+	store.Audit
 }
 
 // A Harness makes stores of one kind.
@@ -65,13 +67,18 @@ var chapters = []chapter{
 	{"Purge", purgeRules},
 	{"Reads", readRules},
 	{"Requests", requestRules},
+	{"Requests of jobs", jobRequestRules},
 	{"Races", raceRules},
 	{"Definitions", definitionRules},
 	{"Members", memberRules},
 	{"Idempotency", idempotencyRules},
 	{"Attempts", attemptRules},
 	{"Locks", lockRules},
+	{"Jobs", jobRules},
+	{"Journals", journalRules},
+	{"Audit", auditRules},
 	{"Late", lateRules},
+	{"Late jobs", lateJobRules},
 }
 
 // Run holds a store to all that package store promises.
