@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -88,11 +89,17 @@ func TestGoexitAtAnyTime(t *testing.T) {
 	for _, after := range []time.Duration{0, 10 * time.Second, 25 * time.Second} {
 		t.Run(after.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var depths [5]int
+				const n = 3
+				var depths [n][5]int // of each execution, by attempt
 				s := saga.New("trip",
 					saga.Do("A", func(ctx context.Context, _ *trip) error {
-						attempt := saga.StepFrom(ctx).Attempt
-						depths[attempt] = runtime.Callers(0, make([]uintptr, 1000))
+						step := saga.StepFrom(ctx)
+						attempt := step.Attempt
+						i, err := strconv.Atoi(step.Execution)
+						if err != nil {
+							return err
+						}
+						depths[i][attempt] = runtime.Callers(0, make([]uintptr, 1000))
 						if attempt <= 3 {
 							time.Sleep(after)
 							goexit()
@@ -103,19 +110,19 @@ func TestGoexitAtAnyTime(t *testing.T) {
 					saga.Do("C", func(context.Context, *trip) error { goexit(); return nil }).Retry(saga.Retry{Attempts: 1}),
 				)
 				c := coordinate(t, saga.CoordinatorConfig{Sagas: []saga.Definer{s}, Concurrency: 1})
-				for i := range 3 {
+				for i := range n {
 					id := fmt.Sprint(i)
 					if _, err := s.Start(t.Context(), c, id, trip{}); err != nil {
 						t.Fatal(err)
 					}
 				}
-				for i := range 3 {
+				for i := range n {
 					id := fmt.Sprint(i)
 					if x, err := c.Wait(t.Context(), id); err != nil || x.Status != saga.Compensated {
 						t.Errorf("%s: %+v, %v", id, x, err)
 					}
-					if depths[2] > depths[1] || depths[4] > depths[2] {
-						t.Errorf("%s: the attempts began at the depths %v of their stacks", id, depths[1:])
+					if d := &depths[i]; d[1] == 0 || d[2] > d[1] || d[4] > d[2] {
+						t.Errorf("%s: the attempts began at the depths %v of their stacks", id, d[1:])
 					}
 					if n := count(t, c, id, saga.TaskTimedOut); n != 4 {
 						t.Errorf("%s: %d attempts without an answer, want those that ended their goroutines, 4", id, n)
