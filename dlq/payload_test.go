@@ -40,22 +40,30 @@ func (p *payloads) Get(_ context.Context, key string, _ int) ([]byte, error) {
 	return p.all[key], nil
 }
 
+// claiming makes the queues of fares, and a publisher that puts payloads of more
+// than a kilobyte into a store.
+func claiming(t *testing.T, s *server) (*queue.Endpoints, *payloads, *queue.Publisher) {
+	t.Helper()
+	s.queue("fares-dlq", "", 0)
+	s.queue("fares", "fares-dlq", 1)
+	endpoints, err := queue.NewEndpoints(s.ns, fares())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := new(payloads)
+	pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pub.Close() })
+	return endpoints, store, pub
+}
+
 // A redrive has payloads kept for as long as their messages, and sends none back whose payload is gone.
 func TestRedriveKeepsPayloads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := embedded(t)
-		s.queue("fares-dlq", "", 0)
-		s.queue("fares", "fares-dlq", 1)
-		endpoints, err := queue.NewEndpoints(s.ns, fares())
-		if err != nil {
-			t.Fatal(err)
-		}
-		store := new(payloads)
-		pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pub.Close()
+		endpoints, store, pub := claiming(t, s)
 		publish := func(text string) {
 			if err := pub.Publish("fares", message.NewMessage(text, []byte(strings.Repeat(text, 2000)))); err != nil {
 				t.Fatal(err)
@@ -117,18 +125,7 @@ func TestRedriveEditsClaims(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := embedded(t)
-			s.queue("fares-dlq", "", 0)
-			s.queue("fares", "fares-dlq", 1)
-			endpoints, err := queue.NewEndpoints(s.ns, fares())
-			if err != nil {
-				t.Fatal(err)
-			}
-			store := new(payloads)
-			pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints, Payloads: store, ClaimAbove: 1000})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer pub.Close()
+			endpoints, store, pub := claiming(t, s)
 			want := message.NewMessage("u", []byte(strings.Repeat("x", 2000)))
 			for _, key := range strings.Fields("a b c d e f g h i j k l") {
 				want.Metadata.Set(key, "v")
