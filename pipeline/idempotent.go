@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +33,7 @@ func Idempotent(once store.Once) Middleware {
 	return func(h message.HandlerFunc) message.HandlerFunc {
 		return func(in *message.Message) ([]*message.Message, error) {
 			var outs []*message.Message
-			stored, repeated, err := once.Do(in.Context(), recordKey(in), func(ctx context.Context) ([]byte, error) {
+			stored, repeated, err := once.Do(in.Context(), store.MessageKey(FromContext(in.Context()).Filter, in.UUID), func(ctx context.Context) ([]byte, error) {
 				outer := in.Context()
 				in.SetContext(ctx)
 				defer in.SetContext(outer)
@@ -63,17 +61,6 @@ func claimLease(once store.Once) (d time.Duration) {
 		return once.Lease
 	}
 	return store.DefaultClaimLease
-}
-
-// recordKey returns the key of a message's record. Ids that others chose can
-// be too long for one.
-func recordKey(in *message.Message) string {
-	key := "pipeline/" + FromContext(in.Context()).Filter + "/"
-	if len(key)+len(in.UUID) <= store.MaxID {
-		return key + in.UUID
-	}
-	sum := sha256.Sum256([]byte(in.UUID))
-	return key + "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // outputsVersion is the version of the records that this package writes.

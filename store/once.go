@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -12,6 +14,18 @@ import (
 // DefaultClaimLease is how long a claim of [Once] stands without renewal, and
 // so how long a receiver that died keeps others from its message.
 const DefaultClaimLease = 30 * time.Second
+
+// MessageKey returns the key of the record that a receiver keeps of a message, by
+// the receiver's name and the message's own id. Filters of package pipeline go by
+// it. Ids that others chose can be too long for a key: of those it has a hash.
+func MessageKey(receiver, id string) string {
+	key := "pipeline/" + receiver + "/"
+	if len(key)+len(id) <= MaxID {
+		return key + id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return key + "sha256:" + hex.EncodeToString(sum[:])
+}
 
 // Once handles each key once: it claims the key, runs a function, and commits
 // the function's result, which repeats are answered with. It is what receivers

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -356,4 +357,19 @@ func ExampleOnce() {
 	// Output:
 	// ch_42 false <nil>
 	// ch_42 true <nil>
+}
+
+// TestMessageKey holds the form of keys, under which there are records already.
+func TestMessageKey(t *testing.T) {
+	if got, want := store.MessageKey("charge", "m1"), "pipeline/charge/m1"; got != want {
+		t.Errorf("the key is %q, want %q", got, want)
+	}
+	long := strings.Repeat("x", store.MaxID)
+	const want = "pipeline/charge/sha256:"
+	if got := store.MessageKey("charge", long); !strings.HasPrefix(got, want) || len(got) != len(want)+64 {
+		t.Errorf("the key of a long id is %q, want a hash after %q", got, want)
+	}
+	if store.MessageKey("charge", long) == store.MessageKey("charge", long+"y") {
+		t.Error("two long ids have one key")
+	}
 }

@@ -53,6 +53,22 @@ type Idempotency interface {
 	Forget(ctx context.Context, key, token string) error
 }
 
+// KeyRecords tells how far the work of idempotency keys is, without claiming it.
+type KeyRecords interface {
+	// InspectKey returns how far a key is. One that nobody has claimed, or
+	// whose record has run out, is the zero KeyRecord.
+	InspectKey(ctx context.Context, key string) (KeyRecord, error)
+}
+
+// A KeyRecord is how far the work of an idempotency key is.
+type KeyRecord struct {
+	Done bool // it was completed, for all attempts
+	Held bool // somebody holds the claim
+	// Failed says that the last result is that of one attempt alone: a higher one
+	// does the work anew.
+	Failed bool
+}
+
 // LastAttempt is the highest attempt there can be: who claims a key under it
 // has all others refused from then on.
 const LastAttempt = math.MaxInt32

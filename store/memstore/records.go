@@ -162,6 +162,24 @@ func (s *Store) Claim(ctx context.Context, r store.Claim) (store.Claimed, error)
 	return store.Claimed{Seen: before}, nil
 }
 
+// InspectKey implements store.KeyRecords.
+func (s *Store) InspectKey(ctx context.Context, key string) (store.KeyRecord, error) {
+	if err := store.CheckID("key", key); err != nil {
+		return store.KeyRecord{}, err
+	}
+	if err := s.begin(ctx, "inspect record", key); err != nil {
+		return store.KeyRecord{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	c := s.claims[key]
+	if !c.stands(now) {
+		return store.KeyRecord{}, nil
+	}
+	return store.KeyRecord{Done: c.done && c.of == 0, Failed: c.done && c.of != 0, Held: !c.done}, nil
+}
+
 // sweep drops expired claims each time their number has doubled.
 func (s *Store) sweep(now int64) {
 	if len(s.claims) < s.sweepAt {

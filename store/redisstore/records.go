@@ -112,6 +112,19 @@ func (s *Store) Claim(ctx context.Context, c store.Claim) (store.Claimed, error)
 	return store.Claimed{}, fmt.Errorf("claim %q: %w", c.Key, store.ErrBusy)
 }
 
+// InspectKey implements store.KeyRecords.
+func (s *Store) InspectKey(ctx context.Context, key string) (store.KeyRecord, error) {
+	if err := store.CheckID("key", key); err != nil {
+		return store.KeyRecord{}, err
+	}
+	a, err := s.ask(ctx, s.scripts.record, []string{s.keys.idempotency(key)})
+	if err != nil {
+		return store.KeyRecord{}, err
+	}
+	state := a.str(0)
+	return store.KeyRecord{Done: state == "DONE", Failed: state == "FAILED", Held: state == "HELD"}, nil
+}
+
 // Complete implements store.Idempotency.
 func (s *Store) Complete(ctx context.Context, c store.Completion) error {
 	if err := c.Validate(); err != nil {

@@ -80,6 +80,7 @@ var (
 	_ store.Definitions = (*Store)(nil)
 	_ store.Members     = (*Store)(nil)
 	_ store.Idempotency = (*Store)(nil)
+	_ store.KeyRecords  = (*Store)(nil)
 	_ store.Locks       = (*Store)(nil)
 	_ store.Jobs        = (*Store)(nil)
 	_ store.Audit       = (*Store)(nil)

@@ -36,6 +36,7 @@ type script struct {
 type scripts struct {
 	start, open, commit, renew, release, post, due, purge *script
 	heartbeat, claim, complete, forget, adopt, define     *script
+	record                                                *script
 	lock, unlock, inspect                                 *script
 	openJob, noteJob, closeJob, cancelJob                 *script
 	showJob, listJobs, journal                            *script
@@ -62,7 +63,7 @@ func (s *scripts) byName() map[string]**script {
 		"start": &s.start, "open": &s.open, "commit": &s.commit, "renew": &s.renew,
 		"release": &s.release, "post": &s.post, "due": &s.due, "purge": &s.purge,
 		"heartbeat": &s.heartbeat, "claim": &s.claim, "complete": &s.complete,
-		"forget": &s.forget, "adopt": &s.adopt, "define": &s.define,
+		"forget": &s.forget, "record": &s.record, "adopt": &s.adopt, "define": &s.define,
 		"lock": &s.lock, "unlock": &s.unlock, "inspect": &s.inspect,
 		"openjob": &s.openJob, "notejob": &s.noteJob, "closejob": &s.closeJob, "canceljob": &s.cancelJob,
 		"showjob": &s.showJob, "listjobs": &s.listJobs, "journal": &s.journal,

@@ -253,6 +253,11 @@ func (f *Faulty) Forget(ctx context.Context, key, token string) error {
 	return f.done(ctx, "Forget", key, func() error { return f.store.Forget(ctx, key, token) })
 }
 
+// InspectKey implements store.KeyRecords.
+func (f *Faulty) InspectKey(ctx context.Context, key string) (store.KeyRecord, error) {
+	return do(ctx, f, "InspectKey", key, func() (store.KeyRecord, error) { return f.store.InspectKey(ctx, key) })
+}
+
 // AcquireLock implements store.Locks.
 func (f *Faulty) AcquireLock(ctx context.Context, r store.LockRequest) (store.LockAnswer, error) {
 	return do(ctx, f, "AcquireLock", r.Resource, func() (store.LockAnswer, error) { return f.store.AcquireLock(ctx, r) })

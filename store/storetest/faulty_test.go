@@ -106,6 +106,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{storetest.Call{Op: "Complete", ID: "k"}, func(s storetest.Store) error { return s.Complete(ctx, store.Completion{Key: "k"}) }},
 		{storetest.Call{Op: "Forget", ID: "k"}, func(s storetest.Store) error { return s.Forget(ctx, "k", "t") }},
+		{storetest.Call{Op: "InspectKey", ID: "k"}, func(s storetest.Store) error { _, err := s.InspectKey(ctx, "k"); return err }},
 		{storetest.Call{Op: "AcquireLock", ID: "l"}, func(s storetest.Store) error {
 			_, err := s.AcquireLock(ctx, store.LockRequest{Resource: "l"})
 			return err

@@ -13,6 +13,7 @@ type Store interface {
 	store.Definitions
 	store.Members
 	store.Idempotency
+	store.KeyRecords
 	store.Locks
 	store.Jobs
 	store.Audit
@@ -73,6 +74,7 @@ var chapters = []chapter{
 	{"Members", memberRules},
 	{"Idempotency", idempotencyRules},
 	{"Attempts", attemptRules},
+	{"Records", recordRules},
 	{"Locks", lockRules},
 	{"Jobs", jobRules},
 	{"Journals", journalRules},
