@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/store"
 )
 
 // A Config configures a [Client].
@@ -32,10 +33,26 @@ type Config struct {
 	// [queue.DefaultMaxPayload].
 	MaxPayload int
 
+	// Jobs keeps the journals of redrives, and the lease that lets one at a time
+	// work on a queue. Without it there is neither, and what was interrupted
+	// cannot be resumed. Defaults to none.
+	Jobs store.Jobs
+
+	// Lease is for how long a redrive that is not heard of keeps others from its
+	// queue. Defaults to 30 seconds.
+	Lease time.Duration
+
+	// Audit keeps a record of each redrive that sends, and of each that is
+	// cancelled. Defaults to none.
+	Audit store.Audit
+
 	// Logger receives what is not part of a result, such as a message that
 	// could not be returned to its queue. Defaults to none.
 	Logger *slog.Logger
 }
+
+// DefaultLease is the default of Config.Lease.
+const DefaultLease = 30 * time.Second
 
 // A Client looks into dead-letter queues and redrives them. It is safe for
 // concurrent use.
@@ -43,6 +60,9 @@ type Client struct {
 	queues     *queue.Admin
 	payloads   queue.PayloadStore
 	maxPayload int
+	jobs       store.Jobs
+	lease      time.Duration
+	audit      store.Audit
 	log        *slog.Logger
 }
 
@@ -60,7 +80,13 @@ func New(config Config) (*Client, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Client{config.Queues, config.Payloads, config.MaxPayload, config.Logger}, nil
+	if config.Lease < 0 {
+		return nil, fmt.Errorf("dlq: Config: Lease is %v; want more than 0, or 0 for the default", config.Lease)
+	}
+	return &Client{
+		queues: config.Queues, payloads: config.Payloads, maxPayload: config.MaxPayload,
+		jobs: config.Jobs, lease: cmp.Or(config.Lease, DefaultLease), audit: config.Audit, log: config.Logger,
+	}, nil
 }
 
 // A Queue is a dead-letter queue as [Client.List] finds it.

@@ -75,18 +75,39 @@
 // that it had sent and that failed again meanwhile carry its id and stay. What
 // other receivers hold, it does not wait for.
 //
-// # Two at once, and a second try
+// # One at a time, and going on
 //
-// There is no lease on a queue, and no journal: a redrive keeps no state but the
-// messages themselves, their ids and their marks. So the same redrive, run again
-// after a failure or a crash, takes up what is left, and may send again what was
-// sent before and not deleted.
+// With Config.Jobs, a redrive is a job: it holds a lease on the dead-letter queue,
+// so that a second one is told who is at it (a [store.JobHeldError]), and keeps a
+// journal of what it has in hand. A message is noted as sending, with where it
+// goes and under which deduplication id, before it is sent; as sent, with its new
+// id, before it is deleted; and its entry is removed after that. A job that was
+// interrupted, whose process died, or that lost its lease does not end: until
+// [Client.Resume] goes on with it, or [Client.Cancel] gives it up, no other begins
+// (a [store.JobOpenError]). Who goes on deletes what was sent, sends again under
+// the same id what may have been, and looks at the rest anew, as the job was told
+// to begin with: what came into the queue since it was made is not its affair.
+// What is left in doubt is in the report, as Unknown. [Client.Status] and
+// [Client.History] tell how far jobs are.
 //
-// Two redrives of one queue at once share its messages, since SQS shows a
-// message to one receiver at a time. Each sees a part, and may end before the
-// other is through. No message is lost by it. One is sent twice where the first
-// job could not keep it hidden, and, since a job knows only its own marks, one
-// job may send again what the other had sent and what failed again meanwhile.
+// A worker that cannot reach the store stops before it sends anything more when
+// its lease has run out by its own clock. A send that is under way then is beyond
+// that: SQS knows no fence. Its message has an entry, and who goes on may send it a
+// second time.
+//
+// With Config.Audit, each run is on record: who began it, why, and what it was to
+// do, with SQS's ids of what it sent; and what came of it. Nothing is sent that
+// cannot be recorded to begin. See [AuditEntry].
+//
+// Without Config.Jobs there is neither lease nor journal: a redrive keeps no state
+// but the messages themselves, their ids and their marks. So the same redrive, run
+// again after a failure or a crash, takes up what is left, and may send again what
+// was sent before and not deleted. Two redrives of one queue at once share its
+// messages, since SQS shows a message to one receiver at a time. Each sees a part,
+// and may end before the other is through. No message is lost by it. One is sent
+// twice where the first job could not keep it hidden, and, since a job knows only
+// its own marks, one job may send again what the other had sent and what failed
+// again meanwhile.
 //
 // # What it costs
 //

@@ -21,6 +21,7 @@ type hold struct {
 	shelf      shelf
 	visibility time.Duration
 	log        *slog.Logger
+	lapsed     func() bool // whether the job is somebody else's; nil: it never is
 
 	mu   sync.Mutex
 	held map[string]*heldMessage // by SQS's id
@@ -154,6 +155,9 @@ func (h *hold) run(ctx context.Context) {
 }
 
 func (h *hold) extend(ctx context.Context) {
+	if h.lapsed != nil && h.lapsed() {
+		return // who goes on with the job waits for as long as the messages are hidden
+	}
 	now := time.Now()
 	due := h.list(func(m *heldMessage) bool { return m.until.Sub(now) <= h.visibility/2 })
 	for i, err := range h.setVisibility(ctx, h.visibility, due) {

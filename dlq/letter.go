@@ -56,8 +56,9 @@ type Letter struct {
 	RedriveID  string
 
 	raw   queue.RawMessage
-	again bool // it was held already when it was received
-	late  bool // it came into the queue after the job began
+	again bool   // it was held already when it was received
+	late  bool   // it came into the queue after the job began
+	entry *entry // what the journal of a resumed job has of it
 }
 
 // read makes a letter of a received message.

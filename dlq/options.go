@@ -70,9 +70,25 @@ type Options struct {
 	// is extended while the job runs. Whole seconds. Defaults to 2 minutes.
 	Visibility time.Duration
 
+	// EditText is the expression of Edit, which is made of it where Edit is nil.
+	// A job that is resumed edits by it; where there is an Edit and no EditText,
+	// whoever resumes the job has to give Edit again.
+	EditText string
+
 	// ID names the job. What it sends carries the ID, by which the job knows
-	// a message that failed again. Defaults to a new ULID.
+	// a message that failed again. Defaults to a new ULID; with Resume to the job
+	// of the queue that has not ended.
 	ID string
+
+	// Resume goes on with a job that was interrupted, by what Config.Jobs has of
+	// it: its choice of messages, its edit and where it sends them. From, Owner,
+	// Reason, Workers, Visibility and Progress are those of these Options, and so
+	// is Rate, if it is not 0.
+	Resume bool
+
+	// Owner says who redrives, and Reason why, for those who look. Owner defaults
+	// to "unknown".
+	Owner, Reason string
 
 	// Progress is called with the report so far after each batch, by one
 	// goroutine at a time. Defaults to none.
@@ -93,6 +109,8 @@ func (o *Options) validate() error {
 		return bad("Limit is %d; want 1 or more, or 0 for none", o.Limit)
 	case o.Diffs < 0 || o.Diffs > maxDiffs:
 		return bad("Diffs is %d; want 1 to %d, or 0 for none", o.Diffs, maxDiffs)
+	case o.Resume && (o.To != "" || o.Filter != nil || o.EditText != "" || !o.Since.IsZero() || !o.Until.IsZero() || o.Limit != 0 || o.DryRun || o.Live):
+		return bad("Resume goes on with what the job was made for; want neither To, Live, Filter, EditText, Since, Until, Limit nor DryRun")
 	case o.Rate < 0:
 		return bad("Rate is %v; want more than 0, or 0 for no limit", o.Rate)
 	case o.Workers < 0 || o.Workers > 1000:
@@ -118,7 +136,10 @@ func (o *Options) setDefaults() {
 	if o.Visibility == 0 {
 		o.Visibility = DefaultVisibility
 	}
-	if o.ID == "" {
+	if o.Owner == "" {
+		o.Owner = "unknown"
+	}
+	if o.ID == "" && !o.Resume {
 		o.ID = ulid.Make().String()
 	}
 }

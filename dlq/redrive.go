@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/store"
 )
 
 // Redrive sends the messages of a dead-letter queue back to where they came
@@ -33,9 +34,20 @@ import (
 // context. Messages that could not be redriven, or were not reached, are in a
 // [*PartialError]; the same redrive, run again, takes them up. Other errors are
 // of the queues as such; the report says how far it came.
+//
+// With Config.Jobs, one redrive at a time works on a queue: if there is another,
+// the error is a [*store.JobHeldError], or, where that one was interrupted and
+// nobody goes on with it, a [*store.JobOpenError]. A redrive that was interrupted,
+// or does not know of all messages what became of them, is a [*ResumableError].
 func (c *Client) Redrive(ctx context.Context, opts Options) (Report, error) {
 	if err := opts.validate(); err != nil {
 		return Report{}, err
+	}
+	if err := opts.compile(); err != nil {
+		return Report{}, err
+	}
+	if opts.Resume && c.jobs == nil {
+		return Report{}, errors.New("dlq: Options: Resume goes on with a journal; want a Config with Jobs")
 	}
 	opts.setDefaults()
 	j, err := c.newJob(ctx, opts)
@@ -58,6 +70,14 @@ type job struct {
 	payloads   queue.PayloadStore // nil if none is known
 	maxPayload int
 
+	journal     *journal  // nil if none is kept
+	audit       *auditor  // nil if none is kept
+	waitUntil   time.Time // messages may be hidden by earlier openings
+	hiddenUntil time.Time // the same on the store's clock
+	cutOff      bool      // and not only what the journal has
+
+	telling sync.Mutex // held while Progress is called
+
 	mu        sync.Mutex
 	report    Report
 	reserved  int                // messages that receives under way may bring
@@ -69,6 +89,8 @@ type job struct {
 	exhausted bool               // the queue showed no more
 	oldest    time.Time          // when the oldest message seen was first sent
 	streaks   map[string]int     // batches in a row that a destination took nothing of, by name
+	entries   map[string]*entry  // what is in the journal, by SQS's id
+	unseen    int                // entries of earlier openings whose messages were not received since
 	lost      int                // batches in a row that did not stay hidden
 	fatal     error              // ends the job
 }
@@ -90,6 +112,12 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
+	subject, prior, s := subjectOf(from, a), store.Job{}, opts.spec(from, a)
+	if opts.Resume {
+		if prior, s, err = c.resumed(ctx, subject, &opts); err != nil {
+			return nil, err
+		}
+	}
 	if err := harmless(from, a, "redrive"); err != nil && !opts.Live {
 		return nil, err
 	}
@@ -107,21 +135,36 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		log:     c.log,
 		hold:    newHold(from, newShelf(a), opts.Visibility, c.log),
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
-		cutoff:  a.At.Add(clockMargin),
+		cutoff:  s.Cutoff,
 
 		payloads: c.payloads, maxPayload: c.maxPayload,
 
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
-			Snapshot: a.Visible + a.InFlight + a.Delayed, Destinations: map[string]int{}, Started: time.Now(),
+			Snapshot: s.Snapshot, Destinations: map[string]int{}, Started: time.Now(),
 		},
 		resent:  map[string]bool{},
 		pending: map[string]*Letter{},
 		closed:  map[string]error{},
 		streaks: map[string]int{},
+		entries: map[string]*entry{},
 	}
 	if opts.Rate > 0 {
 		j.limit = rate.NewLimiter(rate.Limit(opts.Rate), batchSize)
+	}
+	if opts.DryRun {
+		return j, nil
+	}
+	if c.jobs != nil {
+		if err := j.open(ctx, c, subject, prior, s); err != nil {
+			return nil, err
+		}
+	}
+	if j.audit, err = c.newAuditor(ctx, j, subject, s); err != nil {
+		if j.journal != nil {
+			err = errors.Join(err, j.journal.close(ctx, len(j.entries) == 0 && prior.ID == "", statusFailed))
+		}
+		return nil, err
 	}
 	return j, nil
 }
@@ -135,19 +178,32 @@ func (j *job) run(ctx context.Context) (Report, error) {
 	}
 	workers.Wait()
 	j.finishDeletes(ctx)
+	j.settle(ctx)
 	stopHolding()
 	j.noteExpired(j.hold.release(ctx))
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	if a, err := j.from.Attributes(last); err == nil {
+	a, err := j.from.Attributes(last)
+	j.finishReport(a, err)
+	if j.journal == nil {
+		return j.report, j.audit.finish(ctx, j.report, j.err(ctx))
+	}
+	err = j.closeJournal(ctx, j.err(ctx))
+	return j.report, j.audit.finish(ctx, j.report, err)
+}
+
+// finishReport notes how it is at the end.
+func (j *job) finishReport(a queue.QueueAttributes, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err == nil {
 		j.report.Remaining = a.Visible + a.InFlight + a.Delayed
 	}
 	if j.flooded || j.report.Warning != "" && j.exhausted {
 		j.report.NotReached = max(0, j.report.Snapshot-j.report.Seen)
 	}
 	j.report.Ended = time.Now()
-	return j.report, j.err(ctx)
 }
 
 // err returns the error of a job that has ended.
@@ -172,12 +228,17 @@ func (j *job) work(ctx context.Context) {
 		}
 		letters, err := j.hold.receiveTrying(ctx, n)
 		j.received(letters, n, err)
+		if err == nil && len(letters) == 0 && j.awaits(ctx) {
+			j.handled(n)
+			continue
+		}
 		if err != nil || len(letters) == 0 {
 			j.handled(n)
 			return
 		}
 		j.handle(ctx, letters)
 		j.handled(n)
+		j.recordSent(ctx)
 		j.progress()
 	}
 }
@@ -190,8 +251,12 @@ func (j *job) reserve() int {
 	if j.fatal != nil {
 		return 0
 	}
-	n := min(batchSize, j.report.Snapshot-j.report.Seen-j.reserved)
-	if j.Limit > 0 {
+	left := j.report.Snapshot - j.report.Seen
+	if _, cancelled := j.journal.told(); cancelled {
+		left = 0
+	}
+	n := min(batchSize, max(left, 0)+j.unseen-j.reserved)
+	if j.Limit > 0 && j.unseen == 0 {
 		left := j.Limit - j.report.Matched
 		if !j.chooses() {
 			left -= j.claimed
@@ -221,10 +286,14 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 	if err != nil && j.fatal == nil {
 		j.fatal = err
 	}
-	j.exhausted = j.exhausted || err == nil && len(letters) == 0
+	j.exhausted = j.exhausted || err == nil && len(letters) == 0 && !time.Now().Before(j.waitUntil)
 	for _, l := range letters {
+		old := false
+		if !l.again {
+			l.entry, old = j.lookUp(l)
+		}
 		switch l.late = true; {
-		case l.again || j.pending[l.MessageID] != nil:
+		case l.again || old || j.pending[l.MessageID] != nil:
 			// It is counted already.
 		case l.RedriveID == j.ID || j.resent[l.MessageID]:
 			j.report.CameBack++
@@ -250,9 +319,12 @@ func (j *job) progress() {
 	if j.Progress == nil {
 		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.Progress(j.report.clone())
+	j.telling.Lock()
+	defer j.telling.Unlock()
+	j.mu.Lock() // not while it is called: the lease is to be renewed meanwhile
+	r := j.report.clone()
+	j.mu.Unlock()
+	j.Progress(r)
 }
 
 // handle redrives what is chosen of a batch.
@@ -265,14 +337,15 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 			sent = append(sent, l) // sent before, and only to be deleted
 			continue
 		}
-		if l.late || !j.choose(ctx, l) {
+		if l.entry != nil && l.entry.State == stateSent {
+			sent = append(sent, l)
 			continue
 		}
-		q, err := j.to.of(ctx, l)
-		if err != nil {
-			j.fail(ctx, l, StageSource, err)
+		q, ok := j.destination(ctx, l)
+		if !ok {
 			continue
 		}
+		var err error
 		var out *outgoing
 		if j.DryRun {
 			err = j.preview(ctx, l, q)
@@ -302,6 +375,22 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 		sent = append(sent, j.send(ctx, q, batches[q.Name])...)
 	}
 	j.delete(ctx, sent)
+}
+
+// destination returns where a letter goes, if it is to be redriven.
+func (j *job) destination(ctx context.Context, l *Letter) (*queue.Queue, bool) {
+	if l.entry != nil {
+		return j.known(ctx, l)
+	}
+	if _, cancelled := j.journal.told(); cancelled || l.late || !j.choose(ctx, l) {
+		return nil, false
+	}
+	q, err := j.to.of(ctx, l)
+	if err != nil {
+		j.fail(ctx, l, StageSource, err)
+		return nil, false
+	}
+	return q, true
 }
 
 // pendingLetter returns the letter that was sent and could not be deleted
@@ -353,7 +442,7 @@ func (j *job) wouldSend(l *Letter, q *queue.Queue) {
 // fail notes that a letter could not be redriven. What fails because the job is
 // stopped is no failure: it is taken up like what the job did not reach.
 func (j *job) fail(ctx context.Context, l *Letter, stage Stage, err error) {
-	unknown := stage == StageSend && maybeSent(err)
+	unknown := stage == StageSend && maybeSent(err) || stage != StageDelete && l.entry != nil && l.entry.State == stateSending
 	if ctx.Err() != nil && !unknown && stage != StageDelete {
 		return
 	}

@@ -74,6 +74,8 @@ func (j *job) checkAge(letters []*Letter) {
 // noteExpired notes the messages that the queue deleted for their age while the
 // job held them.
 func (j *job) noteExpired(gone map[string]bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.report.Expired = len(gone)
 	for i, f := range j.report.Failures {
 		j.report.Failures[i].Expired = gone[f.MessageID]

@@ -19,6 +19,7 @@ type outgoing struct {
 	letter   *Letter
 	raw      queue.RawMessage
 	unmarked bool
+	doubtful bool // an earlier opening may have sent it
 }
 
 // prepare edits and marks a letter. A payload that the edit makes too large goes to
@@ -69,13 +70,27 @@ func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (acce
 		j.failAll(ctx, outs, err)
 		return nil
 	}
-	if err := j.limit.WaitN(ctx, len(outs)); err != nil {
+	wait, done := j.journal.waiting(ctx)
+	err := j.limit.WaitN(wait, len(outs))
+	done()
+	if err != nil {
 		return nil // the context ended, and the letters are returned
 	}
+	if outs = j.noteSending(to, outs); len(outs) == 0 {
+		return nil
+	}
+	unsent := map[*outgoing]bool{}
+	for _, out := range outs {
+		unsent[out] = true
+	}
+	defer func() { j.drop(slices.Collect(maps.Keys(unsent))) }()
 	var last error
 	for attempt := 1; len(outs) > 0 && ctx.Err() == nil; attempt++ {
 		if err := j.closedFor(to); err != nil { // by another worker
 			j.failAll(ctx, outs, err)
+			return accepted
+		}
+		if !j.standing() {
 			return accepted
 		}
 		if outs = j.stillHeld(ctx, outs); len(outs) == 0 {
@@ -88,9 +103,13 @@ func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (acce
 			if err == nil {
 				j.noteSent(to, out, result.ID)
 				accepted = append(accepted, out.letter)
+				delete(unsent, out)
 				continue
 			}
 			last = err
+			if maybeSent(err) && !errors.Is(err, ErrDamaged) {
+				delete(unsent, out)
+			}
 			if attempt < sendAttempts && knownUnsent(err) {
 				again = append(again, out)
 				continue
@@ -170,6 +189,10 @@ func (j *job) noteSent(to *queue.Queue, out *outgoing, id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pending[out.letter.MessageID] = out.letter
+	if e := j.entries[out.letter.MessageID]; e != nil {
+		e.State, e.NewID, e.noted = stateSent, id, false
+	}
+	j.audit.add(out.letter.MessageID)
 	j.report.Sent++
 	j.report.Destinations[to.Name]++
 	j.noteUnkept(out.letter)
@@ -235,6 +258,12 @@ func (j *job) noteStreak(to *queue.Queue, accepted int, err error) {
 // delete deletes letters that were sent, also when the job is stopped. What it
 // cannot delete stays hidden for now, and is tried again at the end.
 func (j *job) delete(ctx context.Context, sent []*Letter) {
+	for _, l := range sent {
+		j.mu.Lock()
+		j.pending[l.MessageID] = l // with the receipt of this receive
+		j.mu.Unlock()
+	}
+	sent = j.noteAllSent(sent)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	messages := make([]queue.RawMessage, len(sent))
@@ -246,9 +275,8 @@ func (j *job) delete(ctx context.Context, sent []*Letter) {
 		if err == nil {
 			j.report.Deleted++
 			delete(j.pending, sent[i].MessageID)
+			j.through(sent[i])
 			j.hold.drop(sent[i])
-		} else {
-			j.pending[sent[i].MessageID] = sent[i] // with the receipt of this receive
 		}
 		j.mu.Unlock()
 	}
@@ -266,9 +294,16 @@ func (j *job) finishDeletes(ctx context.Context) {
 	for _, l := range j.pending {
 		j.hold.drop(l)
 		if j.hold.shelf.over(l.SentAt) {
-			continue // the queue has deleted it
+			j.mu.Lock()
+			j.through(l) // the queue has deleted it
+			j.mu.Unlock()
+			continue
 		}
-		j.fail(ctx, l, StageDelete, errors.New("dlq: the message was sent, and could not be deleted from the dead-letter queue; the next redrive sends it again, with the same id"))
+		next := "the next redrive sends it again, with the same id"
+		if j.journal != nil {
+			next = "the job, when it is resumed, deletes it, or sends it again under the same id"
+		}
+		j.fail(ctx, l, StageDelete, errors.New("dlq: the message was sent, and could not be deleted from the dead-letter queue; "+next))
 	}
 }
 

@@ -1,0 +1,119 @@
+package dlq
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// A Spec says what a job does: what of its Options is kept with it, so that
+// another process can go on with it.
+type Spec struct {
+	// Version is that of this form. It is 1.
+	Version int `json:"version"`
+
+	// Queue is the dead-letter queue's name, and To, Filter, Edit, Since, Until,
+	// Limit, Rate and Live are as in Options; Edit is Options.EditText.
+	Queue  string    `json:"queue"`
+	To     string    `json:"to,omitempty"`
+	Filter string    `json:"filter,omitempty"`
+	Edit   string    `json:"edit,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Until  time.Time `json:"until,omitzero"`
+	Limit  int       `json:"limit,omitempty"`
+	Rate   float64   `json:"rate,omitempty"`
+	Live   bool      `json:"live,omitempty"`
+
+	// EditFunc says that the job edits with a function that has no text: whoever
+	// resumes it has to give it again.
+	EditFunc bool `json:"edit_func,omitempty"`
+
+	// Snapshot is how many messages the queue said it held when the job was made,
+	// and Cutoff the time after which messages are newer than the job.
+	Snapshot int       `json:"snapshot"`
+	Cutoff   time.Time `json:"cutoff"`
+}
+
+const specVersion = 1
+
+// spec returns what is kept of the options.
+func (o *Options) spec(q *queue.Queue, a queue.QueueAttributes) Spec {
+	s := Spec{
+		Version: specVersion, Queue: q.Name, To: o.To, Edit: o.EditText, Since: o.Since, Until: o.Until,
+		Limit: o.Limit, Rate: o.Rate, Live: o.Live, EditFunc: o.Edit != nil && o.EditText == "",
+		Snapshot: a.Visible + a.InFlight + a.Delayed, Cutoff: a.At.Add(clockMargin),
+	}
+	if o.Filter != nil {
+		s.Filter = o.Filter.String()
+	}
+	return s
+}
+
+// adopt makes the options those of a job that is resumed.
+func (o *Options) adopt(s Spec) error {
+	var err error
+	if s.Version != specVersion {
+		return fmt.Errorf("dlq: the job has a form of version %d, and this program knows %d", s.Version, specVersion)
+	}
+	if s.Filter != "" {
+		if o.Filter, err = ParseFilter(s.Filter); err != nil {
+			return err
+		}
+	}
+	o.To, o.EditText, o.Since, o.Until, o.Limit, o.Live = s.To, s.Edit, s.Since, s.Until, s.Limit, s.Live
+	if o.Rate == 0 {
+		o.Rate = s.Rate
+	}
+	if s.EditFunc && o.Edit == nil {
+		return errors.New("dlq: the job edits messages with a function; want the same in Options.Edit to resume it")
+	}
+	return o.compile()
+}
+
+// compile makes the edit of EditText.
+func (o *Options) compile() error {
+	if o.Edit != nil || o.EditText == "" {
+		return nil
+	}
+	edit, err := ParseEdit(o.EditText)
+	if err != nil {
+		return err
+	}
+	o.Edit = edit.Apply
+	return nil
+}
+
+// A blob is what is kept of a job's progress.
+type blob struct {
+	Report
+
+	// Done counts the messages that were sent, deleted and removed from the
+	// journal, by destination. It is exact: it is written with the removal.
+	Done map[string]int `json:"done"`
+
+	// Visibility is that of the opening. HiddenUntil, on the store's clock, is
+	// until when messages may be hidden by openings before it.
+	Visibility  time.Duration `json:"visibility"`
+	HiddenUntil time.Time     `json:"hidden_until,omitzero"`
+}
+
+// maxKeptFailures bounds the failures in a job's progress.
+const maxKeptFailures = 20
+
+func (b blob) encode() []byte {
+	b.Diffs = nil
+	b.Failures = b.Failures[:min(len(b.Failures), maxKeptFailures)]
+	for i, f := range b.Failures {
+		if len(f.Error) > 1000 {
+			b.Failures[i].Error = f.Error[:1000]
+		}
+	}
+	text, err := json.Marshal(b)
+	if err != nil {
+		panic(err) // it has nothing that cannot be written
+	}
+	return text
+}
