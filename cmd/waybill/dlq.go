@@ -37,7 +37,16 @@ type graveyard struct {
 	close  func() error // closes its connections
 }
 
-func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
+// What a command has to do with the journals of redrives.
+type journalling int
+
+const (
+	noJournal journalling = iota
+	readJournal
+	writeJournal
+)
+
+func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error) {
 	cfg, endpoints, err := a.endpoints()
 	if err != nil {
 		return nil, err
@@ -57,20 +66,42 @@ func (a *app) graveyard(ctx context.Context) (*graveyard, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := dlq.New(dlq.Config{Queues: admin, Payloads: payloads, MaxPayload: cfg.Payloads.MaxPayload, Logger: a.logger()})
-	if err != nil {
-		return nil, errors.Join(err, closePayloads())
+	closeAll := closePayloads
+	settings := dlq.Config{Queues: admin, Payloads: payloads, MaxPayload: cfg.Payloads.MaxPayload, Logger: a.logger()}
+	if use != noJournal {
+		st, closeStore, err := a.journals(ctx, cfg, use == readJournal)
+		if err != nil {
+			return nil, errors.Join(err, closePayloads())
+		}
+		settings.Jobs, settings.Audit = st, st
+		closeAll = func() error { return errors.Join(closePayloads(), closeStore()) }
 	}
-	return &graveyard{client, admin, payloads != nil, closePayloads}, nil
+	client, err := dlq.New(settings)
+	if err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+	return &graveyard{client, admin, payloads != nil, closeAll}, nil
 }
 
 // inQueue opens the graveyard for the dead-letter queue that a QUEUE means.
 func (a *app) inQueue(ctx context.Context, arg string, do func(g *graveyard, name string) error) error {
-	g, err := a.graveyard(ctx)
+	return a.inQueueWith(ctx, noJournal, arg, do)
+}
+
+// inJournal is inQueue for those who look at redrives. An empty QUEUE means all.
+func (a *app) inJournal(ctx context.Context, arg string, do func(g *graveyard, name string) error) error {
+	return a.inQueueWith(ctx, readJournal, arg, do)
+}
+
+func (a *app) inQueueWith(ctx context.Context, use journalling, arg string, do func(g *graveyard, name string) error) error {
+	g, err := a.graveyard(ctx, use)
 	if err != nil {
 		return err
 	}
 	defer g.close()
+	if use == readJournal && arg == "" {
+		return do(g, "")
+	}
 	name, err := g.deadLetters(ctx, arg)
 	if err != nil {
 		return err
@@ -128,7 +159,7 @@ the credentials may not read is shown as unreadable: it may be one.` + queueHelp
 			return nil
 		},
 		RunE: a.does(func(cmd *cobra.Command, args []string) error {
-			g, err := a.graveyard(cmd.Context())
+			g, err := a.graveyard(cmd.Context(), noJournal)
 			if err != nil {
 				return err
 			}

@@ -72,7 +72,7 @@ func editFlags(cmd *cobra.Command) func(*dlq.Options) error {
 		if err != nil {
 			return usagef("--edit: %w", err)
 		}
-		opts.Edit, opts.Diffs = edit.Apply, *sample
+		opts.Edit, opts.EditText, opts.Diffs = edit.Apply, edit.String(), *sample
 		return nil
 	}
 }

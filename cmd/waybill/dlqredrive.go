@@ -31,10 +31,17 @@ a result the message stays.
 Without --yes nothing is sent, and the report says what would be, with what --edit
 changes of the first messages.
 
+What is in hand is in a journal in Redis, and one redrive at a time works on a
+queue. So what was interrupted, or killed, goes on with waybill dlq redrive resume
+where it was, and no other begins before that, or before it is cancelled. With
+--no-journal it needs no Redis, and after an interruption the same command takes up
+what is left, and may send again what was sent.
+
 Exit codes: 0 all that was chosen is sent; 3 some of it is not, or in a dry
-run would not be, and the same command takes it up; 1 a fault of the queues ended
-it before anything was sent, or 4 where a queue does not exist; 130 it was
-interrupted: what it held is back in the queue, and the same command takes it up.` + queueHelp,
+run would not be, and stderr says what takes it up; 1 a fault of the queues ended
+it before anything was sent, or 4 where a queue does not exist; 5 somebody else
+redrives the queue, or did and was interrupted; 130 it was interrupted: what it held
+is back in the queue.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
@@ -45,7 +52,9 @@ interrupted: what it held is back in the queue, and the same command takes it up
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
 	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
 	yes := cmd.Flags().Bool("yes", false, "do it")
-	reason := cmd.Flags().String("reason", "", "`why`, for the report")
+	plain := cmd.Flags().Bool("no-journal", false, "keep no journal in Redis, nor others from the queue, and no audit record")
+	by := ordererFlags(cmd)
+	cmd.AddCommand(a.redriveJobCommands()...)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		if *limit < 0 || *limit == 0 && cmd.Flags().Changed("limit") {
 			return usagef("--limit is %d; want 1 or more", *limit)
@@ -56,6 +65,9 @@ interrupted: what it held is back in the queue, and the same command takes it up
 		if cmd.Flags().Changed("to") && *to == "" {
 			return usagef("--to is empty; want a queue")
 		}
+		if err := by.check(); err != nil {
+			return err
+		}
 		f, err := parseFilter(*filter)
 		if err != nil {
 			return err
@@ -64,23 +76,25 @@ interrupted: what it held is back in the queue, and the same command takes it up
 		if err != nil {
 			return err
 		}
-		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Progress: a.progress()}
+		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Progress: a.progress(), Owner: by.owner, Reason: by.reason}
 		if err := edit(&opts); err != nil {
 			return err
 		}
-		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
+		use := writeJournal
+		if opts.DryRun || *plain {
+			use = noJournal
+		}
+		return a.inQueueWith(cmd.Context(), use, args[0], func(g *graveyard, name string) error {
 			opts.From = name
 			report, err := g.Redrive(cmd.Context(), opts)
+			err = redriveEnded(err, report, args[0])
 			if report.ID == "" {
 				return err // it did not begin
-			}
-			if err != nil && report.Sent > 0 {
-				err = &partialError{err}
 			}
 			if report.DryRun && err == nil {
 				a.note("dry run: nothing was sent; give --yes to redrive")
 			}
-			return errors.Join(a.printRedrive(redriven{report, operator(), *reason}), err)
+			return errors.Join(a.printRedrive(redriven{report, by.owner, by.reason}), err)
 		})
 	})
 	return cmd

@@ -18,12 +18,14 @@ config --help" what the file may say.
 Data goes to stdout and all else to stderr. On a terminal data is a table,
 otherwise JSON; -o chooses. NO_COLOR turns colours off.
 
-What cannot be taken back is a dry run without --yes: "dlq redrive", "lock break",
-and "saga cancel", "skip" and "terminate". The other commands ask for no --yes.
+What cannot be taken back is a dry run without --yes: "dlq redrive" and its
+"resume" and "cancel", "lock break", and "saga cancel", "skip" and "terminate". The
+other commands ask for no --yes.
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 130 interrupted; of
 "topology apply" and "dlq redrive" also 3, done in part: the same command does
-the rest; of "dlq", "lock" and "saga" also 4: what is named is not there.`
+the rest, or stderr says what does; of "dlq redrive" also 5: somebody else is at it;
+of "dlq", "lock" and "saga" also 4: what is named is not there.`
 
 const configHelp = `Show the configuration.
 
@@ -59,38 +61,42 @@ const configExample = `  namespace: dev                  # queues, topics and ke
 
 // examples are of every command that does something.
 var examples = map[string]string{
-	"bench saga":         "waybill bench saga --redis 127.0.0.1:6379\nwaybill bench saga --redis 127.0.0.1:6379 --steps 5 --fail-last -o json",
-	"config show":        "waybill config show -o table",
-	"dev":                "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
-	"dlq groups":         "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
-	"dlq ls":             "waybill dlq ls\nwaybill dlq ls rides",
-	"dlq peek":           "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
-	"dlq redrive":        "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'\nwaybill dlq redrive rides --since 2h --edit '.body.currency = \"EUR\"'",
-	"dlq show":           "waybill dlq show rides ride-2",
-	"lock break":         "waybill lock break account/4711\nwaybill lock break account/4711 --yes --reason 'trip-42 hangs, and changes nothing'",
-	"lock ls":            "waybill lock ls",
-	"lock show":          "waybill lock show account/4711",
-	"saga cancel":        "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
-	"saga history":       "waybill saga history trip-42",
-	"saga ls":            "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
-	"saga retry":         "waybill saga retry trip-42 --reason 'refunds work again'\nwaybill saga retry trip-42 --input @mended.json --reason 'another account'",
-	"saga show":          "waybill saga show trip-42",
-	"saga skip":          "waybill saga skip trip-42 --yes --reason 'refunded by hand'",
-	"saga suspend":       "waybill saga suspend trip-42 --reason 'the bank is down'",
-	"saga resume":        "waybill saga resume trip-42",
-	"saga release":       "waybill saga release trip-42 --yes --reason 'the charge is refunded by hand'",
-	"saga terminate":     "waybill saga terminate trip-42 --yes --reason 'a test run'",
-	"saga preview-undo":  "waybill saga preview-undo trip-42",
-	"saga check-upgrade": "waybill saga check-upgrade trip --graph trip.json\nwaybill saga check-upgrade trip --version 2 --from 1\nwaybill saga check-upgrade trip --graph trip.json --register",
-	"saga complete":      "waybill saga complete TOKEN --result '{\"by\": \"ann\"}'\nwaybill saga complete TOKEN --error Refused --cause 'too much'",
-	"saga signal":        "waybill saga signal trip-42 paid --payload '{\"cents\": 2000}'",
-	"schema":             "waybill schema\nwaybill schema command",
-	"topology apply":     "waybill topology apply",
-	"topology check":     "waybill topology check\nwaybill topology check --handler-timeout rides=90s --ignore no-redrive-policy:replies --fail-on warning",
-	"topology iam":       "waybill topology iam --role worker --account 123456789012\nwaybill topology iam --role operator --account 123456789012 --look-up",
-	"topology plan":      "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1\nwaybill topology plan --alarms --alarm-depth replies=10 --alarm-action arn:aws:sns:eu-west-1:123456789012:alarms -o jsonl",
-	"topology show":      "waybill topology show",
-	"version":            "waybill version",
+	"bench saga":          "waybill bench saga --redis 127.0.0.1:6379\nwaybill bench saga --redis 127.0.0.1:6379 --steps 5 --fail-last -o json",
+	"config show":         "waybill config show -o table",
+	"dev":                 "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
+	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
+	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides",
+	"dlq peek":            "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
+	"dlq redrive":         "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'\nwaybill dlq redrive rides --since 2h --edit '.body.currency = \"EUR\"'",
+	"dlq redrive cancel":  "waybill dlq redrive cancel rides --yes --reason 'the wrong queue'",
+	"dlq redrive history": "waybill dlq redrive history rides",
+	"dlq redrive resume":  "waybill dlq redrive resume rides --yes",
+	"dlq redrive status":  "waybill dlq redrive status rides",
+	"dlq show":            "waybill dlq show rides ride-2",
+	"lock break":          "waybill lock break account/4711\nwaybill lock break account/4711 --yes --reason 'trip-42 hangs, and changes nothing'",
+	"lock ls":             "waybill lock ls",
+	"lock show":           "waybill lock show account/4711",
+	"saga cancel":         "waybill saga cancel trip-42\nwaybill saga cancel trip-42 --yes --reason 'the customer has left'",
+	"saga history":        "waybill saga history trip-42",
+	"saga ls":             "waybill saga ls\nwaybill saga ls --status blocked --definition trip",
+	"saga retry":          "waybill saga retry trip-42 --reason 'refunds work again'\nwaybill saga retry trip-42 --input @mended.json --reason 'another account'",
+	"saga show":           "waybill saga show trip-42",
+	"saga skip":           "waybill saga skip trip-42 --yes --reason 'refunded by hand'",
+	"saga suspend":        "waybill saga suspend trip-42 --reason 'the bank is down'",
+	"saga resume":         "waybill saga resume trip-42",
+	"saga release":        "waybill saga release trip-42 --yes --reason 'the charge is refunded by hand'",
+	"saga terminate":      "waybill saga terminate trip-42 --yes --reason 'a test run'",
+	"saga preview-undo":   "waybill saga preview-undo trip-42",
+	"saga check-upgrade":  "waybill saga check-upgrade trip --graph trip.json\nwaybill saga check-upgrade trip --version 2 --from 1\nwaybill saga check-upgrade trip --graph trip.json --register",
+	"saga complete":       "waybill saga complete TOKEN --result '{\"by\": \"ann\"}'\nwaybill saga complete TOKEN --error Refused --cause 'too much'",
+	"saga signal":         "waybill saga signal trip-42 paid --payload '{\"cents\": 2000}'",
+	"schema":              "waybill schema\nwaybill schema command",
+	"topology apply":      "waybill topology apply",
+	"topology check":      "waybill topology check\nwaybill topology check --handler-timeout rides=90s --ignore no-redrive-policy:replies --fail-on warning",
+	"topology iam":        "waybill topology iam --role worker --account 123456789012\nwaybill topology iam --role operator --account 123456789012 --look-up",
+	"topology plan":       "waybill topology plan\nwaybill topology plan --namespace prod --region eu-central-1\nwaybill topology plan --alarms --alarm-depth replies=10 --alarm-action arn:aws:sns:eu-west-1:123456789012:alarms -o jsonl",
+	"topology show":       "waybill topology show",
+	"version":             "waybill version",
 }
 
 // uses are the global flags that mean something to the commands below root.

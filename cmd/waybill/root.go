@@ -121,11 +121,21 @@ func (a *app) does(f func(cmd *cobra.Command, args []string) error) func(*cobra.
 	return func(cmd *cobra.Command, args []string) error {
 		a.started = true
 		err := f(cmd, args)
-		if cmd.HasParent() && cmd.Parent().Name() == "dlq" && (err != nil || cmd.Name() == "ls") && a.unnamed() {
+		if ofDLQ(cmd) && (err != nil || cmd.Name() == "ls") && a.unnamed() {
 			a.note("there is no %s here and no endpoint is configured: queues go by their own names alone", config.DefaultFile)
 		}
 		return err
 	}
+}
+
+// ofDLQ reports whether a command is one of waybill dlq.
+func ofDLQ(cmd *cobra.Command) bool {
+	for cmd.HasParent() {
+		if cmd = cmd.Parent(); cmd.Name() == "dlq" {
+			return true
+		}
+	}
+	return false
 }
 
 // takes checks that a command has the arguments that its usage names.

@@ -24,6 +24,7 @@ const (
 	exitUsage       = 2
 	exitPartial     = 3
 	exitNotFound    = 4
+	exitHeld        = 5
 	exitInterrupted = 130
 )
 
@@ -86,10 +87,14 @@ func exitCode(ctx context.Context, err error) int {
 		letters  *dlq.PartialError
 		settings *config.Error
 		apply    *topology.ApplyError
+		held     *store.JobHeldError
+		open     *store.JobOpenError
 	)
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
+	case errors.As(err, &held), errors.As(err, &open):
+		return exitHeld
 	case errors.As(err, &apply) && apply.Done > 0, errors.As(err, &partial), errors.As(err, &letters):
 		return exitPartial
 	case errors.As(err, &usage), errors.As(err, &settings):
