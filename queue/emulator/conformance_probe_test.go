@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -108,6 +109,7 @@ func (p *probe) tryReceive(url string, edits ...receiveEdit) ([]sqstypes.Message
 	for _, f := range edits {
 		f(in)
 	}
+	defer p.pace.waiting(time.Duration(in.WaitTimeSeconds) * time.Second)()
 	out, err := p.sqs.ReceiveMessage(p.ctx, in)
 	if err != nil {
 		return nil, err

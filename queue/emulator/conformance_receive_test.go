@@ -58,7 +58,7 @@ var receiveRules = []rule{
 			for i := range 5 {
 				p.send(url, strconv.Itoa(i))
 				// ElasticMQ goes by the time in milliseconds, and mixes what has the same.
-				time.Sleep(time.Millisecond)
+				p.sleep(time.Millisecond)
 			}
 			for i, m := range p.drain(url, 5) {
 				p.equal("message "+strconv.Itoa(i), *m.Body, strconv.Itoa(i))
@@ -144,7 +144,7 @@ var receiveRules = []rule{
 			url := p.queue()
 			sent := make(chan error, 1)
 			go func() {
-				time.Sleep(300 * time.Millisecond) // so that the poll is there first
+				p.sleep(300 * time.Millisecond) // so that the poll is there first
 				_, err := p.trySend(url, "x")
 				sent <- err
 			}()
@@ -329,7 +329,7 @@ var visibilityRules = []rule{
 			m := p.next(url)
 			changed := make(chan error, 1)
 			go func() {
-				time.Sleep(300 * time.Millisecond)
+				p.sleep(300 * time.Millisecond)
 				changed <- p.tryVisibility(url, m.ReceiptHandle, 0)
 			}()
 			start := time.Now()
