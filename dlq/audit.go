@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -19,56 +18,61 @@ import (
 // are kept.
 const AuditRetention = 400 * 24 * time.Hour
 
-// What an AuditEntry records.
+// Verbs of an AuditEntry.
 const (
-	// AuditRedrive is a redrive that begins, or that somebody goes on with. Its
-	// items are SQS's ids, in the dead-letter queue, of what was sent, in pages
-	// that are written as the redrive goes on.
+	// AuditRedrive is a redrive. The items of its records are SQS's ids, in the
+	// dead-letter queue, of what was sent.
 	AuditRedrive = "redrive"
 
-	// AuditRedriven is the end of the same run, with its report.
-	AuditRedriven = "redriven"
-
-	// AuditCancel is a job that was told to stop.
+	// AuditCancel is the order to a job to stop. It has no phase and no items.
 	AuditCancel = "cancel"
+)
+
+// Phases of an AuditEntry.
+const (
+	// AuditBegin is what was about to be done, by whom and why. The record has the
+	// items that it was done to, in pages that are written as it goes on.
+	AuditBegin = "begin"
+
+	// AuditEnd is what came of it.
+	AuditEnd = "end"
 )
 
 // An AuditEntry is the body of a record in Config.Audit, as JSON.
 type AuditEntry struct {
 	Verb   string `json:"verb"`
-	Queue  string `json:"queue"`
+	Phase  string `json:"phase,omitempty"`
+	Queue  string `json:"queue"` // the dead-letter queue's name
 	Job    string `json:"job"`
 	By     string `json:"by"`
 	Reason string `json:"reason,omitempty"`
 
-	// Spec is what was to be done, Report what became of it, without its
-	// differences, and with the first of its failures. Error is why it ended
-	// early.
-	Spec   *Spec   `json:"spec,omitempty"`
-	Report *Report `json:"report,omitempty"`
-	Error  string  `json:"error,omitempty"`
+	// Spec is what was to be done, of a redrive a [Spec], and Report what became
+	// of it, of a redrive a [Report], without its differences, and with the first
+	// of its failures. Error is why it ended early.
+	Spec   json.RawMessage `json:"spec,omitempty"`
+	Report json.RawMessage `json:"report,omitempty"`
+	Error  string          `json:"error,omitempty"`
+
+	// Count is to how many messages it was done, at the end.
+	Count int `json:"count,omitempty"`
 }
 
-// encode makes the body, which has room for less than the report may have.
-func (e AuditEntry) encode() ([]byte, error) {
-	if e.Report != nil {
-		r := e.Report.clone()
-		r.Diffs, r.Failures = nil, r.Failures[:min(len(r.Failures), maxKeptFailures)]
-		for i := range r.Failures {
-			r.Failures[i].Error = r.Failures[i].Error[:min(len(r.Failures[i].Error), maxAuditText)]
-		}
-		e.Report = &r
+// recorded returns the report as a record has room for it.
+func (r *Report) recorded() Report {
+	c := r.clone()
+	c.Diffs, c.Failures = nil, c.Failures[:min(len(c.Failures), maxKeptFailures)]
+	for i, f := range c.Failures {
+		c.Failures[i].Error = f.Error[:min(len(f.Error), maxAuditText)]
 	}
-	e.Error, e.Reason = e.Error[:min(len(e.Error), maxAuditText)], e.Reason[:min(len(e.Reason), maxAuditText)]
-	return json.Marshal(e)
+	return c
 }
 
 const maxAuditText = 1000
 
-// An auditor records a run of a job. A nil one records nothing.
+// An auditor records what is done to a queue. A nil one records nothing.
 type auditor struct {
 	audit   store.Audit
-	log     *slog.Logger
 	subject string
 	id      string
 	entry   AuditEntry
@@ -77,30 +81,35 @@ type auditor struct {
 	pages   int        // that are written
 
 	mu    sync.Mutex
+	count int
 	items []string   // that are not on a page yet
 	full  [][]string // that are not written
 }
 
-// newAuditor records that a run begins. What is not on record is not done.
-func (c *Client) newAuditor(ctx context.Context, j *job, subject string, s Spec) (*auditor, error) {
+// newAuditor records that something begins, under the fence of the lease, if
+// there is one. What is not on record is not done.
+func (c *Client) newAuditor(ctx context.Context, subject string, n *journal, e AuditEntry, spec any) (*auditor, error) {
 	if c.audit == nil {
 		return nil, nil
 	}
-	a := &auditor{
-		audit: c.audit, log: c.log, subject: subject, id: j.ID + "/0",
-		entry: AuditEntry{Verb: AuditRedrive, Queue: j.from.Name, Job: j.ID, By: j.Owner, Reason: j.Reason, Spec: &s},
+	text, err := json.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("dlq: audit: %w", err)
 	}
-	if j.journal != nil {
-		a.id = j.ID + "/" + strconv.FormatInt(j.journal.note.Fence, 10)
+	e.Phase, e.Spec = AuditBegin, text
+	a := &auditor{audit: c.audit, subject: subject, id: e.Job + "/0", entry: e}
+	if n != nil {
+		a.id = e.Job + "/" + strconv.FormatInt(n.note.Fence, 10)
 	}
-	if err := a.append(ctx, a.id, a.entry); err != nil {
-		return nil, fmt.Errorf("dlq: redrive of %q: nothing was done, because it cannot be recorded: %w", j.from.Name, err)
+	if err := a.append(ctx, a.id, e); err != nil {
+		return nil, fmt.Errorf("dlq: %s of %q: nothing was done, because it cannot be recorded: %w", e.Verb, e.Queue, err)
 	}
 	return a, nil
 }
 
 func (a *auditor) append(ctx context.Context, id string, e AuditEntry) error {
-	body, err := e.encode()
+	e.Error, e.Reason = e.Error[:min(len(e.Error), maxAuditText)], e.Reason[:min(len(e.Reason), maxAuditText)]
+	body, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
@@ -118,13 +127,14 @@ func tryTwice(ctx context.Context, call func() error) error {
 	return err
 }
 
-// add notes that a message was sent.
+// add notes that it was done to a message.
 func (a *auditor) add(messageID string) {
 	if a == nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.count++
 	if a.items = append(a.items, messageID); len(a.items) == store.MaxAuditItems {
 		a.full, a.items = append(a.full, a.items), nil
 	}
@@ -163,9 +173,9 @@ func (a *auditor) page() []string {
 	return a.full[0]
 }
 
-// finish records the end of the run, with its outcome, which it returns. What
-// cannot be recorded is an error, too: it was done all the same.
-func (a *auditor) finish(ctx context.Context, r Report, outcome error) error {
+// finish records the end, with its outcome, which it returns. What cannot be
+// recorded is an error, too: it was done all the same.
+func (a *auditor) finish(ctx context.Context, report any, outcome error) error {
 	if a == nil {
 		return outcome
 	}
@@ -175,16 +185,21 @@ func (a *auditor) finish(ctx context.Context, r Report, outcome error) error {
 	if len(a.items) > 0 {
 		a.full, a.items = append(a.full, a.items), nil
 	}
+	count := a.count
 	a.mu.Unlock()
 	err := a.write(ctx)
 	e := a.entry
-	e.Verb, e.Spec, e.Report = AuditRedriven, nil, &r
+	e.Phase, e.Spec, e.Count = AuditEnd, nil, count
 	if outcome != nil {
 		e.Error = outcome.Error()
 	}
+	var wrong error
+	if e.Report, wrong = json.Marshal(report); wrong != nil {
+		err = errors.Join(err, wrong)
+	}
 	err = errors.Join(err, a.append(ctx, a.id+"/end", e))
 	if err != nil {
-		return errors.Join(outcome, fmt.Errorf("dlq: redrive %s of %q is not wholly on record: %w", r.ID, r.Queue, err))
+		return errors.Join(outcome, fmt.Errorf("dlq: %s %s of %q is not wholly on record: %w", e.Verb, e.Job, e.Queue, err))
 	}
 	return outcome
 }
@@ -194,7 +209,7 @@ func (c *Client) recordCancel(ctx context.Context, subject string, e AuditEntry)
 	if c.audit == nil {
 		return nil
 	}
-	a := &auditor{audit: c.audit, log: c.log, subject: subject}
+	a := &auditor{audit: c.audit, subject: subject}
 	return a.append(ctx, e.Job+"/cancel/"+ulid.Make().String(), e)
 }
 

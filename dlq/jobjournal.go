@@ -14,7 +14,7 @@ import (
 )
 
 // ErrCancelled: somebody told the job to stop. It has ended.
-var ErrCancelled = errors.New("the redrive was cancelled")
+var ErrCancelled = errors.New("the job was cancelled")
 
 // A ResumableError says that a job has stopped and not ended: messages that it
 // had in hand are in its journal, or it was interrupted. [Client.Resume] goes on

@@ -75,16 +75,9 @@ func (j *job) open(ctx context.Context, c *Client, subject string, prior store.J
 	if j.Resume {
 		o.Spec = nil
 	}
-	var opened store.OpenedJob
-	var asked time.Time
-	for attempt := 1; ; attempt++ {
-		asked = time.Now()
-		if opened, err = c.jobs.OpenJob(ctx, o); err == nil {
-			break
-		}
-		if attempt == openAttempts || !passing(err) || !sleep(ctx, openBackoff<<(attempt-1)) {
-			return fmt.Errorf("dlq: redrive of %q: %w", j.from.Name, err)
-		}
+	opened, asked, err := c.openJob(ctx, o)
+	if err != nil {
+		return fmt.Errorf("dlq: redrive of %q: %w", j.from.Name, err)
 	}
 	n := newJournal(c.jobs, o, opened.Fence, asked)
 	n.progress = func(map[string]int) []byte { return nil } // as before
@@ -102,6 +95,36 @@ func (j *job) open(ctx context.Context, c *Client, subject string, prior store.J
 		return errors.Join(fmt.Errorf("dlq: redrive of %q: %w", j.from.Name, err), n.close(ctx, opened.Openings == 1, statusFailed))
 	}
 	return nil
+}
+
+// openJob takes the lease, and returns when it asked for it. A job that is no
+// redrive and whose worker died is in nobody's way: it has nothing in hand.
+func (c *Client) openJob(ctx context.Context, o store.JobOpening) (opened store.OpenedJob, asked time.Time, err error) {
+	for attempt := 1; ; attempt++ {
+		asked = time.Now()
+		if opened, err = c.jobs.OpenJob(ctx, o); err == nil {
+			return opened, asked, nil
+		}
+		var open *store.JobOpenError
+		again := passing(err) && sleep(ctx, openBackoff<<(attempt-1)) || errors.As(err, &open) && c.bury(ctx, open, o.Owner)
+		if attempt == openAttempts || !again {
+			return opened, asked, err
+		}
+	}
+}
+
+// bury ends a job of which nothing is left to do, and reports whether it has.
+func (c *Client) bury(ctx context.Context, open *store.JobOpenError, by string) bool {
+	left, err := c.jobs.InspectJob(ctx, open.Subject, open.ID)
+	if err != nil || left.Entries > 0 {
+		return false
+	}
+	var s Spec
+	if err := json.Unmarshal(left.Spec, &s); err != nil || s.Version != specVersion || s.Verb == AuditRedrive {
+		return false
+	}
+	ended, err := c.jobs.CancelJob(ctx, open.Subject, open.ID, by)
+	return err == nil && ended.HasEnded()
 }
 
 // passing reports whether a call of the store may have another outcome when it is

@@ -10,7 +10,8 @@ import (
 	"github.com/waybill-dev/waybill/store"
 )
 
-// A Job is a redrive as Config.Jobs has it.
+// A Job is a redrive, or other work that holds a queue's lease, as Config.Jobs has
+// it.
 type Job struct {
 	// ID names the job, Queue is the dead-letter queue's name, and Subject its ARN.
 	ID      string `json:"id"`
@@ -85,7 +86,10 @@ func newJobOf(s store.Job) (Job, error) {
 	}
 	var b blob
 	if err := json.Unmarshal(s.Spec, &j.Spec); err != nil {
-		return j, fmt.Errorf("dlq: job %q is no redrive: %w", s.ID, err)
+		return j, fmt.Errorf("dlq: job %q is none of this package: %w", s.ID, err)
+	}
+	if j.Spec.Version != specVersion {
+		return j, fmt.Errorf("dlq: job %q has a form of version %d, and this program knows %d", s.ID, j.Spec.Version, specVersion)
 	}
 	if len(s.Progress) > 0 {
 		if err := json.Unmarshal(s.Progress, &b); err != nil {

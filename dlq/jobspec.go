@@ -15,6 +15,11 @@ type Spec struct {
 	// Version is that of this form. It is 1.
 	Version int `json:"version"`
 
+	// Verb is [AuditRedrive], or that of other work, whose Detail is all that the
+	// following fields but Queue have not.
+	Verb   string          `json:"verb"`
+	Detail json.RawMessage `json:"detail,omitempty"`
+
 	// Queue is the dead-letter queue's name, and To, Filter, Edit, Since, Until,
 	// Limit, Rate and Live are as in Options; Edit is Options.EditText.
 	Queue  string    `json:"queue"`
@@ -42,7 +47,7 @@ const specVersion = 1
 // spec returns what is kept of the options.
 func (o *Options) spec(q *queue.Queue, a queue.QueueAttributes) Spec {
 	s := Spec{
-		Version: specVersion, Queue: q.Name, To: o.To, Edit: o.EditText, Since: o.Since, Until: o.Until,
+		Version: specVersion, Verb: AuditRedrive, Queue: q.Name, To: o.To, Edit: o.EditText, Since: o.Since, Until: o.Until,
 		Limit: o.Limit, Rate: o.Rate, Live: o.Live, EditFunc: o.Edit != nil && o.EditText == "",
 		Snapshot: a.Visible + a.InFlight + a.Delayed, Cutoff: a.At.Add(clockMargin),
 	}
@@ -55,8 +60,11 @@ func (o *Options) spec(q *queue.Queue, a queue.QueueAttributes) Spec {
 // adopt makes the options those of a job that is resumed.
 func (o *Options) adopt(s Spec) error {
 	var err error
-	if s.Version != specVersion {
+	switch {
+	case s.Version != specVersion:
 		return fmt.Errorf("dlq: the job has a form of version %d, and this program knows %d", s.Version, specVersion)
+	case s.Verb != AuditRedrive:
+		return fmt.Errorf("dlq: the job is no redrive: %s is not resumed, but done again", s.Verb)
 	}
 	if s.Filter != "" {
 		if o.Filter, err = ParseFilter(s.Filter); err != nil {

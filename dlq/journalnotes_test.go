@@ -252,10 +252,15 @@ func TestJournalAudit(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if begin.Verb != dlq.AuditRedrive || begin.By != "ada" || begin.Reason != "mended" || begin.Spec.Snapshot != n || begin.Job != report.ID {
+		var spec dlq.Spec
+		var last dlq.Report
+		if err := errors.Join(json.Unmarshal(begin.Spec, &spec), json.Unmarshal(end.Report, &last)); err != nil {
+			t.Fatal(err)
+		}
+		if begin.Verb != dlq.AuditRedrive || begin.Phase != dlq.AuditBegin || begin.By != "ada" || begin.Reason != "mended" || spec.Snapshot != n || begin.Job != report.ID {
 			t.Errorf("it began as %s", records[1].Body)
 		}
-		if end.Verb != dlq.AuditRedriven || end.Report.Sent != n || end.By != "ada" {
+		if end.Verb != dlq.AuditRedrive || end.Phase != dlq.AuditEnd || last.Sent != n || end.By != "ada" || end.Count != n {
 			t.Errorf("it ended as %s", records[0].Body)
 		}
 		var all []string

@@ -137,7 +137,7 @@ func (o *Options) setDefaults() {
 		o.Visibility = DefaultVisibility
 	}
 	if o.Owner == "" {
-		o.Owner = "unknown"
+		o.Owner = unknownOwner
 	}
 	if o.ID == "" && !o.Resume {
 		o.ID = ulid.Make().String()

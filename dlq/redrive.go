@@ -160,7 +160,8 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 			return nil, err
 		}
 	}
-	if j.audit, err = c.newAuditor(ctx, j, subject, s); err != nil {
+	record := AuditEntry{Verb: AuditRedrive, Queue: from.Name, Job: j.ID, By: j.Owner, Reason: j.Reason}
+	if j.audit, err = c.newAuditor(ctx, subject, j.journal, record, s); err != nil {
 		if j.journal != nil {
 			err = errors.Join(err, j.journal.close(ctx, len(j.entries) == 0 && prior.ID == "", statusFailed))
 		}
@@ -186,11 +187,10 @@ func (j *job) run(ctx context.Context) (Report, error) {
 	defer cancel()
 	a, err := j.from.Attributes(last)
 	j.finishReport(a, err)
-	if j.journal == nil {
-		return j.report, j.audit.finish(ctx, j.report, j.err(ctx))
+	if err = j.err(ctx); j.journal != nil {
+		err = j.closeJournal(ctx, err)
 	}
-	err = j.closeJournal(ctx, j.err(ctx))
-	return j.report, j.audit.finish(ctx, j.report, err)
+	return j.report, j.audit.finish(ctx, j.report.recorded(), err)
 }
 
 // finishReport notes how it is at the end.

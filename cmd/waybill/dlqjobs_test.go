@@ -91,7 +91,7 @@ func TestDLQRedriveCancel(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
-	r := c.fails(exitFailed, "the redrive was cancelled by cleo", "dlq", "redrive", "fares", "--yes", "--rate", "1")
+	r := c.fails(exitFailed, "the job was cancelled by cleo", "dlq", "redrive", "fares", "--yes", "--rate", "1")
 	report := decode[redriven](t, r.stdout)
 	if report.Sent == 0 || report.Sent == 30 || report.Remaining != 30-report.Sent {
 		t.Errorf("report %+v", report)
