@@ -28,7 +28,9 @@ import (
 // wait for weeks. So it goes when the time for which it was put is over.
 type PayloadStore interface {
 	// Put stores a payload for at least the time keep from now on. One that is
-	// there is kept on, and never for less than it was to be.
+	// there is kept on, and never for less than it was to be. What cannot be
+	// stored until somebody mends the store, or what the program says of it, is
+	// an [ErrConfiguration].
 	Put(ctx context.Context, key string, payload []byte, keep time.Duration) error
 
 	// Get returns a payload of at most limit bytes; it reads no more from the
@@ -115,6 +117,9 @@ func (o *outlet) check(msg *message.Message, delay time.Duration, carrier map[st
 	ctx, cancel := context.WithTimeout(msg.Context(), payloadTimeout)
 	defer cancel()
 	if err := o.put(ctx, c, msg.Payload, delay); err != nil {
+		if errors.Is(err, ErrConfiguration) {
+			return w, fmt.Errorf("its payload of %d bytes cannot be stored: %w", c.Size, err)
+		}
 		return w, fmt.Errorf("%w: its payload of %d bytes cannot be stored: %w", ErrUnavailable, c.Size, err)
 	}
 	return encodeClaim(msg, c, o.pinned, carrier)
@@ -146,6 +151,18 @@ func keepPayload(e Endpoint, endpoints *Endpoints) time.Duration {
 		return 2 * maxRetention
 	}
 	return e.Retention + max(e.DeadLetterRetention, e.Retention)
+}
+
+// KeepPayload returns for how long a [Publisher] with the endpoints asks its
+// [PayloadStore] to keep the payloads of messages to the endpoint of a name, or to
+// an URL, beyond the delay of the message: its retention, and that of its
+// dead-letter queue, or SQS's limits where they are not known.
+func (s *Endpoints) KeepPayload(name string) (time.Duration, error) {
+	e, err := s.Resolve(name)
+	if err != nil {
+		return 0, err
+	}
+	return keepPayload(e, s), nil
 }
 
 // KeepPayload has the store keep the payload that the message refers to for as

@@ -19,12 +19,13 @@ import (
 
 // payloads is a store in memory.
 type payloads struct {
-	mu    sync.Mutex
-	all   map[string][]byte
-	keep  time.Duration // of the last Put
-	down  bool
-	limit int // of the last Get
-	gets  int
+	mu      sync.Mutex
+	all     map[string][]byte
+	keep    time.Duration // of the last Put
+	down    bool
+	refuses error // of Put
+	limit   int   // of the last Get
+	gets    int
 }
 
 func (p *payloads) Put(_ context.Context, key string, payload []byte, keep time.Duration) error {
@@ -32,6 +33,9 @@ func (p *payloads) Put(_ context.Context, key string, payload []byte, keep time.
 	defer p.mu.Unlock()
 	if p.down {
 		return errors.New("the store is down")
+	}
+	if p.refuses != nil {
+		return p.refuses
 	}
 	if p.all == nil {
 		p.all = map[string][]byte{}
@@ -193,6 +197,11 @@ func TestClaimFails(t *testing.T) {
 			t.Errorf("with the store down: %v", err)
 		}
 		store.down = false
+		store.refuses = fmt.Errorf("%w: there is no bucket", queue.ErrConfiguration)
+		if err := publish(); !errors.Is(err, queue.ErrConfiguration) || errors.Is(err, queue.ErrUnavailable) || errors.Is(err, queue.ErrInvalid) {
+			t.Errorf("with a store that is set up wrong: %v", err)
+		}
+		store.refuses = nil
 		if err := publish(); err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@
 // lone message waits for company for 5 ms. A [*PublishError] says which messages
 // of a call failed and why, and its errors are of the kinds that this package
 // names: [ErrNotFound], [ErrAccess], [ErrTooLarge], [ErrInvalid],
-// [ErrThrottled], [ErrUnavailable].
+// [ErrConfiguration], [ErrThrottled], [ErrUnavailable].
 //
 // Metadata with the keys of this package steers a message: [SetDelay] hides it
 // for a time, [SetNumber] lets SNS compare it with numbers, [KeyGroup] orders

@@ -36,6 +36,12 @@ var (
 	// it in its group failed.
 	ErrHeld = errors.New("held by a message before it")
 
+	// ErrConfiguration: what the program was set up with does not fit, as a
+	// [PayloadStore] whose bucket is not there. It is not the message's fault,
+	// which can be published as it is once somebody has mended that; until then
+	// to try again is useless.
+	ErrConfiguration = errors.New("wrong configuration")
+
 	// ErrThrottled: the service asks for fewer requests, still after the
 	// SDK's retries.
 	ErrThrottled = errors.New("throttled")

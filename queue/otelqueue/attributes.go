@@ -100,6 +100,7 @@ var kinds = []struct {
 	{queue.ErrAccess, "access"},
 	{queue.ErrTooLarge, "too_large"},
 	{queue.ErrInvalid, "invalid"},
+	{queue.ErrConfiguration, "configuration"},
 	{queue.ErrThrottled, "throttled"},
 	{queue.ErrUnavailable, "unavailable"},
 	{queue.ErrHeld, "held"},

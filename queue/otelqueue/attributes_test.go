@@ -28,6 +28,7 @@ func TestErrorType(t *testing.T) {
 		{fmt.Errorf("f: %w", pipeline.Permanent(plain)), "*errors.errorString"},
 		{pipeline.Permanent(&url.Error{Err: plain}), "*url.Error"},
 		{pipeline.Permanent(fmt.Errorf("f: %w", coded{})), "declined"},
+		{fmt.Errorf("f: %w", queue.ErrConfiguration), "configuration"},
 		{fmt.Errorf("f: %w", &queue.Error{Kind: queue.ErrThrottled, Err: plain}), "throttled"},
 		{&queue.Error{Err: context.Canceled}, "canceled"},
 		{&queue.Error{Err: plain}, "*queue.Error"},

@@ -92,13 +92,14 @@ func plain(o *s3.Options) {
 }
 
 // Put stores a payload for at least the time keep, by writing it anew: the
-// bucket counts its days from then on.
+// bucket counts its days from then on. A bucket that is not there, or that keeps
+// nothing for so long, is a [queue.ErrConfiguration].
 func (s *Store) Put(ctx context.Context, key string, payload []byte, keep time.Duration) error {
 	if len(payload) == 0 || keep < time.Second {
 		return s.failed("put", key, fmt.Errorf("%d bytes for %v; want some, for a second or more", len(payload), keep))
 	}
 	if expire := time.Duration(s.config.ExpireDays) * 24 * time.Hour; keep > expire {
-		return s.failed("put", key, fmt.Errorf("it is to be kept for %v, and the bucket keeps it for %v; raise the days of its lifecycle rule, and ExpireDays", keep, expire))
+		return s.failed("put", key, fmt.Errorf("%w: it is to be kept for %v, and the bucket keeps it for %v; raise the days of its lifecycle rule, and ExpireDays (payloads.expire_days)", queue.ErrConfiguration, keep, expire))
 	}
 	sum := md5.Sum(payload)
 	in := &s3.PutObjectInput{
@@ -111,7 +112,11 @@ func (s *Store) Put(ctx context.Context, key string, payload []byte, keep time.D
 	if s.config.KMSKey != "" {
 		in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, aws.String(s.config.KMSKey)
 	}
-	if _, err := s.config.Client.PutObject(ctx, in, plain); err != nil {
+	_, err := s.config.Client.PutObject(ctx, in, plain)
+	switch {
+	case hasCode(err, "NoSuchBucket"):
+		return s.failed("put", key, fmt.Errorf("%w: %w", queue.ErrConfiguration, err))
+	case err != nil:
 		return s.failed("put", key, err)
 	}
 	return nil

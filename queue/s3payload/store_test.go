@@ -81,7 +81,7 @@ func TestKeep(t *testing.T) {
 	if err := s.Put(t.Context(), "k", []byte("x"), 48*time.Hour); err != nil {
 		t.Error(err)
 	}
-	if err := s.Put(t.Context(), "k", []byte("x"), 48*time.Hour+1); err == nil || !strings.Contains(err.Error(), "ExpireDays") {
+	if err := s.Put(t.Context(), "k", []byte("x"), 48*time.Hour+1); !errors.Is(err, queue.ErrConfiguration) || !strings.Contains(err.Error(), "payloads.expire_days") {
 		t.Errorf("kept for longer: %v", err)
 	}
 	s = serve(t, new(fake), s3payload.Config{})
@@ -120,8 +120,8 @@ func TestRefusals(t *testing.T) {
 			if !strings.Contains(err.Error(), "s3://payloads/waybill/payload/k") {
 				t.Errorf("%v does not name the object", err)
 			}
-			if err := s.Put(t.Context(), "k", []byte("x"), time.Hour); err == nil {
-				t.Error("put")
+			if err := s.Put(t.Context(), "k", []byte("x"), time.Hour); err == nil || errors.Is(err, queue.ErrConfiguration) != (tt.code == "NoSuchBucket") {
+				t.Errorf("put: %v", err)
 			}
 		})
 	}

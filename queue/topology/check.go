@@ -144,6 +144,12 @@ const (
 	// through.
 	RuleMessageSize Rule = "message-size"
 
+	// RulePayloadRetention: the store of payloads ([CheckConfig.PayloadsKept])
+	// deletes what is too large for a queue before its message. Where a publisher
+	// refuses such a message for it, that is an error, and where the queue, or its
+	// dead-letter queue, keeps messages for longer than configured, a warning.
+	RulePayloadRetention Rule = "payload-retention"
+
 	// RuleNotSubscribed (error): the subscription is missing, or waits to be
 	// confirmed, and the queue gets nothing.
 	RuleNotSubscribed Rule = "not-subscribed"
@@ -165,7 +171,7 @@ func Rules() []Rule {
 		RuleDeadLetterType, RuleDeadLetterRefuses, RuleDeadLetterRing, RuleDeadLetterRedrives,
 		RuleDeadLetterRetention, RuleDeadLetterSources, RuleDeadLetterSize, RuleDeadLetterDelay,
 		RuleDeadLetterEncryption, RuleMaxReceiveCount, RuleReceivesOutlast, RuleVisibility, RuleDelay,
-		RuleMessageSize, RuleNotSubscribed, RuleQueueRefuses, RuleEncryptedSubscription,
+		RuleMessageSize, RulePayloadRetention, RuleNotSubscribed, RuleQueueRefuses, RuleEncryptedSubscription,
 	}
 }
 
@@ -207,6 +213,11 @@ type CheckConfig struct {
 	// endpoint's name: for a filter its pipeline.Timeout. Defaults to none, and
 	// visibility timeouts are then not judged by them.
 	HandlerTimeouts map[string]time.Duration
+
+	// PayloadsKept is for how long the store of payloads that are too large for a
+	// queue keeps them, where it does not go by what it is asked for: the days of
+	// a bucket's lifecycle rule. Defaults to 0: the times are not compared.
+	PayloadsKept time.Duration
 }
 
 // Check looks for what will lose messages, or bury them where nobody looks, when
@@ -225,7 +236,7 @@ func Check(ctx context.Context, clients Clients, endpoints *queue.Endpoints, cfg
 	}
 	d, err := newDesire(endpoints, newAtlas(all))
 	c := &checker{
-		cfg: cfg, desire: d, observer: &observer{clients: all},
+		cfg: cfg, endpoints: endpoints, desire: d, observer: &observer{clients: all},
 		byARN: map[nodeKey]*queueNode{}, unread: map[any]bool{}, sources: map[*queueNode][]string{}, effects: map[Finding]Effect{},
 	}
 	if err != nil {
@@ -245,9 +256,10 @@ func Check(ctx context.Context, clients Clients, endpoints *queue.Endpoints, cfg
 
 // A checker gathers findings.
 type checker struct {
-	cfg      CheckConfig
-	desire   *desire
-	observer *observer
+	cfg       CheckConfig
+	endpoints *queue.Endpoints
+	desire    *desire
+	observer  *observer
 
 	beyond  []*queueNode            // those that only redrive policies name
 	byARN   map[nodeKey]*queueNode  // those that were found

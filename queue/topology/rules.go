@@ -22,6 +22,7 @@ func (c *checker) judge(v view, pass Effect) {
 		}
 		if q.ofEndpoint() {
 			c.endpoint(q)
+			c.payloads(q)
 		}
 		if q.target != nil && q.target.there {
 			c.pair(q, q.target)
@@ -31,6 +32,7 @@ func (c *checker) judge(v view, pass Effect) {
 		}
 	}
 	for _, t := range c.desire.topics {
+		c.publishedPayloads(t.endpoint, t.url)
 		if !t.exists && !c.unread[t] && !v.after {
 			c.add(Finding{Severity: SeverityError, Rule: RuleMissing, Endpoint: t.endpoint, Resource: t.url, Remedy: made(t.account, t.site)},
 				"the topic does not exist")
