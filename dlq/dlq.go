@@ -103,8 +103,9 @@ type Queue struct {
 	Delayed  int `json:"delayed"`
 
 	// Retention is how long the queue keeps a message, counted from when it was
-	// first sent on a standard queue. 0 where the service does not tell.
-	Retention time.Duration `json:"retention"`
+	// first sent on a standard queue. 0 where the service does not tell. In JSON
+	// it is retention_seconds.
+	Retention time.Duration `json:"-"`
 
 	// Missing says that configuration or a redrive policy names the queue, and
 	// it does not exist.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/waybill-dev/waybill/config"
 	"github.com/waybill-dev/waybill/dlq"
 )
 
@@ -169,8 +168,6 @@ func (a *app) printRedrive(r redriven) error {
 	if r.FilterError != "" {
 		a.note("the filter does not fit %d messages; the first: %s", r.FilterErrors, r.FilterError)
 	}
-	if r.Unkept > 0 {
-		a.note("the payloads of %d messages are in a store, and keep the time that they had; name it under payloads in %s", r.Unkept, config.DefaultFile)
-	}
+	a.tellUnkept(r.Unkept)
 	return a.print(r, t)
 }

@@ -66,7 +66,8 @@ func terminal(w io.Writer) bool {
 type table struct {
 	header []string
 	rows   [][]string
-	styles map[int]style // of the rows that have one
+	styles map[int]style    // of the rows that have one
+	under  map[int][]string // lines below a row, which no column holds
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
@@ -77,6 +78,25 @@ func (t *table) addStyled(s style, cells ...string) {
 	}
 	t.styles[len(t.rows)] = s
 	t.add(cells...)
+}
+
+// textWidth is how wide a text is that stands below a row.
+const textWidth = 96
+
+// addUnder adds a text below the last row, indented, in as many lines as it takes.
+func (t *table) addUnder(text string) {
+	if t.under == nil {
+		t.under = map[int][]string{}
+	}
+	line := ""
+	for _, word := range strings.Fields(printable(text)) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > textWidth {
+			t.under[len(t.rows)-1] = append(t.under[len(t.rows)-1], "    "+line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	t.under[len(t.rows)-1] = append(t.under[len(t.rows)-1], "    "+line)
 }
 
 // A style is the escape sequence that begins it.
@@ -209,8 +229,10 @@ func (a *app) printTable(t table) error {
 		if s := t.styles[i]; s != plain && a.coloured() {
 			line = string(s) + line + reset
 		}
-		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
-			return err
+		for _, line := range append([]string{line}, t.under[i]...) {
+			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+				return err
+			}
 		}
 		i++
 	}

@@ -59,11 +59,35 @@ func (a *app) tellStored(letters []*dlq.Letter, stores bool) {
 	}
 	switch {
 	case n == 0:
+	case stores && n == 1:
+		a.note("the body of 1 message cannot be had from the store of payloads: %v", first)
 	case stores:
 		a.note("the bodies of %d messages cannot be had from the store of payloads; the first: %v", n, first)
+	case n == 1:
+		a.note("the body of 1 message is in a store of payloads; name it under payloads in %s to see it", config.DefaultFile)
 	default:
 		a.note("the bodies of %d messages are in a store of payloads; name it under payloads in %s to see them", n, config.DefaultFile)
 	}
+}
+
+// tellUnkept says that payloads in a store keep the time that they had.
+func (a *app) tellUnkept(n int) {
+	switch n {
+	case 0:
+	case 1:
+		a.note("the payload of 1 message is in a store, and keeps the time that it had; name it under payloads in %s", config.DefaultFile)
+	default:
+		a.note("the payloads of %d messages are in a store, and keep the time that they had; name it under payloads in %s", n, config.DefaultFile)
+	}
+}
+
+// payloadsKept returns for how long the store keeps payloads, if that is not as long
+// as it is asked to.
+func payloadsKept(p config.Payloads) time.Duration {
+	if p.Store != config.PayloadsInS3 {
+		return 0
+	}
+	return time.Duration(p.ExpireDays) * 24 * time.Hour
 }
 
 // payloadBucket returns the bucket that the configuration names, if it does.

@@ -237,7 +237,7 @@ func dlqPayloads(c *cli, place payloadPlace) {
 		t.Errorf("by a filter that it does not fit: %+v", got)
 	}
 	r = c.run("dlq", "redrive", "fares", "--config", "none.yaml", "-o", "table")
-	if r.code != exitOK || !strings.Contains(squeezeLines(r.stdout), "payloads not kept on 1") || !strings.Contains(r.stderr, "name it under payloads in waybill.yaml") {
+	if r.code != exitOK || !strings.Contains(squeezeLines(r.stdout), "payloads not kept on 1") || !strings.Contains(r.stderr, "the payload of 1 message is in a store, and keeps the time that it had; name it under payloads in waybill.yaml") {
 		t.Errorf("without a store: %+v", r)
 	}
 	if !place.keptOn(t, func() {
@@ -271,7 +271,7 @@ func dlqPayloads(c *cli, place payloadPlace) {
 		t.Errorf("of a payload that is gone: %+v", got)
 	}
 	r = c.run("dlq", "peek", "fares")
-	if r.code != exitOK || !strings.Contains(r.stdout, `"stored": true`) || !strings.Contains(r.stderr, "the first: ") || !strings.Contains(r.stderr, queue.ErrPayloadGone.Error()) {
+	if r.code != exitOK || !strings.Contains(r.stdout, `"stored": true`) || !strings.Contains(r.stderr, "the body of 1 message cannot be had") || !strings.Contains(r.stderr, queue.ErrPayloadGone.Error()) {
 		t.Errorf("of a payload that is gone: %+v", r)
 	}
 }

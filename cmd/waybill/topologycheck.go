@@ -26,8 +26,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "Look for what loses messages when something fails",
 		Long: `Look for what loses messages, or buries them where nobody looks, when something
 fails: a queue without a redrive policy, a dead-letter queue whose retention is below
-its queue's, one that is gone or refuses the queue, one receive for each message, and
-the like. The queues are judged as they are, whoever made them, and as apply would
+its queue's, one that is gone or refuses the queue, one receive for each message, a
+bucket of payloads that deletes them before their messages, and the like. The queues are judged as they are, whoever made them, and as apply would
 leave them; APPLY tells what apply does about a finding: it mends it, leaves it,
 brings it, or refuses what is configured.
 
@@ -63,7 +63,7 @@ the others count, too. --ignore leaves out what is as it is meant to be, and
 		if err != nil {
 			return err
 		}
-		findings, err := topology.Check(cmd.Context(), clients, endpoints, topology.CheckConfig{HandlerTimeouts: handlers})
+		findings, err := topology.Check(cmd.Context(), clients, endpoints, topology.CheckConfig{HandlerTimeouts: handlers, PayloadsKept: payloadsKept(cfg.Payloads)})
 		if errors.Is(err, queue.ErrInvalid) {
 			return usagef("--handler-timeout: %w", err)
 		}
@@ -120,9 +120,10 @@ func ignorable(ignore []string, endpoints *queue.Endpoints) error {
 
 func (a *app) printFindings(findings []topology.Finding) error {
 	styles := map[topology.Severity]style{topology.SeverityError: red, topology.SeverityWarning: yellow}
-	t := table{header: []string{"SEVERITY", "RULE", "ENDPOINT", "RESOURCE", "APPLY", "PROBLEM", "REMEDY"}}
+	t := table{header: []string{"SEVERITY", "RULE", "ENDPOINT", "RESOURCE", "APPLY"}}
 	for _, f := range findings {
-		t.addStyled(styles[f.Severity], string(f.Severity), string(f.Rule), f.Endpoint, f.Resource, string(f.Apply), f.Problem, f.Remedy)
+		t.addStyled(styles[f.Severity], string(f.Severity), string(f.Rule), f.Endpoint, f.Resource, string(f.Apply))
+		t.addUnder(f.Problem + "; " + f.Remedy)
 	}
 	return a.print(findings, t)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -23,8 +24,11 @@ func TestTopologyCheck(t *testing.T) {
 
 	// Warnings make the exit code 1 if told to.
 	c.equal(squeezeLines(c.ok("topology", "check", "--handler-timeout", "price=2m", "-o", "table")), squeezeLines(`
-SEVERITY RULE ENDPOINT RESOURCE APPLY PROBLEM REMEDY
-warning visibility fares sqs://test-fares leaves the visibility timeout of 45s is below the handler's timeout of 2m: Waybill's subscriber extends it while the handler runs, and any other receiver, or one whose extension fails, has the message twice set visibility to 2m or more
+SEVERITY RULE ENDPOINT RESOURCE APPLY
+warning visibility fares sqs://test-fares leaves
+the visibility timeout of 45s is below the handler's timeout of 2m: Waybill's subscriber extends
+it while the handler runs, and any other receiver, or one whose extension fails, has the message
+twice; set visibility to 2m or more
 `))
 	c.fails(exitFailed, "topology check: 1 warning", "topology", "check", "--handler-timeout", "fares=2m", "--fail-on", "warning")
 	c.ok("topology", "check", "--handler-timeout", "fares=45s", "--fail-on", "notice")
@@ -70,5 +74,27 @@ func TestTopologyCheckUsage(t *testing.T) {
 		{"--handler-timeout x=1s", `there is a handler's timeout for "x", which is no endpoint of a queue; want one of ["fares"]`},
 	} {
 		c.fails(exitUsage, tt.want, append([]string{"topology", "check"}, strings.Fields(tt.args)...)...)
+	}
+}
+
+// The days of a bucket of payloads are compared with how long messages last, and the
+// table is no wider than a terminal.
+func TestTopologyCheckPayloads(t *testing.T) {
+	c := newStackCLI(t, fares+"payloads: {store: s3, bucket: rides-payloads, expire_days: 14, endpoint_url: 'http://127.0.0.1:1'}\n")
+	c.ok("topology", "apply")
+	r := c.fails(exitFailed, "2 errors", "topology", "check", "-o", "table") // of the topic, too
+	if !strings.Contains(squeezeLines(r.stdout), "error payload-retention fares sqs://test-fares leaves\n") || !strings.Contains(squeeze(r.stdout), "say 28 days or more") {
+		t.Errorf("the table is\n%s", r.stdout)
+	}
+	for line := range strings.Lines(r.stdout) {
+		if len(line) > 110 {
+			t.Errorf("a line has %d columns: %s", len(line), line)
+		}
+	}
+	for _, store := range []string{"{store: redis}", "{store: s3, bucket: rides-payloads, endpoint_url: 'http://127.0.0.1:1'}"} {
+		if err := os.WriteFile("waybill.yaml", []byte(fares+"payloads: "+store+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.ok("topology", "check")
 	}
 }
