@@ -16,7 +16,8 @@
 //   - [Locks], by which executions keep out of each other's way;
 //   - [Jobs], work that is done item by item on a subject, such as a queue, by one
 //     worker at a time, with a journal from which another takes it up;
-//   - [Audit], the records of who did what to a subject.
+//   - [Audit], the records of who did what to a subject;
+//   - [Catalogue], the dead letters that were taken out of queues.
 //
 // Every method is safe for concurrent use. Every method that writes may be
 // called again with the same arguments when its answer was lost: the second
@@ -45,6 +46,8 @@
 //   - OpenJob takes the lease on a job that nobody holds, unless its opening was
 //     the last one to be given back, and makes a job anew that is no longer on
 //     record; AppendAudit adds a record anew that is no longer kept;
+//   - PutLetters adds a letter anew that was deleted, and DeleteLetters deletes one
+//     that was put again;
 //   - Start begins anew once the tombstone is gone, and Post and Deliver post
 //     what is no longer among the last MailsRemembered, or what waited for its
 //     execution and was dropped.

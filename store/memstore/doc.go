@@ -1,5 +1,5 @@
 // Package memstore keeps Waybill's executions, definitions, members, idempotency
-// records, locks, jobs and audit records in memory. It answers as package
+// records, locks, jobs, audit records and dead letters in memory. It answers as package
 // redisstore does, call by call: both pass the suite in package storetest.
 //
 // Use it in tests, and for executions that may die with their process:

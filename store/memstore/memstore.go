@@ -30,7 +30,9 @@ type Store struct {
 	definitions map[definition][]byte
 	workers     map[string]int64 // until when each is taken to live
 	claims      map[string]*claim
-	sweepAt     int // number of claims at which the expired ones are dropped
+	letters     map[string]map[string]store.Letter // queue -> id
+	letterOrder map[string][]string                // their ids, sorted, where nothing was put since
+	sweepAt     int                                // number of claims at which the expired ones are dropped
 }
 
 var (
@@ -42,6 +44,7 @@ var (
 	_ store.Locks       = (*Store)(nil)
 	_ store.Jobs        = (*Store)(nil)
 	_ store.Audit       = (*Store)(nil)
+	_ store.Catalogue   = (*Store)(nil)
 )
 
 // New makes an empty store.
@@ -58,6 +61,8 @@ func New(cfg Config) *Store {
 		definitions: make(map[definition][]byte),
 		workers:     make(map[string]int64),
 		claims:      make(map[string]*claim),
+		letters:     make(map[string]map[string]store.Letter),
+		letterOrder: make(map[string][]string),
 	}
 	for i := range s.partitions {
 		s.partitions[i] = partition{

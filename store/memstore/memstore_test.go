@@ -34,6 +34,10 @@ func TestAnswersOfJobsTellOneStory(t *testing.T) {
 	storetest.CompareJobs(t, still, still)
 }
 
+func TestAnswersOfLettersTellOneStory(t *testing.T) {
+	storetest.CompareLetters(t, still, still)
+}
+
 func TestLocks(t *testing.T) {
 	storetest.CheckLocks(t, still)
 }

@@ -3,6 +3,8 @@ package memstore
 import (
 	"maps"
 	"slices"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // A Snapshot is what a Store held at one moment.
@@ -11,13 +13,14 @@ type Snapshot struct {
 	definitions map[definition][]byte
 	workers     map[string]int64
 	claims      map[string]*claim
+	letters     map[string]map[string]store.Letter
 }
 
 // Snapshot keeps what the store holds, for [Store.Restore].
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return (&Snapshot{s.partitions, s.definitions, s.workers, s.claims}).clone()
+	return (&Snapshot{s.partitions, s.definitions, s.workers, s.claims, s.letters}).clone()
 }
 
 // Restore makes the store hold what it held then, and nothing else: a test sees what
@@ -31,13 +34,18 @@ func (s *Store) Restore(from *Snapshot) {
 		panic("memstore: a snapshot of a store with another number of partitions")
 	}
 	copy(s.partitions, kept.partitions) // their number is read without the lock
-	s.definitions, s.workers, s.claims = kept.definitions, kept.workers, kept.claims
+	s.definitions, s.workers, s.claims, s.letters = kept.definitions, kept.workers, kept.claims, kept.letters
+	clear(s.letterOrder)
 }
 
 // clone copies all that the store changes. Bytes it only replaces.
 func (s *Snapshot) clone() *Snapshot {
 	c := &Snapshot{partitions: slices.Clone(s.partitions), definitions: maps.Clone(s.definitions), workers: maps.Clone(s.workers)}
 	c.claims = cloneMap(s.claims, func(x claim) claim { return x })
+	c.letters = make(map[string]map[string]store.Letter, len(s.letters))
+	for queue, letters := range s.letters {
+		c.letters[queue] = maps.Clone(letters)
+	}
 	for i := range c.partitions {
 		c.partitions[i] = c.partitions[i].clone()
 	}

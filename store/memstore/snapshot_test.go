@@ -3,6 +3,7 @@ package memstore_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -119,6 +120,48 @@ func TestSnapshotOfJobs(t *testing.T) {
 		}
 		if _, pages, err := st.AuditItems(ctx, "q", "a", 0); err != nil || pages != 0 {
 			t.Errorf("restored, the record has %d pages, %v", pages, err)
+		}
+	}
+}
+
+// So it is with dead letters.
+func TestSnapshotOfLetters(t *testing.T) {
+	ctx := t.Context()
+	st := memstore.New(memstore.Config{})
+	put := func(ids ...string) {
+		t.Helper()
+		var letters []store.Letter
+		for _, id := range ids {
+			letters = append(letters, store.Letter{LetterSummary: store.LetterSummary{ID: id}, Body: []byte("b")})
+		}
+		if err := st.PutLetters(ctx, "q", letters); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := func() (ids []string) {
+		t.Helper()
+		list, next, err := st.ListSummaries(ctx, "q", "", 9)
+		if err != nil || next != "" {
+			t.Fatal(next, err)
+		}
+		for _, l := range list {
+			ids = append(ids, l.ID)
+		}
+		return ids
+	}
+	put("a", "b")
+	kept := st.Snapshot()
+	for range 2 {
+		put("c")
+		if err := st.DeleteLetters(ctx, "q", []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := listed(); !slices.Equal(got, []string{"b", "c"}) {
+			t.Errorf("the letters are %q", got)
+		}
+		st.Restore(kept)
+		if got := listed(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("restored, the letters are %q", got)
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package redisstore keeps Waybill's executions, definitions, members,
-// idempotency records, locks, jobs and audit records in Redis 6.2 or later,
+// idempotency records, locks, jobs, audit records and dead letters in Redis 6.2 or later,
 // standalone, Sentinel or Cluster.
 //
 //	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{"127.0.0.1:6379"}})
@@ -77,6 +77,21 @@
 //	prod:{p<n>}:j:<length>:<subject>:<job>      hash  a job
 //	prod:{p<n>}:ai:<length>:<subject>:<record>  hash  page -> items of a record
 //
+// The letters of a queue are in 256 buckets, by FNV-1a-64 of the queue's name, NUL
+// and the letter's id, so that no key gets large. Bucket b is in the partition b
+// places after that of the queue's name, and p<n> that one:
+//
+//	prod:{p<n>}:c:<b>:<queue>             zset    id, NUL and summary of each letter
+//	                                              of a bucket, all with score 0
+//	prod:{p<n>}:cl:<length>:<queue>:<id>  string  a letter: length of the summary,
+//	                                              colon, summary, body
+//	prod:{p<n>}:cq                        hash    queue -> how many letters of it the
+//	                                              partition has
+//
+// A summary is items like those of a page: name, reason, filter, type, frame, source,
+// attributes, shape, and when the message failed first and last in ms, which are empty
+// for no time. These keys have no time to live.
+//
 // The fields of an execution's hash are v the format version, when it was started,
 // and match; h meta; s status and index; c the last commit, and the openings since;
 // n epoch and, while somebody holds it, the lease's nonce; w the lease's expiry, or
@@ -144,6 +159,11 @@
 // state of 64 takes 330 bytes while it is there. A job that has ended takes 650
 // bytes on record, besides its spec and progress, and an audit record 430, besides
 // its body and 40 bytes for each item of 36.
+//
+// # What dead letters cost
+//
+// To put 100 letters takes up to 100 scripts, 16 at once: one for each bucket. A page
+// of summaries takes two round trips, and one of letters four, whatever its size.
 //
 // # The effects of handlers
 //

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+
+	"github.com/waybill-dev/waybill/store"
 )
 
 // keys makes the names of all keys; nothing else does.
@@ -91,6 +93,30 @@ func (a auditKeys) records() string  { return a.prefix + "ar:" + a.subject }
 func (a auditKeys) items() string    { return a.prefix + "ai:" + pair(a.subject, a.id) }
 func (a auditKeys) subjects() string { return a.prefix + "as" }
 func (a auditKeys) last() string     { return a.prefix + "an" }
+
+// letterKeys are the keys of one bucket of a queue's letters, and of its partition.
+type letterKeys struct {
+	prefix string
+	queue  string
+	bucket int
+}
+
+// letterBucket is the bucket that has a letter. It is part of the stored format.
+func letterBucket(queue, id string) int {
+	return keys{partitions: store.LetterBuckets}.partition(queue + "\x00" + id)
+}
+
+// letters spreads the buckets of a queue over the partitions, from that of its
+// name on.
+func (k keys) letters(queue string, bucket int) letterKeys {
+	return letterKeys{prefix: k.prefix((k.partition(queue) + bucket) % k.partitions), queue: queue, bucket: bucket}
+}
+
+func (l letterKeys) summaries() string {
+	return l.prefix + "c:" + strconv.Itoa(l.bucket) + ":" + l.queue
+}
+func (l letterKeys) letter(id string) string { return l.prefix + "cl:" + pair(l.queue, id) }
+func (l letterKeys) queues() string          { return l.prefix + "cq" }
 
 // pair names what belongs to a subject, which may have colons itself.
 func pair(subject, id string) string { return strconv.Itoa(len(subject)) + ":" + subject + ":" + id }

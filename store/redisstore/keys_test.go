@@ -313,6 +313,7 @@ func trace(t *testing.T, tg target) string {
 	step("Complete for good", complete("k3", "t4", 0))
 	traceLocks(tg, st, step)
 	traceJobs(tg, st, step)
+	traceLetters(st, step)
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 

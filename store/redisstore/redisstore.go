@@ -84,6 +84,7 @@ var (
 	_ store.Locks       = (*Store)(nil)
 	_ store.Jobs        = (*Store)(nil)
 	_ store.Audit       = (*Store)(nil)
+	_ store.Catalogue   = (*Store)(nil)
 )
 
 // Open checks the server and the namespace, and makes the namespace at its

@@ -124,6 +124,11 @@ func TestJobsAsInMemory(t *testing.T) {
 	asInMemory(t, storetest.CompareJobs)
 }
 
+// TestLettersAsInMemory does so with the catalogue.
+func TestLettersAsInMemory(t *testing.T) {
+	asInMemory(t, storetest.CompareLetters)
+}
+
 func asInMemory(t *testing.T, compare func(t *testing.T, reference, subject storetest.Harness)) {
 	const few = 3 // partitions
 	for _, server := range servers(t) {

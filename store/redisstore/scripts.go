@@ -41,6 +41,7 @@ type scripts struct {
 	openJob, noteJob, closeJob, cancelJob                 *script
 	showJob, listJobs, journal                            *script
 	audit, audited, addItems, items                       *script
+	putLetters, deleteLetters                             *script
 }
 
 func loadScripts() (*scripts, error) {
@@ -52,7 +53,7 @@ func loadScripts() (*scripts, error) {
 		}
 		*dst = loaded
 	}
-	for _, sc := range []*script{s.start, s.open, s.commit, s.renew, s.post, s.claim, s.complete} {
+	for _, sc := range []*script{s.start, s.open, s.commit, s.renew, s.post, s.claim, s.complete, s.putLetters, s.deleteLetters} {
 		sc.shares = true
 	}
 	return s, nil
@@ -68,6 +69,7 @@ func (s *scripts) byName() map[string]**script {
 		"openjob": &s.openJob, "notejob": &s.noteJob, "closejob": &s.closeJob, "canceljob": &s.cancelJob,
 		"showjob": &s.showJob, "listjobs": &s.listJobs, "journal": &s.journal,
 		"audit": &s.audit, "audited": &s.audited, "additems": &s.addItems, "items": &s.items,
+		"putletters": &s.putLetters, "deleteletters": &s.deleteLetters,
 	}
 }
 

@@ -255,8 +255,8 @@ type namedCall struct {
 	call func(context.Context) (any, error)
 }
 
-// everyScript is the life of one execution, of one key, of one lock, of one job
-// and of one audit record, in calls that each run one script and, but for those
+// everyScript is the life of one execution, of one key, of one lock, of one job,
+// of one audit record and of one letter, in calls that each run one script and, but for those
 // that only read, write something.
 func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 	lease := store.Lease{ID: id, Epoch: 1, Nonce: "n"}
@@ -330,7 +330,7 @@ func everyScript(tg target, st *redisstore.Store, id string) []namedCall {
 		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r1", time.Hour) }},
 		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r2", time.Hour) }},
 		{"unlock", func(ctx context.Context) (any, error) { return st.ReleaseLock(ctx, id, "r3", time.Hour) }},
-	}, everyJobScript(st, id)...)
+	}, append(everyJobScript(st, id), everyLetterScript(st, id)...)...)
 }
 
 // TestScriptsCheckBeforeTheyWrite gives each key of each script a wrong type in
@@ -373,7 +373,7 @@ func TestScriptsCheckBeforeTheyWrite(t *testing.T) {
 				"adopt": 1, "start": 7, "post": 4 + 4 + 4, "due": 1, "open": 3 + 3, "renew": 2, "commit": 5 + 6, "release": 2 + 2,
 				"purge": 4, "define": 1, "heartbeat": 1, "claim": 1, "forget": 1, "complete": 1, "record": 1,
 				"lock": 5 + 4 + 3, "unlock": 5 + 6 + 5, "inspect": 3,
-				"openjob": 7 + 3 + 7 + 4, "notejob": 4 + 4 + 4, "closejob": 6 + 3 + 3, "canceljob": 3 + 6,
+				"openjob": 7 + 3 + 7 + 4, "notejob": 4 + 4 + 4, "closejob": 6 + 3 + 3, "canceljob": 3 + 6, "putletters": 2, "deleteletters": 2, // a letter is a string, as the wrong type is
 				"showjob": 3, "listjobs": 2, "journal": 3, "audit": 6, "audited": 2, "additems": 2, "items": 2,
 			}; !maps.Equal(failed, want) {
 				t.Errorf("wrong keys were found by %v, want %v", failed, want)

@@ -48,9 +48,11 @@
 //     Keep what the last closing said, for its repeat. Let stored times decide until
 //     when jobs and audit records are there, and give pages by keys and numbers, not
 //     by places. [CompareJobs] compares two stores.
-//  13. Copy bytes on the way in and out. Empty and missing are the same, except
+//  13. Spread the letters of a queue, of which there may be a million, and give
+//     pages of them by what was seen last, not by places.
+//  14. Copy bytes on the way in and out. Empty and missing are the same, except
 //     for frames and mail.
-//  14. Retry what the network did, until the context ends or for as long as
+//  15. Retry what the network did, until the context ends or for as long as
 //     users say, and never what the store answered. Run the suite once more over
 //     a connection that loses answers.
 //

@@ -134,6 +134,13 @@ func TestFaults(t *testing.T) {
 		{storetest.Call{Op: "ListAudit", ID: "q"}, func(s storetest.Store) error { _, _, err := s.ListAudit(ctx, "q", "", 1); return err }},
 		{storetest.Call{Op: "AppendAuditItems", ID: "q"}, func(s storetest.Store) error { return s.AppendAuditItems(ctx, "q", "a", 0, nil) }},
 		{storetest.Call{Op: "AuditItems", ID: "q"}, func(s storetest.Store) error { _, _, err := s.AuditItems(ctx, "q", "a", 0); return err }},
+		{storetest.Call{Op: "PutLetters", ID: "q"}, func(s storetest.Store) error { return s.PutLetters(ctx, "q", nil) }},
+		{storetest.Call{Op: "GetLetter", ID: "q"}, func(s storetest.Store) error { _, err := s.GetLetter(ctx, "q", "m"); return err }},
+		{storetest.Call{Op: "ListLetters", ID: "q"}, func(s storetest.Store) error { _, _, err := s.ListLetters(ctx, "q", "", 1); return err }},
+		{storetest.Call{Op: "ListSummaries", ID: "q"}, func(s storetest.Store) error { _, _, err := s.ListSummaries(ctx, "q", "", 1); return err }},
+		{storetest.Call{Op: "DeleteLetters", ID: "q"}, func(s storetest.Store) error { return s.DeleteLetters(ctx, "q", nil) }},
+		{storetest.Call{Op: "CountLetters", ID: "q"}, func(s storetest.Store) error { _, err := s.CountLetters(ctx, "q"); return err }},
+		{storetest.Call{Op: "LetterQueues"}, func(s storetest.Store) error { _, err := s.LetterQueues(ctx); return err }},
 	}
 	var next storetest.Fault
 	var got storetest.Call

@@ -17,6 +17,7 @@ type Store interface {
 	store.Locks
 	store.Jobs
 	store.Audit
+	store.Catalogue
 }
 
 // A Harness makes stores of one kind.
@@ -79,6 +80,7 @@ var chapters = []chapter{
 	{"Jobs", jobRules},
 	{"Journals", journalRules},
 	{"Audit", auditRules},
+	{"Catalogue", catalogueRules},
 	{"Late", lateRules},
 	{"Late jobs", lateJobRules},
 }
