@@ -38,6 +38,10 @@ type Config struct {
 	// cannot be resumed. Defaults to none.
 	Jobs store.Jobs
 
+	// Records tells a canary which messages their receivers are done with. Without
+	// it that is inferred. Defaults to none.
+	Records store.KeyRecords
+
 	// Lease is for how long a redrive that is not heard of keeps others from its
 	// queue. Defaults to 30 seconds.
 	Lease time.Duration
@@ -63,6 +67,7 @@ type Client struct {
 	jobs       store.Jobs
 	lease      time.Duration
 	audit      store.Audit
+	records    store.KeyRecords
 	log        *slog.Logger
 }
 
@@ -85,7 +90,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		queues: config.Queues, payloads: config.Payloads, maxPayload: config.MaxPayload,
-		jobs: config.Jobs, lease: cmp.Or(config.Lease, DefaultLease), audit: config.Audit, log: config.Logger,
+		jobs: config.Jobs, lease: cmp.Or(config.Lease, DefaultLease), audit: config.Audit, records: config.Records, log: config.Logger,
 	}, nil
 }
 

@@ -75,6 +75,20 @@
 // that it had sent and that failed again meanwhile carry its id and stay. What
 // other receivers hold, it does not wait for.
 //
+// # A canary
+//
+// With Options.Canary a redrive sends a few messages first, and awaits what becomes of
+// them before it goes on:
+//
+//	report, err := c.Redrive(ctx, dlq.Options{From: "fares-dlq", Canary: dlq.Canary{Messages: 20, MaxFailures: 1}})
+//
+// It knows of a message that it is done from the record that its idempotent receiver
+// keeps, where Config.Records has those, and that it has died when it is back in the
+// dead-letter queue. Of what neither tells, it infers that it is done when the time to
+// watch is over, and counts that apart; but of a queue that nobody receives from it
+// infers nothing, and does not go on. The error is a [*CanaryError] then, and where too
+// many have died: the job has ended, and the others are where they were.
+//
 // # One at a time, and going on
 //
 // With Config.Jobs, a redrive is a job: it holds a lease on the dead-letter queue,

@@ -128,6 +128,13 @@ func (h *hold) drop(l *Letter) {
 	delete(h.held, l.MessageID)
 }
 
+// len returns how many messages are held.
+func (h *hold) len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.held)
+}
+
 // keep extends the visibility of what is held until the function that it
 // returns is called, also after ctx ended.
 func (h *hold) keep(ctx context.Context) (stop func()) {

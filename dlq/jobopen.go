@@ -200,6 +200,9 @@ func (j *job) goOn(b blob) {
 	if !b.Started.IsZero() {
 		r.Started = b.Started
 	}
+	if b.Canary != nil && b.Canary.Passed {
+		r.Canary = b.Canary
+	}
 	r.Edited, r.Unmarked, r.Unkept = b.Edited, b.Unmarked, b.Unkept
 	for name, n := range b.Done {
 		j.journal.done[name] = n

@@ -32,6 +32,13 @@ type Spec struct {
 	Rate   float64   `json:"rate,omitempty"`
 	Live   bool      `json:"live,omitempty"`
 
+	// Canary, CanaryWait, a duration as time.ParseDuration has it, CanaryMaxFailures
+	// and Receiver are those of Options.Canary.
+	Canary            int    `json:"canary,omitempty"`
+	CanaryWait        string `json:"canary_wait,omitempty"`
+	CanaryMaxFailures int    `json:"canary_max_failures,omitempty"`
+	CanaryReceiver    string `json:"canary_receiver,omitempty"`
+
 	// EditFunc says that the job edits with a function that has no text: whoever
 	// resumes it has to give it again.
 	EditFunc bool `json:"edit_func,omitempty"`
@@ -54,6 +61,10 @@ func (o *Options) spec(q *queue.Queue, a queue.QueueAttributes) Spec {
 	if o.Filter != nil {
 		s.Filter = o.Filter.String()
 	}
+	s.Canary, s.CanaryMaxFailures, s.CanaryReceiver = o.Canary.Messages, o.Canary.MaxFailures, o.Canary.Receiver
+	if o.Canary.Wait > 0 {
+		s.CanaryWait = o.Canary.Wait.String()
+	}
 	return s
 }
 
@@ -72,6 +83,12 @@ func (o *Options) adopt(s Spec) error {
 		}
 	}
 	o.To, o.EditText, o.Since, o.Until, o.Limit, o.Live = s.To, s.Edit, s.Since, s.Until, s.Limit, s.Live
+	o.Canary = Canary{Messages: s.Canary, MaxFailures: s.CanaryMaxFailures, Receiver: s.CanaryReceiver}
+	if s.CanaryWait != "" {
+		if o.Canary.Wait, err = time.ParseDuration(s.CanaryWait); err != nil {
+			return fmt.Errorf("dlq: canary_wait of the job: %w", err)
+		}
+	}
 	if o.Rate == 0 {
 		o.Rate = s.Rate
 	}

@@ -62,6 +62,11 @@ type Options struct {
 	// low for the queue's retention is a Report.Warning. Defaults to no limit.
 	Rate float64
 
+	// Canary begins with a few messages, and goes on only if not too many of them
+	// die. A dry run has none. A job that is resumed before its canary was over
+	// begins with another. Defaults to none.
+	Canary Canary
+
 	// Workers is how many batches of ten are under way at once. A FIFO queue
 	// has one, to keep the order. Defaults to 4.
 	Workers int
@@ -109,8 +114,8 @@ func (o *Options) validate() error {
 		return bad("Limit is %d; want 1 or more, or 0 for none", o.Limit)
 	case o.Diffs < 0 || o.Diffs > maxDiffs:
 		return bad("Diffs is %d; want 1 to %d, or 0 for none", o.Diffs, maxDiffs)
-	case o.Resume && (o.To != "" || o.Filter != nil || o.EditText != "" || !o.Since.IsZero() || !o.Until.IsZero() || o.Limit != 0 || o.DryRun || o.Live):
-		return bad("Resume goes on with what the job was made for; want neither To, Live, Filter, EditText, Since, Until, Limit nor DryRun")
+	case o.Resume && (o.To != "" || o.Filter != nil || o.EditText != "" || !o.Since.IsZero() || !o.Until.IsZero() || o.Limit != 0 || o.DryRun || o.Live || o.Canary != Canary{}):
+		return bad("Resume goes on with what the job was made for; want neither To, Live, Filter, EditText, Since, Until, Limit, Canary nor DryRun")
 	case o.Rate < 0:
 		return bad("Rate is %v; want more than 0, or 0 for no limit", o.Rate)
 	case o.Workers < 0 || o.Workers > 1000:
@@ -119,6 +124,9 @@ func (o *Options) validate() error {
 		return bad("Visibility is %v; want whole seconds up to 12h, or 0 for the default", o.Visibility)
 	}
 	if err := checkWindow(o.Since, o.Until); err != nil {
+		return bad("%w", err)
+	}
+	if err := o.Canary.validate(); err != nil {
 		return bad("%w", err)
 	}
 	return nil

@@ -69,6 +69,7 @@ type job struct {
 
 	payloads   queue.PayloadStore // nil if none is known
 	maxPayload int
+	records    store.KeyRecords // nil if none are known
 
 	journal     *journal  // nil if none is kept
 	audit       *auditor  // nil if none is kept
@@ -93,6 +94,7 @@ type job struct {
 	unseen    int                // entries of earlier openings whose messages were not received since
 	lost      int                // batches in a row that did not stay hidden
 	fatal     error              // ends the job
+	watched   *watchedCanary     // nil if there is none, or it is over
 }
 
 // maxStreak is how many batches in a row may fail as a whole before the job
@@ -137,7 +139,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		limit:   rate.NewLimiter(rate.Inf, batchSize),
 		cutoff:  s.Cutoff,
 
-		payloads: c.payloads, maxPayload: c.maxPayload,
+		payloads: c.payloads, maxPayload: c.maxPayload, records: c.records,
 
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
@@ -173,11 +175,9 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 // run works until there is nothing more to do.
 func (j *job) run(ctx context.Context) (Report, error) {
 	stopHolding := j.hold.keep(ctx)
-	var workers sync.WaitGroup
-	for range j.Workers {
-		workers.Go(func() { j.work(ctx) })
+	if j.Canary.Messages == 0 || j.DryRun || j.report.Canary != nil || j.canary(ctx) {
+		j.workAll(ctx)
 	}
-	workers.Wait()
 	j.finishDeletes(ctx)
 	j.settle(ctx)
 	stopHolding()
@@ -191,6 +191,15 @@ func (j *job) run(ctx context.Context) (Report, error) {
 		err = j.closeJournal(ctx, err)
 	}
 	return j.report, j.audit.finish(ctx, j.report.recorded(), err)
+}
+
+// workAll works until there is nothing more to do for now.
+func (j *job) workAll(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range j.Workers {
+		workers.Go(func() { j.work(ctx) })
+	}
+	workers.Wait()
 }
 
 // finishReport notes how it is at the end.
@@ -256,8 +265,8 @@ func (j *job) reserve() int {
 		left = 0
 	}
 	n := min(batchSize, max(left, 0)+j.unseen-j.reserved)
-	if j.Limit > 0 && j.unseen == 0 {
-		left := j.Limit - j.report.Matched
+	if limit := j.bound(); limit > 0 && j.unseen == 0 {
+		left := limit - j.report.Matched
 		if !j.chooses() {
 			left -= j.claimed
 		}
@@ -296,7 +305,9 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 		case l.again || old || j.pending[l.MessageID] != nil:
 			// It is counted already.
 		case l.RedriveID == j.ID || j.resent[l.MessageID]:
-			j.report.CameBack++
+			if !j.hasDied(l) {
+				j.report.CameBack++
+			}
 		case l.SentAt.After(j.cutoff):
 			j.report.Newer++
 		default:
@@ -424,6 +435,8 @@ func (j *job) choose(ctx context.Context, l *Letter) bool {
 		r.Filtered++
 	case j.Limit > 0 && r.Matched >= j.Limit:
 		r.Beyond++
+	case j.bound() > 0 && r.Matched >= j.bound():
+		j.watched.beyond = append(j.watched.beyond, l)
 	default:
 		r.Matched++
 		return true

@@ -65,6 +65,10 @@ type Report struct {
 	CameBack int `json:"came_back"`
 	Newer    int `json:"newer"`
 
+	// Canary is what became of the first messages, where Options has a Canary. They
+	// are among Sent.
+	Canary *CanaryReport `json:"canary,omitempty"`
+
 	// Unmarked counts the messages among Sent whose ten attributes left no
 	// room for the marks of the redrive.
 	Unmarked int `json:"unmarked"`
@@ -109,6 +113,10 @@ func (r *Report) clone() Report {
 	c.Destinations = maps.Clone(r.Destinations)
 	c.Failures = slices.Clone(r.Failures)
 	c.Diffs = slices.Clone(r.Diffs)
+	if r.Canary != nil {
+		canary := *r.Canary
+		c.Canary = &canary
+	}
 	return c
 }
 

@@ -193,6 +193,7 @@ func (j *job) noteSent(to *queue.Queue, out *outgoing, id string) {
 		e.State, e.NewID, e.noted = stateSent, id, false
 	}
 	j.audit.add(out.letter.MessageID)
+	j.watchFor(to, out.letter)
 	j.report.Sent++
 	j.report.Destinations[to.Name]++
 	j.noteUnkept(out.letter)

@@ -417,6 +417,9 @@ type QueueAttributes struct {
 	DeadLetter      string
 	MaxReceiveCount int
 
+	// Visibility is the queue's visibility timeout.
+	Visibility time.Duration
+
 	// At is the service's time of the answer, in whole seconds; the local
 	// time where the service does not tell.
 	At time.Time
@@ -438,12 +441,13 @@ func (q *Queue) Attributes(ctx context.Context) (QueueAttributes, error) {
 		return n
 	}
 	a := QueueAttributes{
-		ARN:       out.Attributes[string(sqstypes.QueueAttributeNameQueueArn)],
-		Visible:   number(sqstypes.QueueAttributeNameApproximateNumberOfMessages),
-		InFlight:  number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible),
-		Delayed:   number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed),
-		Retention: time.Duration(number(sqstypes.QueueAttributeNameMessageRetentionPeriod)) * time.Second,
-		At:        time.Now(),
+		ARN:        out.Attributes[string(sqstypes.QueueAttributeNameQueueArn)],
+		Visible:    number(sqstypes.QueueAttributeNameApproximateNumberOfMessages),
+		InFlight:   number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible),
+		Delayed:    number(sqstypes.QueueAttributeNameApproximateNumberOfMessagesDelayed),
+		Retention:  time.Duration(number(sqstypes.QueueAttributeNameMessageRetentionPeriod)) * time.Second,
+		Visibility: time.Duration(number(sqstypes.QueueAttributeNameVisibilityTimeout)) * time.Second,
+		At:         time.Now(),
 	}
 	policy := out.Attributes[string(sqstypes.QueueAttributeNameRedrivePolicy)]
 	a.DeadLetter = deadLetterTarget(policy)

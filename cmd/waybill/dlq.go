@@ -73,7 +73,7 @@ func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error
 		if err != nil {
 			return nil, errors.Join(err, closePayloads())
 		}
-		settings.Jobs, settings.Audit = st, st
+		settings.Jobs, settings.Audit, settings.Records = st, st, st
 		closeAll = func() error { return errors.Join(closePayloads(), closeStore()) }
 	}
 	client, err := dlq.New(settings)

@@ -131,6 +131,9 @@ func jobTable(j dlq.Job) table {
 	some("to", j.Spec.To)
 	some("filter", j.Spec.Filter)
 	some("edit", j.Spec.Edit)
+	if j.Report.Canary != nil {
+		t.add("canary", canaryText(j.Report.Canary))
+	}
 	t.add("looked at", fmt.Sprintf("%d of %d", j.Report.Seen, j.Spec.Snapshot))
 	t.add("sent", strconv.Itoa(j.Report.Sent))
 	t.add("deleted", strconv.Itoa(j.Report.Deleted))

@@ -34,7 +34,7 @@ What is in hand is in a journal in Redis, and one redrive at a time works on a
 queue. So what was interrupted, or killed, goes on with waybill dlq redrive resume
 where it was, and no other begins before that, or before it is cancelled. With
 --no-journal it needs no Redis, and after an interruption the same command takes up
-what is left, and may send again what was sent.
+what is left, and may send again what was sent.` + canaryHelp + `
 
 Exit codes: 0 all that was chosen is sent; 3 some of it is not, or in a dry
 run would not be, and stderr says what takes it up; 1 a fault of the queues ended
@@ -49,6 +49,7 @@ is back in the queue.` + queueHelp,
 	window := windowFlags(cmd)
 	edit := editFlags(cmd)
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
+	canary := canaryFlags(cmd)
 	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
 	yes := cmd.Flags().Bool("yes", false, "do it")
 	plain := cmd.Flags().Bool("no-journal", false, "keep no journal in Redis, nor others from the queue, and no audit record")
@@ -77,6 +78,9 @@ is back in the queue.` + queueHelp,
 		}
 		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Progress: a.progress(), Owner: by.owner, Reason: by.reason}
 		if err := edit(&opts); err != nil {
+			return err
+		}
+		if opts.Canary, err = canary(); err != nil {
 			return err
 		}
 		use := writeJournal
@@ -108,6 +112,10 @@ func (a *app) progress() func(dlq.Report) {
 	return func(r dlq.Report) {
 		if time.Since(last) >= time.Second {
 			last = time.Now()
+			if r.Canary != nil && r.Canary.Waiting > 0 {
+				a.note("canary: %s", canaryText(r.Canary))
+				return
+			}
 			verb, n := "sent", r.Sent
 			if r.DryRun {
 				verb, n = "would be sent", r.WouldSend
@@ -141,6 +149,9 @@ func (a *app) printRedrive(r redriven) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Destinations)) {
 		t.add("  to "+name, strconv.Itoa(r.Destinations[name]))
+	}
+	if r.Canary != nil {
+		t.add("canary", canaryText(r.Canary))
 	}
 	count("not chosen by the filter", r.Filtered)
 	count("that the filter does not fit", r.FilterErrors)
