@@ -125,7 +125,9 @@
 //
 // # What it costs
 //
-// About 0.3 requests a message with nothing filtered. SQS shows a message only
+// About 0.3 requests a message with nothing filtered, and two notes of the journal
+// a batch of ten, or fewer: what the workers have to note at one moment is one note.
+// Memory does not grow with the queue. SQS shows a message only
 // to who receives it, so to peek, to group, to show, to filter and to run dry raise
 // receive counts and hide messages for a moment. What is looked at and not chosen stays hidden
 // until the job ends; SQS allows 120,000 such messages a queue, and the job

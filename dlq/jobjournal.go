@@ -201,6 +201,9 @@ func (j *job) awaits(ctx context.Context) bool {
 	if _, cancelled := j.journal.told(); cancelled && j.unseen == 0 {
 		wait = false
 	}
+	if wait {
+		j.report.WaitingUntil = j.waitUntil
+	}
 	j.mu.Unlock()
 	return wait && sleep(ctx, receiveWait)
 }

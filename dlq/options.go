@@ -62,6 +62,13 @@ type Options struct {
 	// low for the queue's retention is a Report.Warning. Defaults to no limit.
 	Rate float64
 
+	// Ramp is how long it takes until Rate is reached: the job begins at a tenth
+	// of it and becomes faster evenly, so that what its messages still do to
+	// their receivers shows before there are many. It has no effect without
+	// Rate. A resumed job begins slowly, too. Defaults to 10 seconds; a negative
+	// Ramp is none.
+	Ramp time.Duration
+
 	// Canary begins with a few messages, and goes on only if not too many of them
 	// die. A dry run has none. A job that is resumed before its canary was over
 	// begins with another. Defaults to none.
@@ -87,8 +94,8 @@ type Options struct {
 
 	// Resume goes on with a job that was interrupted, by what Config.Jobs has of
 	// it: its choice of messages, its edit and where it sends them. From, Owner,
-	// Reason, Workers, Visibility and Progress are those of these Options, and so
-	// is Rate, if it is not 0.
+	// Reason, Ramp, Workers, Visibility and Progress are those of these Options,
+	// and so is Rate, if it is not 0.
 	Resume bool
 
 	// Owner says who redrives, and Reason why, for those who look. Owner defaults
@@ -143,6 +150,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Visibility == 0 {
 		o.Visibility = DefaultVisibility
+	}
+	if o.Ramp == 0 {
+		o.Ramp = DefaultRamp
 	}
 	if o.Owner == "" {
 		o.Owner = unknownOwner

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/store"
 )
@@ -64,7 +62,7 @@ type job struct {
 	to     *destinations
 	log    *slog.Logger
 	hold   *hold
-	limit  *rate.Limiter
+	pace   *pace
 	cutoff time.Time
 
 	payloads   queue.PayloadStore // nil if none is known
@@ -136,23 +134,20 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		to:      to,
 		log:     c.log,
 		hold:    newHold(from, newShelf(a), opts.Visibility, c.log),
-		limit:   rate.NewLimiter(rate.Inf, batchSize),
+		pace:    newPace(opts.Rate, opts.Ramp),
 		cutoff:  s.Cutoff,
 
 		payloads: c.payloads, maxPayload: c.maxPayload, records: c.records,
 
 		report: Report{
 			ID: opts.ID, Queue: from.Name, DryRun: opts.DryRun,
-			Snapshot: s.Snapshot, Destinations: map[string]int{}, Started: time.Now(),
+			Snapshot: s.Snapshot, Destinations: map[string]int{}, Limit: opts.Limit, Started: time.Now(),
 		},
 		resent:  map[string]bool{},
 		pending: map[string]*Letter{},
 		closed:  map[string]error{},
 		streaks: map[string]int{},
 		entries: map[string]*entry{},
-	}
-	if opts.Rate > 0 {
-		j.limit = rate.NewLimiter(rate.Limit(opts.Rate), batchSize)
 	}
 	if opts.DryRun {
 		return j, nil
@@ -212,7 +207,7 @@ func (j *job) finishReport(a queue.QueueAttributes, err error) {
 	if j.flooded || j.report.Warning != "" && j.exhausted {
 		j.report.NotReached = max(0, j.report.Snapshot-j.report.Seen)
 	}
-	j.report.Ended = time.Now()
+	j.report.WaitingUntil, j.report.Ended = time.Time{}, time.Now()
 }
 
 // err returns the error of a job that has ended.
@@ -239,6 +234,7 @@ func (j *job) work(ctx context.Context) {
 		j.received(letters, n, err)
 		if err == nil && len(letters) == 0 && j.awaits(ctx) {
 			j.handled(n)
+			j.progress()
 			continue
 		}
 		if err != nil || len(letters) == 0 {
@@ -294,6 +290,9 @@ func (j *job) received(letters []*Letter, reserved int, err error) {
 	j.reserved -= reserved
 	if err != nil && j.fatal == nil {
 		j.fatal = err
+	}
+	if len(letters) > 0 {
+		j.report.WaitingUntil = time.Time{}
 	}
 	j.exhausted = j.exhausted || err == nil && len(letters) == 0 && !time.Now().Before(j.waitUntil)
 	for _, l := range letters {

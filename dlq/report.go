@@ -92,6 +92,12 @@ type Report struct {
 	// the job held them, and that it had not sent: they are lost.
 	Expired int `json:"expired"`
 
+	// Limit is that of the job, or 0. WaitingUntil is until when, at the latest,
+	// a job that was resumed waits for messages that it may find hidden by the
+	// process before; it is zero while there are others.
+	Limit        int       `json:"limit,omitempty"`
+	WaitingUntil time.Time `json:"waiting_until,omitzero"`
+
 	// Started and Ended are local times.
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`

@@ -71,9 +71,9 @@ func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (acce
 		return nil
 	}
 	wait, done := j.journal.waiting(ctx)
-	err := j.limit.WaitN(wait, len(outs))
+	inTime := j.pace.wait(wait, len(outs))
 	done()
-	if err != nil {
+	if !inTime {
 		return nil // the context ended, and the letters are returned
 	}
 	if outs = j.noteSending(to, outs); len(outs) == 0 {

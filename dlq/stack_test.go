@@ -16,15 +16,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
-	"go.uber.org/goleak"
 
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/internal/testserver"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A server is an SQS to run a test on, with queues of the test's own.
 type server struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -283,21 +282,5 @@ func TestDLQRedriveInterrupted(t *testing.T) {
 	c.stack.Emulator.SetFault(nil)
 	if report.Snapshot != 20 || c.messages("test-fares-dlq") != fmt.Sprint(20-report.Deleted) {
 		t.Errorf("%s messages are left after the report %+v", c.messages("test-fares-dlq"), report)
-	}
-}
-
-func TestDLQProgress(t *testing.T) {
-	tty, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tty.Close()
-	if f := (&app{stderr: &strings.Builder{}}).progress(); f != nil {
-		t.Error("progress is shown where nobody looks")
-	}
-	if f := (&app{stderr: tty}).progress(); f == nil {
-		t.Error("no progress on a terminal")
-	} else {
-		f(dlq.Report{})
 	}
 }

@@ -53,6 +53,20 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 	return now.Add(-ago), true
 }
 
+// rampFlag adds the flag of a ramp, and returns what sets its option.
+func rampFlag(cmd *cobra.Command) func(*dlq.Options) error {
+	ramp := cmd.Flags().Duration("ramp", dlq.DefaultRamp, "begin at a tenth of --rate, and reach it in this `time`; 0 for at once")
+	return func(opts *dlq.Options) error {
+		switch opts.Ramp = *ramp; {
+		case *ramp < 0:
+			return usagef("--ramp is %v; want 0 or more", *ramp)
+		case *ramp == 0:
+			opts.Ramp = -1
+		}
+		return nil
+	}
+}
+
 // editFlags adds the flags of an edit, and returns what sets its options.
 func editFlags(cmd *cobra.Command) func(*dlq.Options) error {
 	text := cmd.Flags().String("edit", "", "change messages by this expression of `jq`, as in '.body.currency //= \"EUR\"'")

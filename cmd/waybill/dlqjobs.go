@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/waybill-dev/waybill/config"
 	"github.com/waybill-dev/waybill/dlq"
@@ -54,29 +55,44 @@ func (o *orderer) check() error {
 }
 
 // tellHolder adds to the error of a redrive what the operator can do.
-func tellHolder(err error, arg string) error {
+func (a *app) tellHolder(err error, arg string) error {
 	var (
 		held  *store.JobHeldError
 		open  *store.JobOpenError
 		going *dlq.ResumableError
 	)
-	switch name := typed(arg); {
+	resume, cancel := a.commandLine("dlq redrive resume", arg, "--yes"), a.commandLine("dlq redrive cancel", arg, "--yes")
+	switch {
 	case errors.As(err, &held):
-		return fmt.Errorf("%w\n%s works on it since %s, as job %s, and was to be heard of until %s; waybill dlq redrive status %s tells how far it is, and cancel stops it",
-			err, held.Owner, timestamp(held.Since), held.ID, timestamp(held.Until), name)
+		return fmt.Errorf("%w\n%s works on it since %s, as job %s, and was to be heard of until %s\n%s tells how far it is\n%s stops it",
+			err, held.Owner, timestamp(held.Since), held.ID, timestamp(held.Until), a.commandLine("dlq redrive status", arg), cancel)
 	case errors.As(err, &open):
-		return fmt.Errorf("%w\n%s began job %s at %s: say waybill dlq redrive resume %s --yes, or waybill dlq redrive cancel %s --yes",
-			err, open.Owner, open.ID, timestamp(open.Since), name, name)
+		return fmt.Errorf("%w\n%s began job %s at %s\n%s goes on with it\n%s gives it up", err, open.Owner, open.ID, timestamp(open.Since), resume, cancel)
 	case errors.As(err, &going):
-		return fmt.Errorf("%w\nwaybill dlq redrive resume %s --yes goes on with it, and waybill dlq redrive cancel %s --yes gives it up", err, name, name)
+		return fmt.Errorf("%w\n%s goes on with it\n%s gives it up", err, resume, cancel)
 	}
 	return err
 }
 
+// commandLine returns a command with the global flags that this one was given, but
+// for the format.
+func (a *app) commandLine(path, arg string, flags ...string) string {
+	line := "waybill " + path + " " + typed(arg)
+	for _, f := range flags {
+		line += " " + f
+	}
+	a.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "output" {
+			line += " --" + f.Name + " " + typed(f.Value.String())
+		}
+	})
+	return line
+}
+
 // redriveEnded returns what a redrive has come to as the command's error.
-func redriveEnded(err error, report dlq.Report, arg string) error {
+func (a *app) redriveEnded(err error, report dlq.Report, arg string) error {
 	var going *dlq.ResumableError
-	err = tellHolder(err, arg)
+	err = a.tellHolder(err, arg)
 	if err != nil && (report.Sent > 0 || errors.As(err, &going)) && !errors.Is(err, dlq.ErrCancelled) {
 		err = &partialError{err}
 	}
@@ -220,13 +236,19 @@ dlq redrive, and 5 if somebody works on it.` + queueHelp,
 	}
 	id := cmd.Flags().String("job", "", "the job of this `id`; by default the one that has not ended")
 	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: as the job began)")
+	ramp := rampFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do it")
+	progress := a.progressFlag(cmd)
 	by := ordererFlags(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		if *rate < 0 || *rate == 0 && cmd.Flags().Changed("rate") {
 			return usagef("--rate is %v; want more than 0", *rate)
 		}
 		if err := by.check(); err != nil {
+			return err
+		}
+		opts := dlq.Options{Owner: by.owner, Reason: by.reason, Rate: *rate}
+		if err := ramp(&opts); err != nil {
 			return err
 		}
 		return a.inJournal(cmd.Context(), args[0], func(g *graveyard, name string) error {
@@ -238,14 +260,16 @@ dlq redrive, and 5 if somebody works on it.` + queueHelp,
 				a.note("dry run: nothing was done; give --yes to resume")
 				return a.print(j, jobTable(j))
 			}
-			opts := dlq.Options{Owner: by.owner, Reason: by.reason, Rate: *rate, Progress: a.progress()}
+			p := progress()
+			opts.Progress = p.report
 			report, err := g.Resume(cmd.Context(), name, j.ID, opts)
+			p.end()
 			var going *dlq.ResumableError
 			if j.CancelledBy != "" && errors.Is(err, dlq.ErrCancelled) && !errors.As(err, &going) {
 				a.note("job %s was cancelled by %s, and has ended", j.ID, j.CancelledBy)
 				err = nil
 			}
-			err = redriveEnded(err, report, args[0])
+			err = a.redriveEnded(err, report, args[0])
 			if report.ID == "" {
 				return err
 			}
@@ -300,7 +324,7 @@ Without --yes nothing is done, and the job is shown.` + queueHelp,
 				a.note("%s hears of it within ten seconds, and ends it", j.Owner)
 			case dlq.JobEnded:
 			default:
-				a.note("%d messages are in hand: waybill dlq redrive resume %s --yes brings the job to its end", j.InHand, typed(args[0]))
+				a.note("%d messages are in hand; this brings the job to its end:\n%s", j.InHand, a.commandLine("dlq redrive resume", args[0], "--yes"))
 			}
 			return a.print(j, jobTable(j))
 		})

@@ -39,11 +39,16 @@ func TestDLQRedriveResume(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	c.atFirstSend(cancel)
-	r := c.runContext(ctx, "dlq", "redrive", "fares", "--yes", "--owner", "ben")
+	t.Setenv("WAYBILL_NAMESPACE", "")
+	r := c.runContext(ctx, "dlq", "redrive", "fares", "--yes", "--owner", "ben", "--namespace", "test", "-o", "json")
 	report := decode[redriven](t, r.stdout)
-	if r.code != exitInterrupted || report.By != "ben" || !strings.Contains(r.stderr, "waybill dlq redrive resume fares --yes goes on with it") {
+	if r.code != exitInterrupted || report.By != "ben" || !strings.Contains(r.stderr, "\nwaybill dlq redrive resume fares --yes --namespace test goes on with it\n") {
 		t.Errorf("interrupted: %+v", r)
 	}
+	if n := c.messages("test-fares-dlq"); n != fmt.Sprint(30-report.Deleted) {
+		t.Errorf("%s messages can be received, want all that were not sent", n)
+	}
+	t.Setenv("WAYBILL_NAMESPACE", "test")
 	c.fails(exitHeld, "ben began job "+report.ID, "dlq", "redrive", "fares", "--yes")
 	j := decode[dlq.Job](t, c.ok("dlq", "redrive", "status", "fares"))
 	if j.ID != report.ID || j.State != dlq.JobStopped || j.Owner != "ben" || j.Status != "interrupted" || j.Report.Deleted != report.Deleted {
@@ -123,6 +128,8 @@ func TestDLQRedriveJobUsage(t *testing.T) {
 	}{
 		{exitUsage, "QUEUE is missing", "status"},
 		{exitUsage, "--rate is 0", "resume fares --rate 0"},
+		{exitUsage, "--ramp is -1s", "fares --ramp=-1s"},
+		{exitUsage, "--ramp is -1s", "resume fares --yes --ramp=-1s"},
 		{exitUsage, "--limit is 0", "history --limit 0"},
 		{exitUsage, "--owner has 0 bytes", "cancel fares --owner="},
 		{exitUsage, "--owner has 0 bytes", "fares --owner="},

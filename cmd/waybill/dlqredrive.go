@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +30,11 @@ a result the message stays.
 Without --yes nothing is sent, and the report says what would be, with what --edit
 changes of the first messages.
 
+With --rate, it begins at a tenth of that, and reaches it in the time of --ramp:
+what its messages do to their receivers shows before there are many. On a terminal,
+or with --progress, stderr tells how far it is, how fast, and how long it takes
+still.
+
 What is in hand is in a journal in Redis, and one redrive at a time works on a
 queue. So what was interrupted, or killed, goes on with waybill dlq redrive resume
 where it was, and no other begins before that, or before it is cancelled. With
@@ -51,7 +56,9 @@ is back in the queue.` + queueHelp,
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
 	canary := canaryFlags(cmd)
 	rate := cmd.Flags().Float64("rate", 0, "at most `N` messages a second (default: no limit)")
+	ramp := rampFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do it")
+	progress := a.progressFlag(cmd)
 	plain := cmd.Flags().Bool("no-journal", false, "keep no journal in Redis, nor others from the queue, and no audit record")
 	by := ordererFlags(cmd)
 	cmd.AddCommand(a.redriveJobCommands()...)
@@ -76,8 +83,8 @@ is back in the queue.` + queueHelp,
 		if err != nil {
 			return err
 		}
-		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Progress: a.progress(), Owner: by.owner, Reason: by.reason}
-		if err := edit(&opts); err != nil {
+		opts := dlq.Options{To: *to, Live: *live, Filter: f, Since: since, Until: until, Limit: *limit, Rate: *rate, DryRun: !*yes, Owner: by.owner, Reason: by.reason}
+		if err := errors.Join(edit(&opts), ramp(&opts)); err != nil {
 			return err
 		}
 		if opts.Canary, err = canary(); err != nil {
@@ -89,10 +96,16 @@ is back in the queue.` + queueHelp,
 		}
 		return a.inQueueWith(cmd.Context(), use, args[0], func(g *graveyard, name string) error {
 			opts.From = name
+			p := progress()
+			opts.Progress = p.report
 			report, err := g.Redrive(cmd.Context(), opts)
-			err = redriveEnded(err, report, args[0])
+			p.end()
+			err = a.redriveEnded(err, report, args[0])
 			if report.ID == "" {
 				return err // it did not begin
+			}
+			if *plain && errors.Is(err, context.Canceled) {
+				err = fmt.Errorf("%w\nthe same command takes up what is left", err)
 			}
 			if report.DryRun && err == nil {
 				a.note("dry run: nothing was sent; give --yes to redrive")
@@ -101,28 +114,6 @@ is back in the queue.` + queueHelp,
 		})
 	})
 	return cmd
-}
-
-// progress returns what shows how far a redrive has come, on a terminal.
-func (a *app) progress() func(dlq.Report) {
-	if !terminal(a.stderr) {
-		return nil
-	}
-	last := time.Now()
-	return func(r dlq.Report) {
-		if time.Since(last) >= time.Second {
-			last = time.Now()
-			if r.Canary != nil && r.Canary.Waiting > 0 {
-				a.note("canary: %s", canaryText(r.Canary))
-				return
-			}
-			verb, n := "sent", r.Sent
-			if r.DryRun {
-				verb, n = "would be sent", r.WouldSend
-			}
-			a.note("%d of %d looked at, %d %s, %d failed", r.Seen, r.Snapshot, n, verb, r.Failed)
-		}
-	}
 }
 
 // A redriven queue is a report with who asked for it and why.

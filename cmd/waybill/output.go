@@ -280,8 +280,13 @@ func typed(arg string) string {
 
 // logger logs to stderr what is no result.
 func (a *app) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(stderrOf{a}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
+
+// stderrOf is an app's stderr, whatever that is by the time.
+type stderrOf struct{ *app }
+
+func (s stderrOf) Write(text []byte) (int, error) { return s.stderr.Write(text) }
 
 // note tells people something on stderr.
 func (a *app) note(format string, args ...any) {

@@ -77,7 +77,6 @@ var libraries = map[string][]string{
 	"github.com/google/uuid":         {"..."},
 	"github.com/oklog/ulid/v2":       {"..."},
 	"golang.org/x/sync":              {"..."},
-	"golang.org/x/time":              {"..."},
 
 	"go.uber.org/goleak": {"store/storetest", "saga/sagatest"},
 	"pgregory.net/rapid": {"store/storetest", "saga/sagatest"},
