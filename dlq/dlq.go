@@ -123,6 +123,14 @@ type Queue struct {
 
 	// Sources are the queues whose dead letters it takes.
 	Sources []Source `json:"sources"`
+
+	queue *queue.Queue // nil where it is missing
+}
+
+// An AgeFinder finds the ages of the oldest messages of queues, in the order in
+// which it is given them.
+type AgeFinder interface {
+	OldestAges(ctx context.Context, queues []*queue.Queue) []queue.OldestAge
 }
 
 // A Source is a queue that a dead-letter queue belongs to.
@@ -221,10 +229,10 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 	for i, q := range all {
 		if denied[i] != nil {
 			dead := at(q.Endpoint, q.Name)
-			dead.URL, dead.Missing, dead.Unreadable = q.URL, false, true
+			dead.URL, dead.Missing, dead.Unreadable, dead.queue = q.URL, false, true, q
 		} else if dead, ok := found[key{c.queues.Place(q.Endpoint), q.Name}]; ok {
 			a := attributes[i]
-			dead.URL, dead.Missing = q.URL, a.ARN == ""
+			dead.URL, dead.Missing, dead.queue = q.URL, a.ARN == "", q
 			dead.Messages, dead.InFlight, dead.Delayed, dead.Retention = a.Visible, a.InFlight, a.Delayed, a.Retention
 		}
 	}

@@ -1,4 +1,4 @@
-// Package dlq looks into dead-letter queues and redrives them: any SQS queue,
+// Package dlq looks into dead-letter queues, redrives and watches them: any SQS queue,
 // whether Waybill filled it or not.
 //
 //	queues, err := queue.NewAdmin(queue.AdminConfig{AWS: cfg, Endpoints: endpoints})
@@ -122,6 +122,31 @@
 // twice where the first job could not keep it hidden, and, since a job knows only
 // its own marks, one job may send again what the other had sent and what failed
 // again meanwhile.
+//
+// # Watch
+//
+// A [Watcher] reads dead-letter queues at an interval, all of them or those that are
+// named, and raises an alarm about one that holds too much or grows too fast:
+//
+//	w, err := c.NewWatcher(dlq.WatchConfig{
+//		Limits:    dlq.Limits{Depth: 10, Growth: 100},
+//		Publisher: publisher, Endpoint: "alarms",
+//	})
+//	err = w.Run(ctx)
+//
+// [Limits] has the rules. SQS's counts are approximate, so an alarm takes several
+// readings in a row to be raised, and to be cleared, which is at a lower bound. A
+// queue that cannot be read clears nothing, and is itself an alarm. Each alarm that
+// is raised or cleared is a [Notice], a message of JSON to a topic or queue:
+//
+//	{"v":1,"event":"raised","alarm":"depth","queue":"fares-dlq","url":"https://...",
+//	 "sources":["fares"],"value":12,"high":10,"low":5,"depth":12,"in_flight":0,
+//	 "growth":12,"window_seconds":900,"since":"...","at":"..."}
+//
+// A notice that cannot be published is tried again until it is out, with the same
+// id; those behind it wait. It is kept in memory: with the process go the notices
+// that are not out, which Run then says, and what it knew. So a watcher that is
+// started anew raises once more what is still so. Package dlq/promdlq has metrics.
 //
 // # What it costs
 //

@@ -3,11 +3,14 @@ package dlq_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
 	"strings"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -149,4 +152,36 @@ func ExampleParseEdit() {
 	// +  "amount": 3,
 	//    "fare": "f2"
 	//  }
+}
+
+// printer is a publisher that prints.
+type printer struct{}
+
+func (printer) Publish(endpoint string, messages ...*message.Message) error {
+	for _, m := range messages {
+		var n dlq.Notice
+		if err := json.Unmarshal(m.Payload, &n); err != nil {
+			return err
+		}
+		fmt.Printf("to %s: %s of %s is %s, at %d\n", endpoint, n.Alarm, n.Queue, n.Event, n.Value)
+	}
+	return nil
+}
+
+func (printer) Close() error { return nil }
+
+// A queue.Publisher takes the place of the printer, with an endpoint that is a topic.
+func ExampleClient_NewWatcher() {
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	defer cancel()
+	w, err := exampleClient(ctx).NewWatcher(dlq.WatchConfig{
+		Interval: time.Second, Limits: dlq.Limits{Depth: 3}, Publisher: printer{}, Endpoint: "alarms",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := w.Run(ctx); err != nil { // until it is told to end
+		log.Fatal(err)
+	}
+	// Output: to alarms: depth of fares-dlq is raised, at 3
 }

@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"asl/awstasks":  {"asl", "saga"},
 	"pipeline":      {"queue", "store"},
 	"dlq":           {"queue", "store"},
+	"dlq/promdlq":   {"dlq"},
 	"bus":           {"eventpattern", "queue", "store", "saga"},
 
 	"config":              {"pipeline", "queue"},
@@ -72,6 +73,9 @@ var libraries = map[string][]string{
 	// Who does not trace does not import it. The SDK is for tests.
 	"go.opentelemetry.io/otel":     {"queue/otelqueue"},
 	"go.opentelemetry.io/otel/sdk": {},
+
+	// Who wants no metrics has no client of Prometheus.
+	"github.com/prometheus/client_golang": {"dlq/promdlq", "cmd/..."},
 
 	"github.com/cenkalti/backoff/v4": {"store/redisstore", "queue", "saga", "pipeline", "dlq", "examples/..."},
 	"github.com/google/uuid":         {"..."},
