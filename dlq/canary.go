@@ -343,7 +343,7 @@ func (j *job) look(ctx context.Context, grown int) (unexplained int, err error) 
 	}
 	s.hold.lapsed = j.hold.lapsed
 	seen := 0
-	err = s.run(ctx, "watch the canary in", func(l *Letter) bool {
+	err = s.see(ctx, "watch the canary in", func(l *Letter) bool {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		seen++

@@ -152,8 +152,9 @@
 //
 // About 0.3 requests a message with nothing filtered, and two notes of the journal
 // a batch of ten, or fewer: what the workers have to note at one moment is one note.
-// Memory does not grow with the queue. SQS shows a message only
-// to who receives it, so to peek, to group, to show, to filter and to run dry raise
+// Memory does not grow with the queue. SQS shows a message only to who receives it
+// (LocalStack and Waybill's emulator do not ask for that), so to peek, to group, to
+// show, to filter and to run dry raise
 // receive counts and hide messages for a moment. What is looked at and not chosen stays hidden
 // until the job ends; SQS allows 120,000 such messages a queue, and the job
 // ends with an error when it meets that limit. In a FIFO queue, a message that

@@ -106,7 +106,7 @@ func ExampleClient_Peek() {
 	for _, l := range letters {
 		fmt.Printf("%s received %d times, recorded failure: %v\n", l.Body, l.ReceiveCount, l.Failure != nil)
 	}
-	// Output: {"fare":"f1","amount":20} received 1 times, recorded failure: false
+	// Output: {"fare":"f1","amount":20} received 0 times, recorded failure: false
 }
 
 func ExampleClient_Groups() {

@@ -47,6 +47,10 @@ type Grouping struct {
 	Total int `json:"total"`
 	Seen  int `json:"seen"`
 
+	// Looked says that they were seen without receiving them. Otherwise each of
+	// them counts as received once more than before.
+	Looked bool `json:"looked"`
+
 	// Outside counts the messages that Since and Until leave out, Filtered
 	// those that the filter did not choose, and FilterErrors those among them
 	// that it did not fit, or whose payload it could not have; FilterError is
@@ -110,13 +114,14 @@ func (c *Client) Groups(ctx context.Context, name string, opts GroupOptions) (Gr
 	}
 	g := grouper{opts: opts, groups: map[string]*Group{}}
 	g.result.Queue, g.result.Total = s.queue.Name, s.total
-	err = s.run(ctx, "group", func(l *Letter) bool {
+	err = s.see(ctx, "group", func(l *Letter) bool {
 		out, filterErr := choice(ctx, l, opts.Since, opts.Until, opts.Filter, c.payloads, c.maxPayload)
 		if ctx.Err() == nil {
 			g.add(l, out, filterErr)
 		}
 		return true
 	})
+	g.result.Looked = s.looked
 	return g.sorted(), err
 }
 

@@ -237,7 +237,7 @@ func TestGroupsEmpty(t *testing.T) {
 		s := embedded(t)
 		s.queue("q", "", 0)
 		got, err := s.client().Groups(t.Context(), "q", dlq.GroupOptions{})
-		if err != nil || asJSON(t, got) != `{"queue":"`+s.full("q")+`","total":0,"seen":0,"outside":0,"filtered":0,"filter_errors":0,"groups":[],"others":0}` {
+		if err != nil || asJSON(t, got) != `{"queue":"`+s.full("q")+`","total":0,"seen":0,"looked":false,"outside":0,"filtered":0,"filter_errors":0,"groups":[],"others":0}` {
 			t.Errorf("got %s, %v", asJSON(t, got), err)
 		}
 	})

@@ -41,6 +41,10 @@ type Letter struct {
 	// failed in and from this one together.
 	ReceiveCount int
 
+	// Looked says that it was seen without receiving it, so that it counts as
+	// received no more often than before.
+	Looked bool
+
 	// SentAt is when the message was sent to this queue, or to the one it
 	// failed in if SQS itself moved it. FirstReceivedAt is when it was first
 	// received.

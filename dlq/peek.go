@@ -30,11 +30,12 @@ func harmless(q *queue.Queue, a queue.QueueAttributes, action string) error {
 // Peek returns up to n messages of a queue, oldest first, and returns them to
 // the queue at once. The queue is named as for queue.Admin.
 //
-// SQS has no way to look at a message without receiving it. A peek hides the
-// messages for a moment from other receivers, and raises their receive counts
-// by one. In a dead-letter queue that does no harm. A queue that itself has a
-// redrive policy would lose attempts by it, so Peek refuses one with
-// [ErrCounts].
+// Where the endpoint shows messages without their being received, as Waybill's
+// emulator and LocalStack do, nothing comes of it, and they are Looked. SQS has no
+// such way: there a peek hides the messages for a moment from other receivers, and
+// raises their receive counts by one. In a dead-letter queue that does no harm. A
+// queue that itself has a redrive policy would lose attempts by it, so Peek refuses
+// one with [ErrCounts].
 //
 // With Config.Payloads, a letter has the payload that its message refers to. One
 // whose payload is gone, or cannot be fetched, is Stored.
@@ -43,6 +44,27 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
+	letters, looked, err := lookAt(ctx, q, n)
+	if err != nil {
+		err = fmt.Errorf("dlq: %w", err)
+	} else if !looked {
+		letters, err = c.receiveAndReturn(ctx, q, n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, context.Cause(ctx))
+	}
+	slices.SortStableFunc(letters, func(a, b *Letter) int { return a.SentAt.Compare(b.SentAt) })
+	if err := c.fetchAll(ctx, letters); err != nil {
+		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, err)
+	}
+	return letters, nil
+}
+
+// receiveAndReturn receives up to n letters, and returns them to the queue at once.
+func (c *Client) receiveAndReturn(ctx context.Context, q *queue.Queue, n int) ([]*Letter, error) {
 	a, err := q.Attributes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
@@ -57,13 +79,6 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 	h.release(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, context.Cause(ctx))
-	}
-	slices.SortStableFunc(letters, func(a, b *Letter) int { return a.SentAt.Compare(b.SentAt) })
-	if err := c.fetchAll(ctx, letters); err != nil {
-		return nil, fmt.Errorf("dlq: peek into %q: %w", q.Name, err)
 	}
 	return letters, nil
 }

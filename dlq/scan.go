@@ -23,6 +23,8 @@ type scan struct {
 	total int // that the queue said it had
 	bound int // of those to look at
 
+	looked bool // and received nothing
+
 	mu       sync.Mutex
 	seen     int
 	reserved int

@@ -52,7 +52,7 @@ func (c *Client) Show(ctx context.Context, name, id string, limit int) (*Letter,
 	}
 	var mu sync.Mutex
 	var found *Letter
-	err = s.run(ctx, "show a message of", func(l *Letter) bool {
+	err = s.see(ctx, "show a message of", func(l *Letter) bool {
 		if l.ID != id && l.MessageID != id {
 			return true
 		}

@@ -28,6 +28,7 @@ type server struct {
 	testing.TB
 	name     string
 	aws      aws.Config
+	seeing   aws.Config // with what the server has beside SQS
 	sqs      *sqs.Client
 	emulator *emulator.Server // of the embedded one
 	ns       string
@@ -43,10 +44,22 @@ func embedded(t testing.TB) *server {
 
 func newServer(t testing.TB, name, url string, client aws.HTTPClient) *server {
 	cfg := aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(url), HTTPClient: client,
+		Region: "us-east-1", BaseEndpoint: aws.String(url), HTTPClient: asSQS{client},
 		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	}
-	return &server{TB: t, name: name, aws: cfg, sqs: sqs.NewFromConfig(cfg), ns: testserver.Namespace(t)}
+	seeing := cfg
+	seeing.HTTPClient = client
+	return &server{TB: t, name: name, aws: cfg, seeing: seeing, sqs: sqs.NewFromConfig(cfg), ns: testserver.Namespace(t)}
+}
+
+// asSQS shows no messages without their being received, as SQS does not.
+type asSQS struct{ aws.HTTPClient }
+
+func (c asSQS) Do(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, "/_aws/") {
+		return &http.Response{Status: "404 Not Found", StatusCode: http.StatusNotFound, Body: http.NoBody, Request: r}, nil
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // whole sends each request from a copy of its body. The SDK closes the body when

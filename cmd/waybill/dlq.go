@@ -240,8 +240,10 @@ func (a *app) dlqPeekCommand() *cobra.Command {
 		Use:   "peek QUEUE",
 		Short: "Show messages of a dead-letter queue, and why they are there",
 		Long: `Show messages of a dead-letter queue, oldest first, and why they are there. They
-stay there; their receive counts rise by one. A body that is in the store of
-payloads is fetched from there, if the configuration names it.` + queueHelp,
+stay there. LocalStack and waybill dev show them without their being received; with
+SQS they are received and returned at once, and their receive counts rise by one,
+which stderr says. A body that is in the store of payloads is fetched from there, if
+the configuration names it.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	limit := cmd.Flags().Int("limit", 10, "look at `N` messages at most")
@@ -264,6 +266,7 @@ payloads is fetched from there, if the configuration names it.` + queueHelp,
 			if err != nil {
 				return err
 			}
+			a.tellReceived(len(letters), len(letters) == 0 || letters[0].Looked)
 			letters = slices.DeleteFunc(letters, func(l *dlq.Letter) bool {
 				at := l.FailedAt()
 				return at.Before(since) || !until.IsZero() && !at.Before(until)
@@ -276,6 +279,17 @@ payloads is fetched from there, if the configuration names it.` + queueHelp,
 		})
 	})
 	return cmd
+}
+
+// tellReceived says what it has cost to see messages.
+func (a *app) tellReceived(n int, looked bool) {
+	switch {
+	case looked || n == 0:
+	case n == 1:
+		a.note("the message was received to look at it, and is back in the queue: its receive count has risen by one")
+	default:
+		a.note("%d messages were received to look at them, and are back in the queue: their receive counts have risen by one", n)
+	}
 }
 
 const filterUsage = "only messages for which this expression of `jq` is true, as in '.failure.reason == \"permanent\" and .body.amount > 100'"

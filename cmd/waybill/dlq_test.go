@@ -148,7 +148,21 @@ ID  REASON     ATTEMPTS  FAILED                    FROM        MESSAGE       BOD
 	c.fails(exitUsage, "--limit is 0", "dlq", "peek", "fares", "--limit", "0")
 	c.fails(exitUsage, "--filter: ", "dlq", "peek", "fares", "--filter", ".a |")
 	c.fails(exitNotFound, "sqs://test-none", "dlq", "peek", "none")
+	bury("sqs://test-fares", "3", "{}", "", "")
+	if r := c.run("dlq", "peek", "sqs://test-fares"); r.code != exitOK || r.stderr != "" || len(decode[[]any](t, r.stdout)) != 1 {
+		t.Errorf("looked at where that is harmless: %+v", r)
+	}
+	c.asSQS()
 	c.fails(exitFailed, "looking at messages counts as receiving them", "dlq", "peek", "sqs://test-fares")
+	for want, args := range map[string]string{
+		"2 messages were received to look at them": "peek fares",
+		"the message was received to look at it":   "peek fares --limit 1",
+		"receive counts have risen by one":         "groups fares",
+	} {
+		if r := c.run(append([]string{"dlq"}, strings.Fields(args)...)...); r.code != exitOK || !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: %+v, want %q", args, r, want)
+		}
+	}
 }
 
 func TestDLQRedrive(t *testing.T) {

@@ -16,9 +16,10 @@ func (a *app) dlqGroupsCommand() *cobra.Command {
 		Use:   "groups QUEUE",
 		Short: "Group the messages of a dead-letter queue by what went wrong",
 		Long: `Group the messages of a dead-letter queue by what went wrong, with how many there
-are, when they failed and the id of one, for "waybill dlq show". They stay there;
-their receive counts rise by one, and other receivers do not see them until all
-are looked at, or --limit of them.
+are, when they failed and the id of one, for "waybill dlq show". They stay there.
+LocalStack and waybill dev show them without their being received; with SQS their
+receive counts rise by one, and other receivers do not see them until all are looked
+at, or --limit of them.
 
 Messages are grouped by reason, filter, type (of the error), frame (the function
 that panicked, or the text of the error, without ids) and hour, as the record of
@@ -85,6 +86,7 @@ func dimensions() string {
 
 // tellGroups says what the groups leave out.
 func (a *app) tellGroups(r dlq.Grouping) {
+	a.tellReceived(r.Seen, r.Looked)
 	if r.Seen < r.Total {
 		a.note("%d of %d messages were looked at; the others are beyond --limit, with other receivers, or, in a FIFO queue, behind messages of their group", r.Seen, r.Total)
 	}

@@ -187,6 +187,7 @@ func TestDLQInterrupted(t *testing.T) {
 		for i := range 50 {
 			bury("sqs://test-fares-dlq", fmt.Sprint(i), "{}", "sqs://test-fares", queue.ReasonPermanent)
 		}
+		c.asSQS()
 		ctx, cancel := context.WithCancel(t.Context())
 		c.stack.Emulator.SetFault(func(r emulator.Request) (f emulator.Fault) {
 			if r.Operation == "ReceiveMessage" {

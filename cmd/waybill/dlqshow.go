@@ -25,8 +25,8 @@ record, how often it was tried, and when it failed first and last. MESSAGE is it
 own id, or SQS's.
 
 SQS finds no message by its id, so one after the other is looked at, up to --limit.
-They stay there; their receive counts rise by one. Where the message is not among
-them, the exit code is 4.` + queueHelp,
+They stay there; but with SQS their receive counts rise by one. Where the message is
+not among them, the exit code is 4.` + queueHelp,
 		Args: takes("QUEUE", "MESSAGE"),
 	}
 	limit := cmd.Flags().Int("limit", dlq.DefaultLook, "look at `N` messages at most, up to "+strconv.Itoa(dlq.MaxLook))

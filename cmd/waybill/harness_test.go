@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -58,6 +62,22 @@ func newStackCLI(t *testing.T, file string) *cli {
 	t.Setenv("WAYBILL_ENDPOINT_URL", c.stack.AWSURL)
 	t.Setenv("WAYBILL_REDIS", c.stack.RedisAddr)
 	return c
+}
+
+// asSQS has commands reach the emulator as they would SQS, which shows no messages
+// without their being received.
+func (c *cli) asSQS() {
+	c.Helper()
+	at, err := url.Parse(c.stack.AWSURL)
+	if err != nil {
+		c.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", httputil.NewSingleHostReverseProxy(at))
+	mux.Handle("/_aws/", http.NotFoundHandler())
+	web := httptest.NewServer(mux)
+	c.Cleanup(web.Close)
+	c.T.Setenv("WAYBILL_ENDPOINT_URL", web.URL)
 }
 
 // A result is what a command did.
