@@ -45,6 +45,9 @@ type Config struct {
 	// Payloads says where payloads are that are too large for a queue.
 	Payloads Payloads
 
+	// Watch says how dead-letter queues are watched.
+	Watch Watch
+
 	endpoints map[string]queue.Endpoint
 	wiring    pipeline.Wiring
 	sources   map[string]Source
@@ -256,6 +259,7 @@ func (l *loader) config(file Source) (*Config, error) {
 		AWS       AWS
 		Redis     Redis
 		Payloads  Payloads
+		Watch     Watch
 		Endpoints map[string]queue.Endpoint
 		Filters   pipeline.Wiring
 	}
@@ -268,7 +272,7 @@ func (l *loader) config(file Source) (*Config, error) {
 		l.problems.errs = append(l.problems.errs, err)
 	}
 	c := &Config{
-		Namespace: raw.Namespace, AWS: raw.AWS, Redis: raw.Redis, Payloads: raw.Payloads,
+		Namespace: raw.Namespace, AWS: raw.AWS, Redis: raw.Redis, Payloads: raw.Payloads, Watch: raw.Watch,
 		endpoints: map[string]queue.Endpoint{}, wiring: raw.Filters,
 		sources: l.sources, values: map[string]string{}, file: file,
 	}
@@ -291,6 +295,7 @@ func (l *loader) config(file Source) (*Config, error) {
 	l.checkAWS(c.AWS)
 	l.checkRedis(c.Redis)
 	l.checkPayloads(c.Payloads)
+	l.checkWatch(c.Watch, slices.Sorted(maps.Keys(c.endpoints)))
 	c.payloadsDefaults()
 	if err := l.problems.err(); err != nil {
 		return nil, err

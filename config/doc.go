@@ -61,6 +61,21 @@
 //	  role_arn: arn:aws:iam::123456789012:role/payloads
 //	  external_id: waybill
 //
+//	watch:                           # how waybill dlq watch watches dead-letter queues
+//	  interval: 30s
+//	  depth: 10                      # messages that raise an alarm; -1 for no bound
+//	  depth_low: 5                   # below it the alarm is cleared
+//	  growth: 100                    # more messages than a window before
+//	  growth_low: 50
+//	  window: 15m
+//	  raise_after: 2                 # readings in a row
+//	  clear_after: 3
+//	  remind: 4h                     # an alarm that stands is told again
+//	  notify: alarms                 # the endpoint of notices
+//	  metrics: 127.0.0.1:9464        # for Prometheus
+//	  queues:                        # where they differ: an endpoint, or a dead-letter queue
+//	    fares: {depth: 1000, growth: -1}
+//
 //	endpoints:
 //	  fares:
 //	    url: sqs://fares             # a queue; sqs://123456789012/fares is another account's
@@ -96,7 +111,7 @@
 //	    outlets: {declined: [refused]}
 //
 // [queue.Endpoint] tells what each setting of an endpoint means, and its default
-// and bounds, and [Payloads] those of payloads. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
+// and bounds, [Payloads] those of payloads, and [Watch] those of watch. Durations carry their unit: 30s, 15m, 12h, 14d, 1d12h. A filter
 // may also be a text of JSON.
 //
 // # The environment
@@ -111,6 +126,7 @@
 //	WAYBILL_REDIS_DB          redis.db
 //	WAYBILL_REDIS_TLS         redis.tls
 //	WAYBILL_PAYLOADS_STORE    payloads.store; and so on: WAYBILL_PAYLOADS_<SETTING>
+//	WAYBILL_WATCH_DEPTH       watch.depth; and so on: WAYBILL_WATCH_<SETTING>
 //
 // An empty variable counts as unset. A setting of an endpoint is
 // WAYBILL_ENDPOINTS_<NAME>_<SETTING>, with the name in upper case and _ for -

@@ -100,6 +100,8 @@ func (p *fileParser) top(root *yaml.Node) {
 			p.endpoints(value)
 		case key == filtersSection:
 			p.filters(value)
+		case key == watchSection:
+			p.watch(value)
 		case ok && key != "":
 			p.section(key, fields, value)
 		default:

@@ -15,7 +15,7 @@ func TestBadFiles(t *testing.T) {
 		want       []string
 	}{
 		{"unknown at the top", "namespcae: x\n", []string{`waybill.yaml:1: "namespcae" is not a setting; did you mean namespace?`}},
-		{"unknown section", "kafka: x\n", []string{`waybill.yaml:1: "kafka" is not a setting; want one of namespace, aws, redis, payloads, endpoints, filters`}},
+		{"unknown section", "kafka: x\n", []string{`waybill.yaml:1: "kafka" is not a setting; want one of namespace, aws, redis, payloads, watch, endpoints, filters`}},
 		{"unknown in a section", "aws:\n  regoin: x\n", []string{`waybill.yaml:2: aws has no setting "regoin"; did you mean region?`}},
 		{"unknown in an endpoint", "endpoints:\n  fares:\n    url: sqs://fares\n    visiblity: 3s\n",
 			[]string{`waybill.yaml:4: endpoints.fares has no setting "visiblity"; did you mean visibility?`}},

@@ -59,10 +59,16 @@ var sections = map[string][]field{
 		{name: "role_arn", env: []string{"WAYBILL_PAYLOADS_ROLE_ARN"}},
 		{name: "external_id", env: []string{"WAYBILL_PAYLOADS_EXTERNAL_ID"}},
 	},
+	watchSection: append([]field{
+		{name: "interval", kind: kindDuration, env: []string{"WAYBILL_WATCH_INTERVAL"}},
+		{name: "remind", kind: kindDuration, env: []string{"WAYBILL_WATCH_REMIND"}},
+		{name: "notify", env: []string{"WAYBILL_WATCH_NOTIFY"}},
+		{name: "metrics", env: []string{"WAYBILL_WATCH_METRICS"}},
+	}, limitFields...),
 }
 
 // sectionOrder is the order in which settings are shown.
-var sectionOrder = []string{"", "aws", "redis", payloadsSection}
+var sectionOrder = []string{"", "aws", "redis", payloadsSection, watchSection}
 
 // endpointFields are the settings of one endpoint. Their variables are
 // WAYBILL_ENDPOINTS_<NAME>_<FIELD>.
@@ -135,6 +141,9 @@ func parseKey(key string) (internal string, f field, ok bool) {
 		}
 		f, ok := findField(filterFields, rest[i+1:])
 		return join(section, rest[:i], f.name), f, ok && nameRule.MatchString(rest[:i])
+	}
+	if queues, ok := strings.CutPrefix(rest, watchQueues+"."); ok && section == watchSection {
+		return parseWatchKey(queues)
 	}
 	f, ok = findField(sections[section], rest)
 	return join(section, f.name), f, ok

@@ -48,8 +48,9 @@ func (v Value) MarshalJSON() ([]byte, error) {
 }
 
 // Values returns all settings in use: the file first, then those of the
-// namespace, of AWS, of Redis and of payloads, then each endpoint's. Settings of
-// payloads and of endpoints that have neither a value nor a default are left out.
+// namespace, of AWS, of Redis, of payloads and of watch, then each endpoint's.
+// Settings of payloads, of watch and of endpoints that have neither a value nor a
+// default are left out.
 func (c *Config) Values() []Value {
 	list := []Value{{Key: "config", Value: c.file.Name, Source: SourceDefault}}
 	switch c.file.Kind {
@@ -62,8 +63,13 @@ func (c *Config) Values() []Value {
 	}
 	defaults := map[string]any{"redis/addr": DefaultRedisAddr, "redis/db": 0, "redis/tls": false}
 	for _, section := range sectionOrder {
-		if section == payloadsSection {
+		switch section {
+		case payloadsSection:
 			list = append(list, c.settings(section, sections[section], c.Payloads)...)
+			continue
+		case watchSection:
+			list = append(list, c.settings(section, sections[section], c.Watch)...)
+			list = append(list, c.watchedValues()...)
 			continue
 		}
 		for _, f := range sections[section] {

@@ -23,9 +23,9 @@ QUEUE is an endpoint, whose dead-letter queue is meant, or the dead-letter queue
 itself: its name, with or without the namespace, its URL or its ARN.`
 
 func (a *app) dlqCommand() *cobra.Command {
-	return group("dlq", "Look into dead-letter queues and redrive them",
+	return group("dlq", "Look into dead-letter queues, redrive and watch them",
 		"Look into dead-letter queues, and send what is in them back to where it failed."+queueHelp,
-		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand())
+		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand())
 }
 
 // A graveyard finds dead-letter queues as the command line names them.

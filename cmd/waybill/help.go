@@ -45,6 +45,11 @@ const configExample = `  namespace: dev                  # queues, topics and ke
   payloads:                       # that are too large for a queue
     store: s3                     # or redis
     bucket: rides-payloads
+  watch:                          # of dlq watch
+    depth: 10                     # dead letters that raise an alarm
+    notify: alarms                # goes to this endpoint
+    queues:
+      rides: {depth: 1000}        # where it differs
   endpoints:
     rides:                        # the name that programs use
       url: sqs://rides            # the queue
@@ -55,6 +60,8 @@ const configExample = `  namespace: dev                  # queues, topics and ke
     priced:
       url: sns://priced           # a topic
       subscriptions: [{endpoint: rides, filter: {long: ["yes"]}}]
+    alarms:
+      url: sns://alarms
   filters:                        # routes, in place of those in the code
     price: {from: rides, to: [priced]}
 `
@@ -73,6 +80,7 @@ var examples = map[string]string{
 	"dlq redrive resume":  "waybill dlq redrive resume rides --yes",
 	"dlq redrive status":  "waybill dlq redrive status rides",
 	"dlq show":            "waybill dlq show rides ride-2",
+	"dlq watch":           "waybill dlq watch --depth 10 --depth rides=1000 --growth 100 --notify alarms --metrics :9464\nwaybill dlq watch rides -o jsonl",
 	"lock break":          "waybill lock break account/4711\nwaybill lock break account/4711 --yes --reason 'trip-42 hangs, and changes nothing'",
 	"lock ls":             "waybill lock ls",
 	"lock show":           "waybill lock show account/4711",
