@@ -123,6 +123,9 @@
 // its own marks, one job may send again what the other had sent and what failed
 // again meanwhile.
 //
+// [Client.Move] has SQS itself move all messages to a queue, as they are. It needs
+// no store, and takes the lease and is on record where there is one.
+//
 // # Watch
 //
 // A [Watcher] reads dead-letter queues at an interval, all of them or those that are

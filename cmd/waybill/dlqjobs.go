@@ -114,7 +114,11 @@ func (a *app) redriveStatusCommand() *cobra.Command {
 		Args:  takes("QUEUE"),
 	}
 	id := cmd.Flags().String("job", "", "the job of this `id`; by default the last one")
+	bySQS := cmd.Flags().Bool("native", false, "show the moves by SQS itself, the newest first")
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
+		if *bySQS {
+			return a.printMoves(cmd.Context(), args[0])
+		}
 		return a.inJournal(cmd.Context(), args[0], func(g *graveyard, name string) error {
 			j, err := g.Status(cmd.Context(), name, *id)
 			if err != nil {
@@ -302,10 +306,14 @@ Without --yes nothing is done, and the job is shown.` + queueHelp,
 	}
 	id := cmd.Flags().String("job", "", "the job of this `id`; by default the one that has not ended")
 	yes := cmd.Flags().Bool("yes", false, "do it")
+	bySQS := cmd.Flags().Bool("native", false, "stop the move by SQS itself that runs")
 	by := ordererFlags(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		if err := by.check(); err != nil {
 			return err
+		}
+		if *bySQS {
+			return a.cancelMove(cmd.Context(), args[0], *yes, by)
 		}
 		return a.inJournal(cmd.Context(), args[0], func(g *graveyard, name string) error {
 			j, err := g.unended(cmd.Context(), name, *id)

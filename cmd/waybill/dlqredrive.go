@@ -41,6 +41,12 @@ where it was, and no other begins before that, or before it is cancelled. With
 --no-journal it needs no Redis, and after an interruption the same command takes up
 what is left, and may send again what was sent.` + canaryHelp + `
 
+With --native, SQS moves all messages to --to by a task of its own, which this
+command watches: the quickest way where nothing is chosen or edited, and where
+receivers need not know of a redrive. It needs no Redis; where there is one, the
+move holds the queue and is on record. When this command is interrupted, the move
+goes on.
+
 Exit codes: 0 all that was chosen is sent; 3 some of it is not, or in a dry
 run would not be, and stderr says what takes it up; 1 a fault of the queues ended
 it before anything was sent, or 4 where a queue does not exist; 5 somebody else
@@ -60,6 +66,7 @@ is back in the queue.` + queueHelp,
 	yes := cmd.Flags().Bool("yes", false, "do it")
 	progress := a.progressFlag(cmd)
 	plain := cmd.Flags().Bool("no-journal", false, "keep no journal in Redis, nor others from the queue, and no audit record")
+	bySQS := cmd.Flags().Bool("native", false, "have SQS itself move all messages, as they are, to --to; needs no Redis")
 	by := ordererFlags(cmd)
 	cmd.AddCommand(a.redriveJobCommands()...)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
@@ -74,6 +81,12 @@ is back in the queue.` + queueHelp,
 		}
 		if err := by.check(); err != nil {
 			return err
+		}
+		if *bySQS {
+			if err := checkNative(cmd, *to, *rate); err != nil {
+				return err
+			}
+			return a.move(cmd.Context(), args[0], *to, int(*rate), *yes, *plain, by, progress)
 		}
 		f, err := parseFilter(*filter)
 		if err != nil {

@@ -74,7 +74,7 @@ var examples = map[string]string{
 	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
 	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides",
 	"dlq peek":            "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
-	"dlq redrive":         "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'\nwaybill dlq redrive rides --since 2h --edit '.body.currency = \"EUR\"'",
+	"dlq redrive":         "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'\nwaybill dlq redrive rides --since 2h --edit '.body.currency = \"EUR\"'\nwaybill dlq redrive rides --native --to rides --yes",
 	"dlq redrive cancel":  "waybill dlq redrive cancel rides --yes --reason 'the wrong queue'",
 	"dlq redrive history": "waybill dlq redrive history rides",
 	"dlq redrive resume":  "waybill dlq redrive resume rides --yes",

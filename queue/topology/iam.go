@@ -64,6 +64,7 @@ var (
 	listSources = []string{"sqs:ListDeadLetterSourceQueues"}
 	consume     = []string{"sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ReceiveMessage"}
 	send        = []string{"sqs:GetQueueUrl", "sqs:SendMessage"}
+	move        = []string{"sqs:CancelMessageMoveTask", "sqs:ListMessageMoveTasks", "sqs:StartMessageMoveTask"}
 	publish     = []string{"sns:Publish"}
 	look        = []string{"sns:ListTopics"}
 	ask         = []string{"sns:GetTopicAttributes"}
@@ -93,7 +94,7 @@ func (r Role) grants() (grants, error) {
 		return grants{queues: consume, get: true}, nil
 	case RoleOperator:
 		return grants{
-			dead:    union(consume, listSources),
+			dead:    union(consume, listSources, move),
 			sources: union(send, []string{"sqs:GetQueueAttributes"}),
 			sqs:     []string{"sqs:ListQueues"}, put: true, get: true,
 		}, nil

@@ -38,9 +38,12 @@ func (g *guard) fault(r emulator.Request) emulator.Fault {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	arn := fmt.Sprintf("arn:aws:%s:us-east-1:000000000000:%s", r.Service, r.Resource)
+	if strings.HasPrefix(r.Resource, "arn:") {
+		arn = r.Resource
+	}
 	for _, s := range g.policy.Statement {
 		for _, resource := range s.Resource {
-			if slices.Contains(s.Action, action(r)) && (resource == arn || resource == "*") {
+			if slices.Contains(s.Action, action(r)) && (resource == arn || resource == "*" || r.Resource == "") { // a handle names none
 				g.used[action(r)+" "+resource] = true
 				return emulator.Fault{}
 			}
@@ -152,6 +155,14 @@ var duties = map[topology.Role]func(*testing.T, *server, *queue.Endpoints){
 		if report, err := letters.Redrive(t.Context(), dlq.Options{From: "dlq"}); err != nil {
 			t.Errorf("redrive: %+v, %v", report, err)
 		}
+		if task, err := letters.Move(t.Context(), dlq.MoveOptions{From: "dlq", To: "accounting"}); err != nil {
+			t.Errorf("move: %+v, %v", task, err)
+		}
+		dead, err := admin.Queue(t.Context(), "dlq")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = dead.CancelMove(t.Context(), "handle") // there is nothing to cancel, but who asks may
 	},
 	topology.RoleViewer: func(t *testing.T, s *server, set *queue.Endpoints) {
 		plan(t, s, set)
