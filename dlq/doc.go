@@ -126,6 +126,14 @@
 // [Client.Move] has SQS itself move all messages to a queue, as they are. It needs
 // no store, and takes the lease and is on record where there is one.
 //
+// # Records
+//
+// With Config.Audit, what changes a queue is on record, with who did it, why and to
+// which messages. What cannot be recorded is not begun. [Client.Audits] lists it:
+//
+//	list, err := c.Audits(ctx, dlq.AuditQuery{Queue: "fares-dlq", Since: yesterday})
+//	for id, err := range c.AuditItems(ctx, list[0]) { ... }
+//
 // # Watch
 //
 // A [Watcher] reads dead-letter queues at an interval, all of them or those that are

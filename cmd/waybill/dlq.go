@@ -25,7 +25,7 @@ itself: its name, with or without the namespace, its URL or its ARN.`
 func (a *app) dlqCommand() *cobra.Command {
 	return group("dlq", "Look into dead-letter queues, redrive and watch them",
 		"Look into dead-letter queues, and send what is in them back to where it failed."+queueHelp,
-		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand())
+		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand(), a.dlqAuditCommand())
 }
 
 // A graveyard finds dead-letter queues as the command line names them.

@@ -12,8 +12,13 @@ import (
 
 // windowFlags adds the flags of a time, and returns what reads them.
 func windowFlags(cmd *cobra.Command) func() (since, until time.Time, err error) {
-	sinceText := cmd.Flags().String("since", "", "only messages that failed last at this `time` or after it, such as 2026-01-02T03:04:05Z,\nor not longer ago than that, such as 90m or 2d; without a record of it, that were sent then")
-	untilText := cmd.Flags().String("until", "", "only messages that failed last before this `time`, or longer ago")
+	return timeFlags(cmd, "only messages that failed last at this `time` or after it, such as 2026-01-02T03:04:05Z,\nor not longer ago than that, such as 90m or 2d; without a record of it, that were sent then",
+		"only messages that failed last before this `time`, or longer ago")
+}
+
+// timeFlags adds the flags --since and --until, and returns what reads them.
+func timeFlags(cmd *cobra.Command, sinceUsage, untilUsage string) func() (since, until time.Time, err error) {
+	sinceText, untilText := cmd.Flags().String("since", "", sinceUsage), cmd.Flags().String("until", "", untilUsage)
 	return func() (since, until time.Time, err error) {
 		now := time.Now()
 		for _, f := range []struct {

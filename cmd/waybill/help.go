@@ -71,6 +71,7 @@ var examples = map[string]string{
 	"bench saga":          "waybill bench saga --redis 127.0.0.1:6379\nwaybill bench saga --redis 127.0.0.1:6379 --steps 5 --fail-last -o json",
 	"config show":         "waybill config show -o table",
 	"dev":                 "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
+	"dlq audit":           "waybill dlq audit --queue rides --since 7d\nwaybill dlq audit --who ann -o jsonl\nwaybill dlq audit 01KB0C6Y8WWQ5W8W3J6Z8M4RTN",
 	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
 	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides",
 	"dlq peek":            "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
