@@ -1,5 +1,5 @@
-// Package dlq looks into dead-letter queues, redrives and watches them: any SQS queue,
-// whether Waybill filled it or not.
+// Package dlq looks into dead-letter queues, redrives, archives and watches them: any
+// SQS queue, whether Waybill filled it or not.
 //
 //	queues, err := queue.NewAdmin(queue.AdminConfig{AWS: cfg, Endpoints: endpoints})
 //	c, err := dlq.New(dlq.Config{Queues: queues})
@@ -44,6 +44,28 @@
 //
 //	edit, err := dlq.ParseEdit(".body.amount |= fabs")
 //	report, err := c.Redrive(ctx, dlq.Options{From: "fares-dlq", Edit: edit.Apply, DryRun: true, Diffs: 3})
+//
+// # Export, import and purge
+//
+// [Client.Export] writes messages as JSON Lines, one object each in UTF-8:
+//
+//	v                   the version of the format, 1
+//	queue               the name of the queue that it was in
+//	id, message_id      the id that its receivers know it by, and SQS's
+//	source              where it came from, by its record or by SQS
+//	failure             the record of its failure as it is, for readers
+//	encoding, body      text, or base64 of bytes that are no text
+//	attributes          each with its type, such as Number.int, encoding and value;
+//	                    a Binary value is in base64
+//	group, deduplication_id, trace
+//	                    of a FIFO or fair queue, and the header of X-Ray
+//	receive_count, sent_at, first_received_at, dead_letter_source
+//	                    as SQS has them
+//
+// [Client.Import] makes the message of body, attributes, group and trace, and sends
+// each line once; SQS gives it the rest anew. A reader refuses fields that it does
+// not know, and a higher version. [Client.Purge] deletes messages, and writes such
+// lines to an archive first.
 //
 // # What is guaranteed
 //

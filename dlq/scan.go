@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -25,6 +26,8 @@ type scan struct {
 
 	looked bool // and received nothing
 
+	workers int // 0: DefaultWorkers
+
 	mu       sync.Mutex
 	seen     int
 	reserved int
@@ -40,30 +43,53 @@ func (c *Client) newScan(ctx context.Context, name, action string, limit int) (*
 	case limit == 0:
 		limit = DefaultLook
 	}
-	q, err := c.queues.Queue(ctx, name)
+	s, a, err := c.scanAll(ctx, name, action)
 	if err != nil {
-		return nil, fmt.Errorf("dlq: %w", err)
+		return nil, err
 	}
-	a, err := q.Attributes(ctx)
+	s.bound = min(limit, max(a.Visible, 1))
+	return s, nil
+}
+
+// scanAll prepares to look at all messages of a queue.
+func (c *Client) scanAll(ctx context.Context, name, action string) (*scan, queue.QueueAttributes, error) {
+	var a queue.QueueAttributes
+	q, err := c.queues.Queue(ctx, name)
+	if err == nil {
+		a, err = q.Attributes(ctx)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("dlq: %w", err)
+		return nil, a, fmt.Errorf("dlq: %w", err)
 	}
 	if err := harmless(q, a, action); err != nil {
-		return nil, err
+		return nil, a, err
 	}
 	return &scan{
 		hold: newHold(q, newShelf(a), DefaultVisibility, c.log), queue: q,
-		total: a.Visible + a.InFlight + a.Delayed, bound: min(limit, max(a.Visible, 1)),
-	}, nil
+		total: a.Visible + a.InFlight + a.Delayed, bound: max(a.Visible, 1),
+	}, a, nil
 }
 
 // run shows letters to see, from several goroutines at once, until it returns
 // false, or all are seen. It returns the messages to the queue, and the error
 // that ended it before.
 func (s *scan) run(ctx context.Context, action string, see func(*Letter) bool) error {
+	return s.runBatches(ctx, action, func(fresh []*Letter) bool {
+		for _, l := range fresh {
+			if ctx.Err() != nil || !see(l) {
+				return false
+			}
+			s.hold.slim(l)
+		}
+		return true
+	})
+}
+
+// runBatches is run for what sees as many letters at once as a receive brings.
+func (s *scan) runBatches(ctx context.Context, action string, see func([]*Letter) bool) error {
 	stop := s.hold.keep(ctx)
 	var workers sync.WaitGroup
-	for range DefaultWorkers {
+	for range cmp.Or(s.workers, DefaultWorkers) {
 		workers.Go(func() { s.work(ctx, see) })
 	}
 	workers.Wait()
@@ -78,7 +104,7 @@ func (s *scan) run(ctx context.Context, action string, see func(*Letter) bool) e
 	return nil
 }
 
-func (s *scan) work(ctx context.Context, see func(*Letter) bool) {
+func (s *scan) work(ctx context.Context, see func([]*Letter) bool) {
 	for ctx.Err() == nil {
 		n := s.reserve()
 		if n == 0 {
@@ -86,14 +112,11 @@ func (s *scan) work(ctx context.Context, see func(*Letter) bool) {
 		}
 		letters, err := s.hold.receiveTrying(ctx, n)
 		fresh := s.received(letters, n, err)
-		for _, l := range fresh {
-			if ctx.Err() != nil || !see(l) {
-				s.end(ctx.Err() == nil)
-				return
-			}
-			s.hold.slim(l)
-		}
 		if len(fresh) == 0 {
+			return
+		}
+		if ctx.Err() != nil || !see(fresh) {
+			s.end(ctx.Err() == nil)
 			return
 		}
 	}

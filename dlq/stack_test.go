@@ -219,6 +219,7 @@ type found struct {
 	types      map[string]string
 	group      string
 	receives   string
+	trace      string
 }
 
 func (f found) uuid() string { return f.attributes[queue.AttrUUID] }
@@ -239,7 +240,7 @@ func (s *server) take(name string) []found {
 			return all
 		}
 		for _, m := range out.Messages {
-			f := found{*m.MessageId, *m.Body, map[string]string{}, map[string]string{}, m.Attributes["MessageGroupId"], m.Attributes["ApproximateReceiveCount"]}
+			f := found{*m.MessageId, *m.Body, map[string]string{}, map[string]string{}, m.Attributes["MessageGroupId"], m.Attributes["ApproximateReceiveCount"], m.Attributes["AWSTraceHeader"]}
 			for key, a := range m.MessageAttributes {
 				f.attributes[key], f.types[key] = aws.ToString(a.StringValue), *a.DataType
 				if strings.HasPrefix(*a.DataType, "Binary") {

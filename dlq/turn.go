@@ -84,6 +84,9 @@ func (t *turn) context(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { stop(); done() }
 }
 
+// lapsed reports whether the turn may be somebody else's.
+func (t *turn) lapsed() bool { return t.journal != nil && t.journal.lapsed() }
+
 // stands returns nil if the lease stands for long enough to do something that
 // cannot be taken back, and nobody has cancelled the work.
 func (t *turn) stands() error {

@@ -1,0 +1,278 @@
+package dlq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/waybill-dev/waybill/queue"
+)
+
+// ErrPurgeAll: a purge has neither a filter nor the name of its queue, or another
+// name.
+var ErrPurgeAll = errors.New("a purge wants a filter, or the name of the queue in full")
+
+// Purge deletes the messages of a dead-letter queue that a filter chooses, or all
+// that are in it. The queue is named as for queue.Admin; one that itself has a
+// redrive policy is refused with [ErrCounts]. What is not chosen is returned when
+// Purge ends, and meanwhile hidden; see [Client.Groups] for what that costs.
+//
+// What is deleted is gone, but for what PurgeOptions.Archive has, which
+// [Client.Import] restores. No message is deleted before the archive has it. Its
+// payload, if that is in a store, stays there until its time is over, and the
+// archive has no more of it than the message: the reference.
+//
+// With Config.Jobs, nobody else purges or redrives the queue meanwhile: if somebody
+// does, the error is a [*store.JobHeldError], or a [*store.JobOpenError] where a
+// redrive was interrupted. With Config.Audit, the purge is on record.
+//
+// Messages that could not be deleted are in a [*PurgeError]. When ctx ends, or the
+// queue or the archive fails, the error comes with the report so far.
+func (c *Client) Purge(ctx context.Context, name string, opts PurgeOptions) (PurgeReport, error) {
+	if err := opts.validate(); err != nil {
+		return PurgeReport{}, err
+	}
+	s, a, err := c.scanAll(ctx, name, "purge")
+	if err != nil {
+		return PurgeReport{}, err
+	}
+	if opts.Filter == nil && opts.All != s.queue.Name {
+		return PurgeReport{}, fmt.Errorf("dlq: purge %q: %w; All is %q", s.queue.Name, ErrPurgeAll, opts.All)
+	}
+	if s.queue.Endpoint.FIFO() {
+		s.workers = 1 // another would find what the first one has hidden, and end
+	}
+	p := &purger{
+		PurgeOptions: opts, client: c, scan: s, cutoff: a.At.Add(clockMargin),
+		report: PurgeReport{Queue: s.queue.Name, DryRun: opts.DryRun, Total: s.total},
+	}
+	if opts.DryRun {
+		return p.report, p.run(ctx)
+	}
+	if p.turn, err = c.begin(ctx, s.queue, a, work{Verb: AuditPurge, Owner: opts.Owner, Reason: opts.Reason, Spec: opts.spec()}); err != nil {
+		return PurgeReport{}, err
+	}
+	p.report.ID = p.turn.id()
+	s.hold.lapsed = p.turn.lapsed
+	during, done := p.turn.context(ctx)
+	defer done()
+	err = p.run(during)
+	return p.report, p.turn.end(ctx, p.report.recorded(), err)
+}
+
+func (p *purger) run(ctx context.Context) error {
+	err := p.scan.runBatches(ctx, "purge", func(letters []*Letter) bool { return p.handle(ctx, letters) })
+	switch {
+	case p.fatal != nil:
+		return fmt.Errorf("dlq: purge %q: after %d messages: %w", p.report.Queue, p.report.Deleted, p.fatal)
+	case err == nil && p.report.Failed > 0:
+		return &PurgeError{p.report}
+	}
+	return err
+}
+
+func (o *PurgeOptions) validate() error {
+	switch {
+	case o.Filter == nil && o.All == "":
+		return fmt.Errorf("dlq: PurgeOptions: %w", ErrPurgeAll)
+	case o.Filter != nil && o.All != "":
+		return errors.New("dlq: PurgeOptions has a Filter and All; want one of them")
+	case o.Limit < 0:
+		return fmt.Errorf("dlq: PurgeOptions: Limit is %d; want 1 or more, or 0 for none", o.Limit)
+	}
+	if err := checkWindow(o.Since, o.Until); err != nil {
+		return fmt.Errorf("dlq: PurgeOptions: %w", err)
+	}
+	return nil
+}
+
+// A purger is one purge.
+type purger struct {
+	PurgeOptions
+	client *Client
+	scan   *scan
+	turn   *turn // nil in a dry run
+	cutoff time.Time
+
+	mu      sync.Mutex
+	report  PurgeReport
+	matched int
+	streak  int   // batches in a row of which nothing could be deleted
+	fatal   error // ends the purge
+
+	archive sync.Mutex
+}
+
+// handle deletes what is chosen of a batch, and reports whether to go on.
+func (p *purger) handle(ctx context.Context, letters []*Letter) bool {
+	var chosen []*Letter
+	for _, l := range letters {
+		take, ok := p.choose(ctx, l)
+		if !ok {
+			break
+		}
+		if take {
+			chosen = append(chosen, l)
+		} else {
+			p.scan.hold.slim(l)
+		}
+	}
+	if !p.DryRun {
+		chosen = p.stillHeld(chosen)
+		if !p.store(chosen) || !p.standing() {
+			return false
+		}
+		p.delete(ctx, chosen)
+	}
+	for _, l := range chosen {
+		p.scan.hold.slim(l)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Progress != nil {
+		p.Progress(p.report.clone())
+	}
+	return ctx.Err() == nil && p.fatal == nil && (p.Limit == 0 || p.matched < p.Limit)
+}
+
+// choose reports whether a letter is to be deleted, and counts it; or that the
+// purge was stopped before that was known.
+func (p *purger) choose(ctx context.Context, l *Letter) (take, ok bool) {
+	v, err := choice(ctx, l, p.Since, p.Until, p.Filter, p.client.payloads, p.client.maxPayload)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ctx.Err() != nil || p.fatal != nil {
+		return false, false
+	}
+	r := &p.report
+	r.Seen++
+	switch {
+	case l.SentAt.After(p.cutoff):
+		r.Newer++
+	case !r.add(v, err):
+	case p.Limit > 0 && p.matched == p.Limit:
+		r.Beyond++
+	default:
+		if p.matched++; p.DryRun {
+			r.WouldDelete++
+		}
+		return true, true
+	}
+	return false, true
+}
+
+// stillHeld returns the letters that are sure to stay hidden until they are
+// deleted. The others may be with another receiver by then.
+func (p *purger) stillHeld(letters []*Letter) []*Letter {
+	return slices.DeleteFunc(letters, func(l *Letter) bool {
+		lost := p.scan.hold.safe(l) != nil
+		if lost {
+			p.fail(l, StageHold, fmt.Errorf("dlq: %q: %w", p.report.Queue, queue.ErrVisibilityLost))
+		}
+		return lost
+	})
+}
+
+// standing reports whether the turn is still this purge's.
+func (p *purger) standing() bool {
+	err := p.turn.stands()
+	if err != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.fatal = cmp.Or(p.fatal, err)
+	}
+	return err == nil
+}
+
+// store has the archive keep letters, and reports whether it does. After a failure
+// nothing more is written, behind what may be half a line.
+func (p *purger) store(letters []*Letter) bool {
+	if p.Archive == nil || len(letters) == 0 {
+		return true
+	}
+	p.archive.Lock()
+	defer p.archive.Unlock()
+	p.mu.Lock()
+	failed := p.fatal != nil
+	p.mu.Unlock()
+	if failed {
+		return false
+	}
+	err := p.write(letters)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.fatal = cmp.Or(p.fatal, fmt.Errorf("archive: %w", err))
+		return false
+	}
+	p.report.Archived += len(letters)
+	return true
+}
+
+func (p *purger) write(letters []*Letter) error {
+	var lines []byte
+	for _, l := range letters {
+		line, err := encodeLine(p.report.Queue, l)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line...)
+	}
+	if _, err := p.Archive.Write(lines); err != nil {
+		return err
+	}
+	if f, ok := p.Archive.(interface{ Sync() error }); ok {
+		return f.Sync()
+	}
+	return nil
+}
+
+// delete deletes letters, also when the purge is stopped meanwhile.
+func (p *purger) delete(ctx context.Context, letters []*Letter) {
+	if len(letters) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	raws := make([]queue.RawMessage, len(letters))
+	for i, l := range letters {
+		raws[i] = l.raw
+	}
+	var failed error
+	deleted := 0
+	for i, err := range p.scan.queue.Delete(ctx, raws) {
+		if err != nil {
+			p.fail(letters[i], StageDelete, err)
+			failed = err
+			continue
+		}
+		p.scan.hold.drop(letters[i])
+		p.turn.did(letters[i].MessageID)
+		deleted++
+	}
+	if err := p.turn.flush(ctx); err != nil {
+		p.client.log.Warn("what was purged could not be recorded; it is tried again", "queue", p.report.Queue, "error", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.report.Deleted += deleted
+	if deleted > 0 {
+		p.streak = 0
+	} else if p.streak++; p.streak == maxStreak && p.fatal == nil {
+		p.fatal = fmt.Errorf("%d batches in a row could not be deleted: %w", maxStreak, failed)
+	}
+}
+
+func (p *purger) fail(l *Letter, stage Stage, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &p.report
+	r.Failed++
+	if len(r.Failures) < maxFailures {
+		r.Failures = append(r.Failures, Failure{ID: l.ID, MessageID: l.MessageID, Stage: stage, Err: err, Error: err.Error()})
+	}
+}
