@@ -15,6 +15,7 @@ import (
 	"github.com/waybill-dev/waybill/config/payloadstore"
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
+	"github.com/waybill-dev/waybill/store/redisstore"
 )
 
 const queueHelp = `
@@ -25,7 +26,8 @@ itself: its name, with or without the namespace, its URL or its ARN.`
 func (a *app) dlqCommand() *cobra.Command {
 	return group("dlq", "Look into dead-letter queues, redrive and watch them",
 		"Look into dead-letter queues, and send what is in them back to where it failed."+queueHelp,
-		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand(), a.dlqAuditCommand())
+		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand(), a.dlqAuditCommand(),
+		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqPurgeCommand())
 }
 
 // A graveyard finds dead-letter queues as the command line names them.
@@ -33,8 +35,9 @@ type graveyard struct {
 	*dlq.Client
 	queues *queue.Admin
 
-	stores bool         // a store of payloads is configured
-	close  func() error // closes its connections
+	stores bool              // a store of payloads is configured
+	store  *redisstore.Store // nil where the command has nothing to do with it
+	close  func() error      // closes its connections
 }
 
 // What a command has to do with the journals of redrives.
@@ -44,6 +47,7 @@ const (
 	noJournal journalling = iota
 	readJournal
 	writeJournal
+	writeRecords // of work other than a redrive
 )
 
 func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error) {
@@ -67,9 +71,11 @@ func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error
 		return nil, err
 	}
 	closeAll := closePayloads
+	var st *redisstore.Store
 	settings := dlq.Config{Queues: admin, Payloads: payloads, MaxPayload: cfg.Payloads.MaxPayload, Logger: a.logger()}
 	if use != noJournal {
-		st, closeStore, err := a.journals(ctx, cfg, use == readJournal)
+		var closeStore func() error
+		st, closeStore, err = a.journals(ctx, cfg, use)
 		if err != nil {
 			return nil, errors.Join(err, closePayloads())
 		}
@@ -80,7 +86,7 @@ func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	return &graveyard{client, admin, payloads != nil, closeAll}, nil
+	return &graveyard{client, admin, payloads != nil, st, closeAll}, nil
 }
 
 // inQueue opens the graveyard for the dead-letter queue that a QUEUE means.

@@ -18,17 +18,19 @@ import (
 	"github.com/waybill-dev/waybill/store/redisstore"
 )
 
-// journals opens the store of the journals of redrives. With existing, it makes
-// none where there is none.
-func (a *app) journals(ctx context.Context, cfg *config.Config, existing bool) (*redisstore.Store, func() error, error) {
+// journals opens the store of the journals of redrives, and of who works on a
+// queue. Who only reads makes none where there is none.
+func (a *app) journals(ctx context.Context, cfg *config.Config, use journalling) (*redisstore.Store, func() error, error) {
 	client := redis.NewUniversalClient(cfg.Redis.Options())
 	st, err := redisstore.Open(ctx, redisstore.Config{
-		Client: client, Namespace: cfg.StoreNamespace(), GiveUp: 3 * time.Second, Existing: existing, AcceptUnknownEviction: true,
+		Client: client, Namespace: cfg.StoreNamespace(), GiveUp: 3 * time.Second, Existing: use == readJournal, AcceptUnknownEviction: true,
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		err = fmt.Errorf("%w; check --namespace and --redis", err)
-	case err != nil && !existing:
+	case err != nil && use == writeRecords:
+		err = fmt.Errorf("who works on the queue, and what was done to it, is kept in Redis, which fails: %w", err)
+	case err != nil && use == writeJournal:
 		err = fmt.Errorf("the journal of the redrive is kept in Redis, which fails; --no-journal goes without, and what is then interrupted cannot be resumed: %w", err)
 	}
 	if err != nil {
