@@ -124,13 +124,14 @@ type Queue struct {
 	// Sources are the queues whose dead letters it takes.
 	Sources []Source `json:"sources"`
 
-	queue *queue.Queue // nil where it is missing
-}
+	// Growth is how it has grown since it was seen last, or nil where that is not
+	// known: see [Seen]. Oldest is the age of its oldest message, or nil where
+	// [Client.FindAges] was not asked.
+	Growth *Growth `json:"growth,omitempty"`
+	Oldest *Oldest `json:"oldest,omitempty"`
 
-// An AgeFinder finds the ages of the oldest messages of queues, in the order in
-// which it is given them.
-type AgeFinder interface {
-	OldestAges(ctx context.Context, queues []*queue.Queue) []queue.OldestAge
+	queue *queue.Queue // nil where it is missing
+	arn   string       // empty where it could not be read
 }
 
 // A Source is a queue that a dead-letter queue belongs to.
@@ -233,6 +234,7 @@ func (c *Client) assemble(all []*queue.Queue, attributes []queue.QueueAttributes
 		} else if dead, ok := found[key{c.queues.Place(q.Endpoint), q.Name}]; ok {
 			a := attributes[i]
 			dead.URL, dead.Missing, dead.queue = q.URL, a.ARN == "", q
+			dead.arn = a.ARN
 			dead.Messages, dead.InFlight, dead.Delayed, dead.Retention = a.Visible, a.InFlight, a.Delayed, a.Retention
 		}
 	}

@@ -13,6 +13,11 @@
 // A queue is named as for queue.Admin: by an endpoint, by its name, its URL or
 // its ARN.
 //
+// [Seen] keeps in a file what queues held, and tells how they have grown.
+// [Client.FindAges] finds the ages of oldest messages: where the endpoint shows no
+// messages without their being received, SQS does not tell, and package
+// queue/sqsmetrics asks CloudWatch.
+//
 // # Causes
 //
 // [Client.Groups] tells how many messages failed in which way: by the reason, the

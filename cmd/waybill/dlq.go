@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -149,96 +147,6 @@ func (g *graveyard) redriveTarget(ctx context.Context, e queue.Endpoint) (string
 		err = fmt.Errorf("the queue of endpoint %s has no dead-letter queue: %w; `waybill topology apply` gives it the one that is configured", e.Name, queue.ErrNotFound)
 	}
 	return a.DeadLetter, err
-}
-
-func (a *app) dlqListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "ls [QUEUE]",
-		Short: "List dead-letter queues and how many messages they hold",
-		Long: `List the dead-letter queues of the namespace, or one of them, with how many
-messages they hold and the queues that they belong to. A queue whose attributes
-the credentials may not read is shown as unreadable: it may be one.` + queueHelp,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return takes("QUEUE")(cmd, args)
-			}
-			return nil
-		},
-		RunE: a.does(func(cmd *cobra.Command, args []string) error {
-			g, err := a.graveyard(cmd.Context(), noJournal)
-			if err != nil {
-				return err
-			}
-			defer g.close()
-			list, err := g.list(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			t := table{header: []string{"QUEUE", "MESSAGES", "IN FLIGHT", "DELAYED", "KEPT FOR", "DEAD LETTERS OF"}}
-			for _, q := range list {
-				if q.Missing || q.Unreadable {
-					state := "missing"
-					if q.Unreadable {
-						state = "unreadable"
-					}
-					t.addStyled(red, q.Name, state, "-", "-", "-", sources(q))
-					continue
-				}
-				s := plain
-				if q.Messages+q.InFlight+q.Delayed > 0 {
-					s = yellow
-				}
-				t.addStyled(s, q.Name, strconv.Itoa(q.Messages), strconv.Itoa(q.InFlight), strconv.Itoa(q.Delayed), days(q.Retention), sources(q))
-			}
-			return a.print(list, t)
-		}),
-	}
-}
-
-// list returns all dead-letter queues, or the one that is named.
-func (g *graveyard) list(ctx context.Context, names []string) ([]dlq.Queue, error) {
-	var only *queue.Queue
-	if len(names) > 0 {
-		name, err := g.deadLetters(ctx, names[0])
-		if err != nil {
-			return nil, err
-		}
-		if only, err = g.queues.Queue(ctx, name); err != nil {
-			return nil, err
-		}
-	}
-	list, err := g.List(ctx)
-	if list == nil {
-		list = []dlq.Queue{} // in JSON a list, not null
-	}
-	if err != nil || only == nil {
-		return list, err
-	}
-	i := slices.IndexFunc(list, func(q dlq.Queue) bool { return q.Name == only.Name && (q.URL == only.URL || q.URL == "") })
-	if i < 0 {
-		return nil, &notFoundError{fmt.Sprintf("%s is the dead-letter queue of no queue", only.Name)}
-	}
-	return list[i : i+1], nil
-}
-
-func days(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d == 0:
-		return "-"
-	case d%day == 0:
-		return fmt.Sprintf("%dd", d/day)
-	default:
-		return d.String()
-	}
-}
-
-func sources(q dlq.Queue) string {
-	var names []string
-	for _, s := range q.Sources {
-		names = append(names, s.Name)
-	}
-	return orDash(strings.Join(names, ", "))
 }
 
 func (a *app) dlqPeekCommand() *cobra.Command {

@@ -64,9 +64,9 @@ func TestDLQList(t *testing.T) {
 	bury("sqs://test-fares-dlq", "1", "{}", "sqs://test-fares", queue.ReasonPermanent)
 	bury("sqs://test-fares-dlq", "2", "{}", "sqs://test-fares", queue.ReasonExhausted)
 	c.equal(squeezeLines(c.ok("dlq", "ls", "-o", "table")), squeezeLines(`
-QUEUE           MESSAGES  IN FLIGHT  DELAYED  KEPT FOR  DEAD LETTERS OF
-test-audit-dlq  0         0          0        14d       test-audit
-test-fares-dlq  2         0          0        14d       test-fares`))
+QUEUE           MESSAGES  IN FLIGHT  DELAYED  GROWTH  OLDEST  KEPT FOR  DEAD LETTERS OF
+test-audit-dlq  0         0          0        -       -       14d       test-audit
+test-fares-dlq  2         0          0        -       0s      14d       test-fares`))
 	for _, name := range []string{"fares", "fares-dlq", "test-fares-dlq", "sqs://test-fares-dlq"} {
 		list := decode[[]dlq.Queue](t, c.ok("dlq", "ls", name))
 		if len(list) != 1 || list[0].Name != "test-fares-dlq" || list[0].Messages != 2 {
@@ -88,9 +88,9 @@ func TestDLQListUnreadable(t *testing.T) {
 		return f
 	})
 	c.equal(squeezeLines(c.ok("dlq", "ls", "-o", "table")), squeezeLines(`
-QUEUE           MESSAGES    IN FLIGHT  DELAYED  KEPT FOR  DEAD LETTERS OF
-test-audit-dlq  unreadable  -          -        -         test-audit
-test-fares-dlq  1           0          0        14d       test-fares`))
+QUEUE           MESSAGES    IN FLIGHT  DELAYED  GROWTH  OLDEST  KEPT FOR  DEAD LETTERS OF
+test-audit-dlq  unreadable  -          -        -       -       -         test-audit
+test-fares-dlq  1           0          0        -       0s      14d       test-fares`))
 }
 
 // An endpoint without a dead-letter queue is not taken for one.

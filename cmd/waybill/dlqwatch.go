@@ -45,6 +45,7 @@ type watchFlags struct {
 	depths, growths          []string
 	raiseAfter, clearAfter   int
 	notify, metrics          string
+	cloudWatch               bool
 }
 
 func (a *app) dlqWatchCommand() *cobra.Command {
@@ -65,6 +66,7 @@ func (a *app) dlqWatchCommand() *cobra.Command {
 	flags.DurationVar(&f.remind, "remind", 0, "say again that an alarm stands after so long (default never)")
 	flags.StringVar(&f.notify, "notify", "", "the `endpoint` that notices are published to")
 	flags.StringVar(&f.metrics, "metrics", "", "the `address` of metrics for Prometheus, such as :9464, which is on 127.0.0.1")
+	flags.BoolVar(&f.cloudWatch, "cloudwatch", false, "ask CloudWatch for the age of the oldest message, each time, at $0.00001 a queue;\nwhere the endpoint shows messages without their being received, they tell")
 	for _, name := range []string{"depth", "growth", "interval", "window", "remind", "raise-after", "clear-after"} {
 		flags.Lookup(name).DefValue = "" // that of the configuration
 	}
@@ -93,6 +95,14 @@ func (a *app) watch(cmd *cobra.Command, f watchFlags, args []string) error {
 			return err
 		}
 		wc.Queues = append(wc.Queues, name)
+	}
+	wc.Ages = dlq.LookAges(nil)
+	if f.cloudWatch {
+		metrics, err := a.metrics(ctx, true)
+		if err != nil {
+			return err
+		}
+		wc.Ages = dlq.LookAges(metrics)
 	}
 	wc.OnNotice = func(n dlq.Notice) {
 		if err := a.printNotice(n); err != nil {

@@ -40,7 +40,7 @@ func newCLI(t *testing.T, file string) *cli {
 		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "", "AWS_PROFILE": "", "AWS_REGION": "",
 		"AWS_DEFAULT_REGION": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_ENDPOINT_URL": "",
 		"AWS_CONFIG_FILE": none + "/config", "AWS_SHARED_CREDENTIALS_FILE": none + "/credentials",
-		"WAYBILL_CONFIG": "", "WAYBILL_NAMESPACE": "", "WAYBILL_ENDPOINT_URL": "", "WAYBILL_REDIS": "", "USER": "ada",
+		"WAYBILL_CONFIG": "", "WAYBILL_NAMESPACE": "", "WAYBILL_ENDPOINT_URL": "", "WAYBILL_REDIS": "", "USER": "ada", "XDG_STATE_HOME": none,
 	} {
 		t.Setenv(name, value)
 	}

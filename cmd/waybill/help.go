@@ -76,7 +76,7 @@ var examples = map[string]string{
 	"dlq export":          "waybill dlq export rides --limit 100\nwaybill dlq export rides --file rides.jsonl --filter '.failure.filter == \"price\"'",
 	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
 	"dlq import":          "waybill dlq import rides rides.jsonl\nwaybill dlq import rides rides.jsonl --yes --reason 'purged by mistake'",
-	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides",
+	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides --look 100",
 	"dlq peek":            "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
 	"dlq purge":           "waybill dlq purge rides --filter '.attributes.tenant == \"test\"' --archive purged.jsonl --yes --reason 'a test run'\nwaybill dlq purge rides --all prod-rides-dlq",
 	"dlq redrive":         "waybill dlq redrive rides\nwaybill dlq redrive rides --yes --reason 'the tariff is mended'\nwaybill dlq redrive rides --since 2h --edit '.body.currency = \"EUR\"'\nwaybill dlq redrive rides --native --to rides --yes",

@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	"queue/otelqueue":    {"queue"},
 	"queue/redispayload": {"queue"},
 	"queue/s3payload":    {"queue"},
+	"queue/sqsmetrics":   {"queue"},
 
 	"saga":          {"store"},
 	"saga/sagatest": {"saga", "store", "store/memstore"},
@@ -54,10 +55,13 @@ var libraries = map[string][]string{
 	// config, waybilltest, the binary and the examples only make clients and
 	// hand them on. The benchmark also asks Redis for its CPU time.
 	"github.com/redis/go-redis/v9": {"store/redisstore", "queue/redispayload", "config", "config/payloadstore", "waybilltest", "internal/sagabench", "cmd/...", "examples/..."},
-	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "asl/awstasks", "config", "config/payloadstore", "waybilltest", "cmd/...", "examples/..."},
+	"github.com/aws":               {"queue", "queue/topology", "queue/s3payload", "queue/sqsmetrics", "asl/awstasks", "config", "config/payloadstore", "waybilltest", "cmd/...", "examples/..."},
 
 	// Who keeps no payloads in a bucket has no client of S3.
 	"github.com/aws/aws-sdk-go-v2/service/s3": {"queue/s3payload", "config/payloadstore"},
+
+	// Who asks for no metrics has no client of CloudWatch.
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch": {"queue/sqsmetrics"},
 
 	"github.com/ThreeDotsLabs/watermill":     {"queue", "queue/otelqueue", "saga", "pipeline", "dlq", "bus", "cmd/...", "examples/..."},
 	"github.com/ThreeDotsLabs/watermill-aws": {},
