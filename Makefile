@@ -8,10 +8,11 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The packages to test: the one that takes longest begins first.
 PACKAGES = ./saga ./...
 
-# How long each fuzz target runs, how often soak kills workers, and how many messages
-# it sends.
+# How long each fuzz target runs, how often soak kills workers, and how often the
+# process of a redrive of 200 messages a kill, and how many messages it sends.
 FUZZTIME = 30s
 KILLS = 50
+REDRIVE_KILLS = 100
 MESSAGES = 100000
 
 .PHONY: help build demo demo-localstack test race bench fuzz soak lint servers clean
@@ -46,8 +47,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
-soak: ## run sagas and the demo while workers are killed KILLS times, and send MESSAGES through queues that fail
+soak: ## run sagas, the demo and a redrive while their processes are killed, and send MESSAGES through queues that fail
 	CGO_ENABLED=0 WAYBILL_SOAK=$(KILLS) $(GO) test -count 1 -timeout 60m -v -run 'Killed$$' ./saga ./examples/wildrydes
+	CGO_ENABLED=0 WAYBILL_SOAK=$(REDRIVE_KILLS) $(GO) test -count 1 -timeout 60m -v -run 'Killed$$' ./dlq
 	CGO_ENABLED=0 WAYBILL_CHAOS=$(MESSAGES) $(GO) test -count 1 -timeout 60m -v -run 'Chaos$$' ./pipeline
 
 lint: ## check the format, vet and staticcheck

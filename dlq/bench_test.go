@@ -96,7 +96,7 @@ func redriven(b *testing.B, s *server, k keeper, n int, notes *int, progress fun
 	b.Helper()
 	s.queue("fares-dlq", "", 0)
 	s.queue("fares", "fares-dlq", 5)
-	s.fill("fares-dlq", "fares", n)
+	s.fill("fares-dlq", "fares", 0, n)
 	stats := new(queue.Stats)
 	cfg := s.aws.Copy()
 	cfg.APIOptions = append(cfg.APIOptions, stats.Count)
@@ -125,8 +125,9 @@ func redriven(b *testing.B, s *server, k keeper, n int, notes *int, progress fun
 	b.Logf("%d messages: %v", n, stats.Figures().Requests)
 }
 
-// fill sends dead letters of half a kilobyte, as a pipeline writes them.
-func (s *server) fill(name, source string, n int) {
+// fill sends n dead letters of half a kilobyte, as a pipeline writes them, the first
+// one with the id of that number.
+func (s *server) fill(name, source string, first, n int) {
 	s.Helper()
 	url := s.url(name)
 	f := queue.NewFailure(queue.ReasonPermanent, fmt.Errorf("card declined"))
@@ -139,9 +140,9 @@ func (s *server) fill(name, source string, n int) {
 		return sqstypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
 	}
 	failure := attribute(msg.Metadata[queue.KeyFailure])
-	for start := 0; start < n; start += 10 {
+	for start := first; start < first+n; start += 10 {
 		in := &sqs.SendMessageBatchInput{QueueUrl: url}
-		for i := start; i < min(start+10, n); i++ {
+		for i := start; i < min(start+10, first+n); i++ {
 			id := fmt.Sprintf("m%06d", i)
 			in.Entries = append(in.Entries, sqstypes.SendMessageBatchRequestEntry{
 				Id: aws.String(id), MessageBody: aws.String(fmt.Sprintf(`{"id":%q,"customerId":"c-1","fareAmount":"$20.00","note":%q}`, id, fmt.Sprintf("%0400d", i))),

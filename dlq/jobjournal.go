@@ -107,15 +107,46 @@ func (j *job) noteSending(to *queue.Queue, outs []*outgoing) []*outgoing {
 	return outs
 }
 
-// drop has the entries of letters removed that are known not to be sent.
+// drop has the entries of letters removed that are known not to be sent, and of
+// those that may have been, are refused now, and would be ever after: they are in
+// the report, and stay in the queue.
 func (j *job) drop(outs []*outgoing) {
 	if j.journal == nil {
 		return
 	}
 	for _, out := range outs {
-		if !out.doubtful {
+		if !out.doubtful || out.refused {
 			j.forget(out.letter.MessageID)
 		}
+	}
+}
+
+// giveUp has the entry removed of a letter that may have been sent before, and
+// cannot be sent again for a reason that stays.
+func (j *job) giveUp(l *Letter) {
+	if l.entry != nil {
+		j.forget(l.MessageID)
+	}
+}
+
+// maxResent bounds the ids of unmarked messages that a job remembers, and
+// maxKeptResent those that are kept with its progress.
+const (
+	maxResent     = 100_000
+	maxKeptResent = 1000
+)
+
+// noteResent remembers the id of a message that was sent without marks: by that,
+// the job knows it again when it fails again and is in the queue under it. One that
+// was sent after the cutoff is known as newer, too, so that there need not be room for
+// all. j.mu is held.
+func (j *job) noteResent(id string) {
+	if len(j.resent) >= maxResent {
+		return
+	}
+	j.resent[id] = true
+	if len(j.keptResent) < maxKeptResent && time.Now().Add(j.hold.shelf.ahead).Before(j.cutoff.Add(clockMargin)) {
+		j.keptResent = append(j.keptResent, id)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/waybill-dev/waybill/queue"
@@ -184,13 +185,13 @@ func (j *job) takeOver(ctx context.Context, c *Client, opened store.OpenedJob, p
 	}
 	if hidden.After(opened.Now) {
 		j.hiddenUntil = hidden
-		j.waitUntil = time.Now().Add(hidden.Sub(opened.Now) + hiddenMargin)
+		j.waitUntil = time.Now().Add(hidden.Sub(opened.Now) + min(hiddenMargin, c.lease))
 	}
 	return nil
 }
 
-// hiddenMargin is how much longer than their visibility messages may be hidden:
-// requests take time.
+// hiddenMargin is how much longer than their visibility messages may be hidden, at
+// most: requests take time, but not longer than a lease.
 const hiddenMargin = 5 * time.Second
 
 // goOn begins the report where the earlier openings were: with what is through,
@@ -204,6 +205,10 @@ func (j *job) goOn(b blob) {
 		r.Canary = b.Canary
 	}
 	r.Edited, r.Unmarked, r.Unkept = b.Edited, b.Unmarked, b.Unkept
+	for _, id := range b.Resent {
+		j.resent[id] = true
+	}
+	j.keptResent = b.Resent
 	for name, n := range b.Done {
 		j.journal.done[name] = n
 		r.Destinations[name] += n
@@ -224,7 +229,7 @@ func (j *job) goOn(b blob) {
 // blob is what is kept of the progress when so many messages are through.
 func (j *job) blob(done map[string]int) []byte {
 	j.mu.Lock()
-	b := blob{Report: j.report.clone(), Done: done, Visibility: j.Visibility, HiddenUntil: j.hiddenUntil}
+	b := blob{Report: j.report.clone(), Done: done, Resent: slices.Clone(j.keptResent), Visibility: j.Visibility, HiddenUntil: j.hiddenUntil}
 	j.mu.Unlock()
 	return b.encode()
 }

@@ -119,6 +119,10 @@ type blob struct {
 	// journal, by destination. It is exact: it is written with the removal.
 	Done map[string]int `json:"done"`
 
+	// Resent are SQS's ids of messages that were sent without marks, early enough
+	// for their time not to tell that they are newer than the job.
+	Resent []string `json:"resent,omitempty"`
+
 	// Visibility is that of the opening. HiddenUntil, on the store's clock, is
 	// until when messages may be hidden by openings before it.
 	Visibility  time.Duration `json:"visibility"`

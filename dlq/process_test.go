@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	case "server":
 		serve()
 		return
+	case "redrive":
+		fmt.Fprintln(os.Stderr, redriveProcess())
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }

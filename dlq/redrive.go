@@ -77,22 +77,23 @@ type job struct {
 
 	telling sync.Mutex // held while Progress is called
 
-	mu        sync.Mutex
-	report    Report
-	reserved  int                // messages that receives under way may bring
-	claimed   int                // and that may be matched of what is in hand
-	resent    map[string]bool    // SQS's ids of unmarked messages that were sent
-	pending   map[string]*Letter // sent, and not deleted yet, by SQS's id
-	closed    map[string]error   // destinations that take nothing, by name
-	flooded   bool               // it met too much of what is not for it
-	exhausted bool               // the queue showed no more
-	oldest    time.Time          // when the oldest message seen was first sent
-	streaks   map[string]int     // batches in a row that a destination took nothing of, by name
-	entries   map[string]*entry  // what is in the journal, by SQS's id
-	unseen    int                // entries of earlier openings whose messages were not received since
-	lost      int                // batches in a row that did not stay hidden
-	fatal     error              // ends the job
-	watched   *watchedCanary     // nil if there is none, or it is over
+	mu         sync.Mutex
+	report     Report
+	reserved   int                // messages that receives under way may bring
+	claimed    int                // and that may be matched of what is in hand
+	resent     map[string]bool    // SQS's ids of unmarked messages that were sent, and
+	keptResent []string           // of those, what who goes on has to know
+	pending    map[string]*Letter // sent, and not deleted yet, by SQS's id
+	closed     map[string]error   // destinations that take nothing, by name
+	flooded    bool               // it met too much of what is not for it
+	exhausted  bool               // the queue showed no more
+	oldest     time.Time          // when the oldest message seen was first sent
+	streaks    map[string]int     // batches in a row that a destination took nothing of, by name
+	entries    map[string]*entry  // what is in the journal, by SQS's id
+	unseen     int                // entries of earlier openings whose messages were not received since
+	lost       int                // batches in a row that did not stay hidden
+	fatal      error              // ends the job
+	watched    *watchedCanary     // nil if there is none, or it is over
 }
 
 // maxStreak is how many batches in a row may fail as a whole before the job
@@ -364,9 +365,16 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 		}
 		switch {
 		case errors.Is(err, ErrSkip):
+			if l.entry != nil {
+				j.fail(ctx, l, StageEdit, &doubtError{errors.New("dlq: the edit skips the message, which may have been sent before")})
+				j.giveUp(l)
+			}
 			continue
 		case err != nil:
 			j.fail(ctx, l, editStage(err), err)
+			if editStage(err) == StageEdit || forGood(err) {
+				j.giveUp(l)
+			}
 			continue
 		case j.DryRun:
 			j.wouldSend(l, q)
@@ -374,6 +382,9 @@ func (j *job) handle(ctx context.Context, letters []*Letter) {
 		}
 		if err := j.keepPayload(ctx, out, q); err != nil {
 			j.fail(ctx, l, StagePayload, err)
+			if forGood(err) {
+				j.giveUp(l)
+			}
 			continue
 		}
 		if batches[q.Name] == nil {

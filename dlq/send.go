@@ -20,6 +20,7 @@ type outgoing struct {
 	raw      queue.RawMessage
 	unmarked bool
 	doubtful bool // an earlier opening may have sent it
+	refused  bool // for good
 }
 
 // prepare edits and marks a letter. A payload that the edit makes too large goes to
@@ -116,6 +117,7 @@ func (j *job) send(ctx context.Context, to *queue.Queue, outs []*outgoing) (acce
 			}
 			j.noteRefusal(to, err)
 			j.fail(ctx, out.letter, StageSend, err)
+			out.refused = forGood(err)
 		}
 		if outs = again; len(outs) > 0 && !sleep(ctx, sendBackoff<<(attempt-1)) {
 			break
@@ -178,6 +180,20 @@ func maybeSent(err error) bool {
 	return e.Kind == queue.ErrUnavailable && errors.As(e.Err, &whole)
 }
 
+// forGood reports whether a message fails with an error however often it is tried
+// as it is.
+func forGood(err error) bool {
+	if maybeSent(err) {
+		return false
+	}
+	for _, kind := range []error{queue.ErrInvalid, queue.ErrTooLarge, queue.ErrPayloadGone, queue.ErrUndecodable} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
 // knownUnsent reports whether a message was not sent, and may be taken later.
 func knownUnsent(err error) bool {
 	return !maybeSent(err) && (errors.Is(err, queue.ErrThrottled) || errors.Is(err, queue.ErrUnavailable))
@@ -199,7 +215,7 @@ func (j *job) noteSent(to *queue.Queue, out *outgoing, id string) {
 	j.noteUnkept(out.letter)
 	if out.unmarked {
 		j.report.Unmarked++
-		j.resent[id] = true
+		j.noteResent(id)
 	}
 }
 

@@ -17,11 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/waybill-dev/waybill/dlq"
-	"github.com/waybill-dev/waybill/pipeline"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
-	"github.com/waybill-dev/waybill/store"
-	"github.com/waybill-dev/waybill/store/memstore"
 )
 
 // The tests of this file go through the windows in which a redrive that
@@ -112,53 +109,6 @@ func TestCrashBetweenAnyTwoRequests(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// handledOnce runs an idempotent receiver on the source, and checks that it
-// handled every message, and none twice.
-func handledOnce(s *server, ids []string) {
-	s.Helper()
-	endpoints, err := queue.NewEndpoints(s.ns, fares())
-	if err != nil {
-		s.Fatal(err)
-	}
-	pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws, Endpoints: endpoints})
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer pub.Close()
-	sub, err := queue.NewSubscriber(queue.SubscriberConfig{AWS: s.aws, Endpoints: endpoints, DeliverUndecodable: true})
-	if err != nil {
-		s.Fatal(err)
-	}
-	defer sub.Close()
-	p, err := pipeline.New(pipeline.Config{Publisher: pub, Subscriber: sub, Endpoints: endpoints})
-	if err != nil {
-		s.Fatal(err)
-	}
-	var mu sync.Mutex
-	var handled []string
-	p.Handle("handle", pipeline.Sink(func(_ context.Context, m struct{ ID string }) error {
-		mu.Lock()
-		defer mu.Unlock()
-		handled = append(handled, m.ID)
-		return nil
-	}), pipeline.From("fares"), pipeline.Use(pipeline.Idempotent(store.Once{Records: memstore.New(memstore.Config{})})))
-	ctx, stop := context.WithCancel(s.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
-	time.Sleep(5 * time.Second)
-	stop()
-	if err := <-done; err != nil {
-		s.Error(err)
-	}
-	slices.Sort(handled)
-	if !slices.Equal(handled, ids) {
-		s.Errorf("handled %v, want each of %v once", handled, ids)
-	}
-	if left := s.left("fares") + s.left("fares-dlq"); left != 0 {
-		s.Errorf("%d messages are left", left)
 	}
 }
 
