@@ -155,15 +155,16 @@ func ExampleParseEdit() {
 }
 
 // printer is a publisher that prints.
-type printer struct{}
+type printer struct{ printed func() }
 
-func (printer) Publish(endpoint string, messages ...*message.Message) error {
+func (p printer) Publish(endpoint string, messages ...*message.Message) error {
 	for _, m := range messages {
 		var n dlq.Notice
 		if err := json.Unmarshal(m.Payload, &n); err != nil {
 			return err
 		}
 		fmt.Printf("to %s: %s of %s is %s, at %d\n", endpoint, n.Alarm, n.Queue, n.Event, n.Value)
+		p.printed()
 	}
 	return nil
 }
@@ -172,15 +173,15 @@ func (printer) Close() error { return nil }
 
 // A queue.Publisher takes the place of the printer, with an endpoint that is a topic.
 func ExampleClient_NewWatcher() {
-	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	w, err := exampleClient(ctx).NewWatcher(dlq.WatchConfig{
-		Interval: time.Second, Limits: dlq.Limits{Depth: 3}, Publisher: printer{}, Endpoint: "alarms",
+		Interval: time.Second, Limits: dlq.Limits{Depth: 3}, Publisher: printer{printed: cancel}, Endpoint: "alarms",
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := w.Run(ctx); err != nil { // until it is told to end
+	if err := w.Run(ctx); err != nil { // until it is told to end, here by the printer
 		log.Fatal(err)
 	}
 	// Output: to alarms: depth of fares-dlq is raised, at 3
