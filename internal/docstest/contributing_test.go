@@ -15,14 +15,14 @@ var (
 )
 
 // TestCONTRIBUTING sees to it that the tests which it names for the promises of the
-// engine are there.
+// engine and of redrives are there.
 func TestCONTRIBUTING(t *testing.T) {
 	text, err := os.ReadFile("../../CONTRIBUTING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	there := make(map[string]bool)
-	for _, dir := range []string{"saga", "store"} {
+	for _, dir := range []string{"saga", "store", "dlq"} {
 		err := filepath.WalkDir(filepath.Join("../..", dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 				return err
