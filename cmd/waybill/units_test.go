@@ -17,7 +17,7 @@ import (
 // What the command prints has no duration in nanoseconds.
 func TestUnitsOfTime(t *testing.T) {
 	for _, v := range []any{
-		dlq.Queue{}, dlq.Grouping{}, dlq.Report{}, dlq.Job{}, dlq.Audited{}, dlq.Notice{}, redriven{}, queue.Failure{}, topology.Finding{}, topology.Step{}, topology.Status{}, topology.Alarm{},
+		dlq.Queue{}, dlq.Grouping{}, dlq.Report{}, dlq.ExportReport{}, dlq.ImportReport{}, dlq.PurgeReport{}, dlq.Oldest{}, queue.MoveTask{}, dlq.Job{}, dlq.Audited{}, dlq.Notice{}, redriven{}, queue.Failure{}, topology.Finding{}, topology.Step{}, topology.Status{}, topology.Alarm{},
 		saga.Execution{}, saga.Event{}, saga.LockInfo{}, saga.LockHeld{}, saga.Order{}, sagabench.Result{},
 	} {
 		durations(t, reflect.TypeOf(v), map[reflect.Type]bool{})

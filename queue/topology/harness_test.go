@@ -3,6 +3,7 @@ package topology_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -43,11 +44,21 @@ func newServer(cfg aws.Config) *server {
 	return &server{sqs: sqs.NewFromConfig(cfg), sns: sns.NewFromConfig(cfg)}
 }
 
+// asSQS shows no messages without their being received, as SQS does not.
+type asSQS struct{ aws.HTTPClient }
+
+func (c asSQS) Do(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, "/_aws/") {
+		return &http.Response{Status: "404 Not Found", StatusCode: http.StatusNotFound, Body: http.NoBody, Request: r}, nil
+	}
+	return c.HTTPClient.Do(r)
+}
+
 func embedded() *server {
 	e := emulator.New(emulator.Config{NoCooldowns: true})
 	s := newServer(aws.Config{
 		BaseEndpoint: aws.String("http://emulator.test"),
-		HTTPClient:   e.Client(),
+		HTTPClient:   asSQS{e.Client()},
 		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond })
 		},
