@@ -50,6 +50,10 @@ type Config struct {
 	// cancelled. Defaults to none.
 	Audit store.Audit
 
+	// Catalogue keeps the dead letters that [Client.Ingest] has taken out of their
+	// queues. Defaults to none.
+	Catalogue store.Catalogue
+
 	// Logger receives what is not part of a result, such as a message that
 	// could not be returned to its queue. Defaults to none.
 	Logger *slog.Logger
@@ -68,6 +72,8 @@ type Client struct {
 	lease      time.Duration
 	audit      store.Audit
 	records    store.KeyRecords
+	catalogue  store.Catalogue
+	catalogued bool // it works on the catalogue
 	log        *slog.Logger
 }
 
@@ -90,7 +96,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		queues: config.Queues, payloads: config.Payloads, maxPayload: config.MaxPayload,
-		jobs: config.Jobs, lease: cmp.Or(config.Lease, DefaultLease), audit: config.Audit, records: config.Records, log: config.Logger,
+		jobs: config.Jobs, lease: cmp.Or(config.Lease, DefaultLease), audit: config.Audit, records: config.Records, catalogue: config.Catalogue, log: config.Logger,
 	}, nil
 }
 

@@ -62,7 +62,7 @@
 //	encoding, body      text, or base64 of bytes that are no text
 //	attributes          each with its type, such as Number.int, encoding and value;
 //	                    a Binary value is in base64
-//	group, deduplication_id, trace
+//	group, deduplication_id, sequence, trace
 //	                    of a FIFO or fair queue, and the header of X-Ray
 //	receive_count, sent_at, first_received_at, dead_letter_source
 //	                    as SQS has them
@@ -71,6 +71,23 @@
 // each line once; SQS gives it the rest anew. A reader refuses fields that it does
 // not know, and a higher version. [Client.Purge] deletes messages, and writes such
 // lines to an archive first.
+//
+// # The catalogue
+//
+// [Client.Ingest] moves the messages of a queue into Config.Catalogue, where they stay
+// for as long as it takes, and can be grouped, filtered and redriven in any number:
+//
+//	moved, err := c.Ingest(ctx, "fares-dlq", dlq.IngestOptions{Owner: "ann", Reason: "three causes"})
+//	causes, err := c.Catalogue().Groups(ctx, "fares-dlq", dlq.GroupOptions{})
+//	report, err := c.Catalogue().Redrive(ctx, dlq.Options{From: "fares-dlq", Filter: mended})
+//
+// The client that [Client.Catalogue] returns works on it as others do on queues: its
+// Peek, Groups, Show, Export, Purge and Redrive. A message is deleted from its queue
+// after the catalogue has it, and from the catalogue after its destination, or the
+// archive, has it. The catalogue has it as a line of an export, under SQS's id, so
+// that to ingest it once more changes nothing. Groups are made of summaries, without
+// reading the letters, unless there is a filter, or the attributes or the body are
+// asked for. The groups of a FIFO queue keep their order.
 //
 // # What is guaranteed
 //

@@ -108,6 +108,9 @@ func (c *Client) Groups(ctx context.Context, name string, opts GroupOptions) (Gr
 	if err := checkWindow(opts.Since, opts.Until); err != nil {
 		return Grouping{}, fmt.Errorf("dlq: GroupOptions: %w", err)
 	}
+	if c.catalogued && opts.Limit >= 0 && opts.bySummary() {
+		return c.groupSummaries(ctx, name, opts)
+	}
 	s, err := c.newScan(ctx, name, "group", opts.Limit)
 	if err != nil {
 		return Grouping{}, err
@@ -217,13 +220,14 @@ func (g *grouper) add(l *Letter, v verdict, err error) {
 }
 
 // add counts a letter.
-func (g *Group) add(l *Letter) {
-	first, last := l.firstFailedAt(), l.FailedAt()
+func (g *Group) add(l *Letter) { g.count(l.firstFailedAt(), l.FailedAt(), l.ID) }
+
+func (g *Group) count(first, last time.Time, id string) {
 	if g.Count == 0 || first.Before(g.First) {
 		g.First = first
 	}
 	if g.Count == 0 || last.After(g.Last) {
-		g.Last, g.Sample = last, l.ID
+		g.Last, g.Sample = last, id
 	}
 	g.Count++
 }

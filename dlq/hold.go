@@ -21,6 +21,7 @@ type hold struct {
 	shelf      shelf
 	visibility time.Duration
 	log        *slog.Logger
+	drawer     *drawer     // where the letters are, if not in the queue
 	lapsed     func() bool // whether the job is somebody else's; nil: it never is
 
 	mu   sync.Mutex
@@ -53,6 +54,9 @@ func newHold(q *queue.Queue, s shelf, visibility time.Duration, log *slog.Logger
 // receive receives up to n messages. It does not end with ctx: the messages of
 // an answer that nobody waits for would stay hidden.
 func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
+	if h.drawer != nil {
+		return h.drawer.next(ctx, n)
+	}
 	until := time.Now().Add(h.visibility)
 	messages, err := h.queue.Receive(context.WithoutCancel(ctx), n, h.visibility, receiveWait)
 	if err != nil {
@@ -101,6 +105,9 @@ func (h *hold) slim(l *Letter) {
 // deleted. Otherwise another receiver may have it, and it is given up; but one
 // that the queue has deleted for its age nobody else will have.
 func (h *hold) safe(l *Letter) error {
+	if h.drawer != nil {
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m, ok := h.held[l.MessageID]
@@ -245,4 +252,12 @@ func (h *hold) release(ctx context.Context) (gone map[string]bool) {
 	defer h.mu.Unlock()
 	clear(h.held)
 	return gone
+}
+
+// remove deletes messages from where they are, and returns an error for each.
+func (h *hold) remove(ctx context.Context, messages []queue.RawMessage) []error {
+	if h.drawer != nil {
+		return h.drawer.remove(ctx, messages)
+	}
+	return h.queue.Delete(ctx, messages)
 }

@@ -32,6 +32,9 @@ type Spec struct {
 	Rate   float64   `json:"rate,omitempty"`
 	Live   bool      `json:"live,omitempty"`
 
+	// Catalogue says that the messages are in the catalogue, and not in the queue.
+	Catalogue bool `json:"catalogue,omitempty"`
+
 	// Canary, CanaryWait, a duration as time.ParseDuration has it, CanaryMaxFailures
 	// and Receiver are those of Options.Canary.
 	Canary            int    `json:"canary,omitempty"`

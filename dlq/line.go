@@ -56,7 +56,8 @@ type exportLine struct {
 
 	Group         string `json:"group,omitempty"`
 	Deduplication string `json:"deduplication_id,omitempty"`
-	Trace         string `json:"trace,omitempty"` // AWSTraceHeader
+	Sequence      string `json:"sequence,omitempty"` // SequenceNumber
+	Trace         string `json:"trace,omitempty"`    // AWSTraceHeader
 
 	ReceiveCount     int    `json:"receive_count"`
 	SentAt           string `json:"sent_at,omitempty"` // times are RFC 3339
@@ -77,7 +78,7 @@ func encodeLine(queueName string, l *Letter) ([]byte, error) {
 		Version: ExportVersion, Queue: queueName,
 		ID: l.ID, MessageID: raw.ID, Source: l.Source, Failure: failureText(l),
 		Attributes: make(map[string]lineAttribute, len(raw.Attributes)),
-		Group:      raw.Group, Deduplication: raw.Deduplication, Trace: raw.Trace,
+		Group:      raw.Group, Deduplication: raw.Deduplication, Sequence: raw.Sequence, Trace: raw.Trace,
 		ReceiveCount: raw.ReceiveCount, SentAt: timeText(raw.SentAt), FirstReceivedAt: timeText(raw.FirstReceivedAt),
 		DeadLetterSource: raw.DeadLetterSource,
 	}
@@ -170,7 +171,7 @@ func decodeLine(text []byte) (*exportLine, queue.RawMessage, error) {
 	}
 	raw := queue.RawMessage{
 		ID: x.MessageID, Attributes: make(map[string]queue.RawAttribute, len(x.Attributes)),
-		Group: x.Group, Deduplication: x.Deduplication, Trace: x.Trace,
+		Group: x.Group, Deduplication: x.Deduplication, Sequence: x.Sequence, Trace: x.Trace,
 		ReceiveCount: x.ReceiveCount, DeadLetterSource: x.DeadLetterSource,
 	}
 	var err error
@@ -248,6 +249,7 @@ func (x *exportLine) check() error {
 		{"body", x.Body, MaxLine, true},
 		{"group", x.Group, 128, false},
 		{"deduplication_id", x.Deduplication, 128, false},
+		{"sequence", x.Sequence, 128, false},
 		{"trace", x.Trace, 1024, false},
 		{"dead_letter_source", x.DeadLetterSource, 2048, false},
 	} {

@@ -23,7 +23,7 @@ func TestLineExact(t *testing.T) {
 			"b": {Type: "Binary.x", Value: "\x00\xfe"}, "s": {Type: "String.y", Value: "<&>\u2028\n\""}, "n": {Type: "Number", Value: "1e9"}, "odd": {Type: "String", Value: "\xff"},
 		}},
 		{
-			ID: "3", Body: `{"json":[1]}`, Attributes: map[string]queue.RawAttribute{}, Group: "g", Deduplication: "d", Trace: "Root=1",
+			ID: "3", Body: `{"json":[1]}`, Attributes: map[string]queue.RawAttribute{}, Group: "g", Deduplication: "d", Sequence: "18850000000000000001", Trace: "Root=1",
 			ReceiveCount: 4, SentAt: sent, FirstReceivedAt: sent.Add(time.Second), DeadLetterSource: "arn:aws:sqs:eu-west-1:1:q",
 		},
 	} {

@@ -44,6 +44,9 @@ func (c *Client) Peek(ctx context.Context, name string, n int) ([]*Letter, error
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
+	if c.catalogued {
+		return c.peekCatalogue(ctx, q, n)
+	}
 	letters, looked, err := lookAt(ctx, q, n)
 	if err != nil {
 		err = fmt.Errorf("dlq: %w", err)

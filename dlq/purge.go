@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -43,34 +44,52 @@ func (c *Client) Purge(ctx context.Context, name string, opts PurgeOptions) (Pur
 	if opts.Filter == nil && opts.All != s.queue.Name {
 		return PurgeReport{}, fmt.Errorf("dlq: purge %q: %w; All is %q", s.queue.Name, ErrPurgeAll, opts.All)
 	}
+	p := c.newPurger(s, a, opts, AuditPurge)
+	if opts.Archive != nil {
+		p.keep = p.archive
+	}
+	spec := opts.spec()
+	spec.Catalogue = c.catalogued
+	err = p.work(ctx, a, spec)
+	return p.report, err
+}
+
+func (c *Client) newPurger(s *scan, a queue.QueueAttributes, opts PurgeOptions, verb string) *purger {
 	if s.queue.Endpoint.FIFO() {
 		s.workers = 1 // another would find what the first one has hidden, and end
 	}
-	p := &purger{
-		PurgeOptions: opts, client: c, scan: s, cutoff: a.At.Add(clockMargin),
-		report: PurgeReport{Queue: s.queue.Name, DryRun: opts.DryRun, Total: s.total},
+	return &purger{
+		PurgeOptions: opts, verb: verb, client: c, scan: s, cutoff: a.At.Add(clockMargin),
+		partial: func(r PurgeReport) error { return &PurgeError{r} },
+		report:  PurgeReport{Queue: s.queue.Name, DryRun: opts.DryRun, Total: s.total},
 	}
-	if opts.DryRun {
-		return p.report, p.run(ctx)
+}
+
+// work takes its turn, if it is not a dry run, and runs.
+func (p *purger) work(ctx context.Context, a queue.QueueAttributes, spec any) (err error) {
+	if p.DryRun {
+		return p.run(ctx)
 	}
-	if p.turn, err = c.begin(ctx, s.queue, a, work{Verb: AuditPurge, Owner: opts.Owner, Reason: opts.Reason, Spec: opts.spec()}); err != nil {
-		return PurgeReport{}, err
+	p.turn, err = p.client.begin(ctx, p.scan.queue, a, work{Verb: p.verb, Owner: p.Owner, Reason: p.Reason, Spec: spec})
+	if err != nil {
+		p.report = PurgeReport{}
+		return err
 	}
 	p.report.ID = p.turn.id()
-	s.hold.lapsed = p.turn.lapsed
+	p.scan.hold.lapsed = p.turn.lapsed
 	during, done := p.turn.context(ctx)
 	defer done()
 	err = p.run(during)
-	return p.report, p.turn.end(ctx, p.report.recorded(), err)
+	return p.turn.end(ctx, p.report.recorded(), err)
 }
 
 func (p *purger) run(ctx context.Context) error {
-	err := p.scan.runBatches(ctx, "purge", func(letters []*Letter) bool { return p.handle(ctx, letters) })
+	err := p.scan.runBatches(ctx, p.verb, func(letters []*Letter) bool { return p.handle(ctx, letters) })
 	switch {
 	case p.fatal != nil:
-		return fmt.Errorf("dlq: purge %q: after %d messages: %w", p.report.Queue, p.report.Deleted, p.fatal)
+		return fmt.Errorf("dlq: %s %q: after %d messages: %w", p.verb, p.report.Queue, p.report.Deleted, p.fatal)
 	case err == nil && p.report.Failed > 0:
-		return &PurgeError{p.report}
+		return p.partial(p.report)
 	}
 	return err
 }
@@ -90,9 +109,11 @@ func (o *PurgeOptions) validate() error {
 	return nil
 }
 
-// A purger is one purge.
+// A purger is one purge, or one ingestion: both delete what is chosen, when it is
+// kept elsewhere.
 type purger struct {
 	PurgeOptions
+	verb   string
 	client *Client
 	scan   *scan
 	turn   *turn // nil in a dry run
@@ -104,7 +125,12 @@ type purger struct {
 	streak  int   // batches in a row of which nothing could be deleted
 	fatal   error // ends the purge
 
-	archive sync.Mutex
+	partial func(PurgeReport) error // what is returned where messages failed
+
+	// keep has letters kept elsewhere before they are deleted, and returns those
+	// that are. An error ends the purge. It is nil where nothing is kept.
+	keep    func(context.Context, []*Letter) ([]*Letter, error)
+	writing sync.Mutex // the archive
 }
 
 // handle deletes what is chosen of a batch, and reports whether to go on.
@@ -122,11 +148,11 @@ func (p *purger) handle(ctx context.Context, letters []*Letter) bool {
 		}
 	}
 	if !p.DryRun {
-		chosen = p.stillHeld(chosen)
-		if !p.store(chosen) || !p.standing() {
+		kept, ok := p.store(ctx, p.stillHeld(chosen))
+		if !ok || !p.standing() {
 			return false
 		}
-		p.delete(ctx, chosen)
+		p.delete(ctx, p.stillHeld(kept))
 	}
 	for _, l := range chosen {
 		p.scan.hold.slim(l)
@@ -188,44 +214,63 @@ func (p *purger) standing() bool {
 	return err == nil
 }
 
-// store has the archive keep letters, and reports whether it does. After a failure
-// nothing more is written, behind what may be half a line.
-func (p *purger) store(letters []*Letter) bool {
-	if p.Archive == nil || len(letters) == 0 {
-		return true
+// store has letters kept, and returns those that are, or false where the purge is to
+// end.
+func (p *purger) store(ctx context.Context, letters []*Letter) ([]*Letter, bool) {
+	if p.keep == nil || len(letters) == 0 {
+		return letters, true
 	}
-	p.archive.Lock()
-	defer p.archive.Unlock()
-	p.mu.Lock()
-	failed := p.fatal != nil
-	p.mu.Unlock()
-	if failed {
-		return false
-	}
-	err := p.write(letters)
+	kept, err := p.keep(ctx, letters)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		p.fatal = cmp.Or(p.fatal, fmt.Errorf("archive: %w", err))
-		return false
+		p.fatal = cmp.Or(p.fatal, err)
+		return nil, false
 	}
-	p.report.Archived += len(letters)
-	return true
+	p.report.Archived += len(kept)
+	return kept, true
 }
 
-func (p *purger) write(letters []*Letter) error {
-	var lines []byte
-	for _, l := range letters {
-		line, err := encodeLine(p.report.Queue, l)
-		if err != nil {
-			return err
-		}
-		lines = append(lines, line...)
+// archive writes letters to the archive. After a failure nothing more is written,
+// behind what may be half a line. What cannot be written as it is stays in the queue.
+func (p *purger) archive(_ context.Context, letters []*Letter) ([]*Letter, error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	p.mu.Lock()
+	failed := p.fatal
+	p.mu.Unlock()
+	if failed != nil {
+		return nil, failed
 	}
-	if _, err := p.Archive.Write(lines); err != nil {
+	var lines []byte
+	var kept []*Letter
+	for _, l := range letters {
+		line, err := encodeKept(p.report.Queue, l)
+		if err != nil {
+			p.fail(l, StageKeep, err)
+			continue
+		}
+		lines, kept = append(lines, line...), append(kept, l)
+	}
+	if err := writeSynced(p.Archive, lines); err != nil {
+		err = fmt.Errorf("archive: %w", err)
+		p.mu.Lock()
+		p.fatal = cmp.Or(p.fatal, err) // before another writes
+		p.mu.Unlock()
+		return nil, err
+	}
+	return kept, nil
+}
+
+// writeSynced writes to a file, and to its disk.
+func writeSynced(w io.Writer, text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	if _, err := w.Write(text); err != nil {
 		return err
 	}
-	if f, ok := p.Archive.(interface{ Sync() error }); ok {
+	if f, ok := w.(interface{ Sync() error }); ok {
 		return f.Sync()
 	}
 	return nil
@@ -244,7 +289,7 @@ func (p *purger) delete(ctx context.Context, letters []*Letter) {
 	}
 	var failed error
 	deleted := 0
-	for i, err := range p.scan.queue.Delete(ctx, raws) {
+	for i, err := range p.scan.hold.remove(ctx, raws) {
 		if err != nil {
 			p.fail(letters[i], StageDelete, err)
 			failed = err
@@ -255,7 +300,7 @@ func (p *purger) delete(ctx context.Context, letters []*Letter) {
 		deleted++
 	}
 	if err := p.turn.flush(ctx); err != nil {
-		p.client.log.Warn("what was purged could not be recorded; it is tried again", "queue", p.report.Queue, "error", err)
+		p.client.log.Warn("what was done could not be recorded; it is tried again", "queue", p.report.Queue, "error", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -53,6 +53,8 @@ type purgeSpec struct {
 	Until   time.Time `json:"until,omitzero"`
 	Limit   int       `json:"limit,omitempty"`
 	Archive string    `json:"archive,omitempty"` // its name, where it is a file
+
+	Catalogue bool `json:"catalogue,omitempty"` // and not the queue
 }
 
 func (o *PurgeOptions) spec() purgeSpec {

@@ -113,10 +113,21 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
-	subject, prior, s := subjectOf(from, a), store.Job{}, opts.spec(from, a)
+	subject := subjectOf(from, a)
+	drawer, err := c.opened(ctx, from, &a)
+	if err != nil {
+		return nil, err
+	}
+	prior, s := store.Job{}, opts.spec(from, a)
+	s.Catalogue = c.catalogued
 	if opts.Resume {
 		if prior, s, err = c.resumed(ctx, subject, &opts); err != nil {
 			return nil, err
+		}
+		if s.Catalogue != c.catalogued {
+			other := *c
+			other.catalogued = s.Catalogue
+			return other.newJob(ctx, opts)
 		}
 	}
 	if err := harmless(from, a, "redrive"); err != nil && !opts.Live {
@@ -150,6 +161,7 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		streaks: map[string]int{},
 		entries: map[string]*entry{},
 	}
+	j.hold.drawer = drawer
 	if opts.DryRun {
 		return j, nil
 	}
@@ -157,6 +169,9 @@ func (c *Client) newJob(ctx context.Context, opts Options) (*job, error) {
 		if err := j.open(ctx, c, subject, prior, s); err != nil {
 			return nil, err
 		}
+	}
+	if drawer != nil {
+		j.waitUntil = time.Time{} // nothing is hidden there
 	}
 	record := AuditEntry{Verb: AuditRedrive, Queue: from.Name, Job: j.ID, By: j.Owner, Reason: j.Reason}
 	if j.audit, err = c.newAuditor(ctx, subject, j.journal, record, s); err != nil {
@@ -181,7 +196,7 @@ func (j *job) run(ctx context.Context) (Report, error) {
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	a, err := j.from.Attributes(last)
+	a, err := j.attributes(last)
 	j.finishReport(a, err)
 	if err = j.err(ctx); j.journal != nil {
 		err = j.closeJournal(ctx, err)

@@ -144,6 +144,9 @@ const (
 	// in the dead-letter queue.
 	StageSend Stage = "send"
 
+	// StageKeep: it could not be kept elsewhere as it is, and so is not deleted.
+	StageKeep Stage = "keep"
+
 	// StageDelete: it was sent, and is still in the dead-letter queue. The
 	// next redrive sends it again, with the same id.
 	StageDelete Stage = "delete"

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/waybill-dev/waybill/queue"
@@ -38,6 +39,9 @@ type scan struct {
 // newScan prepares to look at up to limit messages of a queue.
 func (c *Client) newScan(ctx context.Context, name, action string, limit int) (*scan, error) {
 	switch {
+	case c.catalogued && limit == 0:
+		limit = math.MaxInt
+	case c.catalogued && limit > 0:
 	case limit < 0 || limit > MaxLook:
 		return nil, fmt.Errorf("dlq: %s %q: Limit is %d; want 1 to %d, or 0 for the default", action, name, limit, MaxLook)
 	case limit == 0:
@@ -64,8 +68,14 @@ func (c *Client) scanAll(ctx context.Context, name, action string) (*scan, queue
 	if err := harmless(q, a, action); err != nil {
 		return nil, a, err
 	}
+	d, err := c.opened(ctx, q, &a)
+	if err != nil {
+		return nil, a, err
+	}
+	h := newHold(q, newShelf(a), DefaultVisibility, c.log)
+	h.drawer = d
 	return &scan{
-		hold: newHold(q, newShelf(a), DefaultVisibility, c.log), queue: q,
+		hold: h, queue: q,
 		total: a.Visible + a.InFlight + a.Delayed, bound: max(a.Visible, 1),
 	}, a, nil
 }

@@ -287,7 +287,7 @@ func (j *job) delete(ctx context.Context, sent []*Letter) {
 	for i, l := range sent {
 		messages[i] = l.raw
 	}
-	for i, err := range j.from.Delete(ctx, messages) {
+	for i, err := range j.hold.remove(ctx, messages) {
 		j.mu.Lock()
 		if err == nil {
 			j.report.Deleted++

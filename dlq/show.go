@@ -46,6 +46,9 @@ func (c *Client) Show(ctx context.Context, name, id string, limit int) (*Letter,
 	if id == "" {
 		return nil, errors.New("dlq: show: the id is empty; want a message's own, or SQS's")
 	}
+	if c.catalogued {
+		return c.showCatalogue(ctx, name, id)
+	}
 	s, err := c.newScan(ctx, name, "show a message of", limit)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,11 @@ type RawMessage struct {
 	// id. Trace is the X-Ray trace header.
 	Group, Deduplication, Trace string
 
+	// Sequence is the sequence number that a FIFO queue gave the message: of two
+	// of a group, the longer one, or else the greater one, is the later. It is not
+	// sent.
+	Sequence string
+
 	// ReceiveCount, SentAt and FirstReceivedAt are as in a [Delivery].
 	ReceiveCount            int
 	SentAt, FirstReceivedAt time.Time

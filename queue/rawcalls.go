@@ -67,6 +67,7 @@ func rawMessage(m sqstypes.Message) RawMessage {
 		Attributes:       make(map[string]RawAttribute, len(m.MessageAttributes)),
 		Group:            m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageGroupId)],
 		Deduplication:    m.Attributes[string(sqstypes.MessageSystemAttributeNameMessageDeduplicationId)],
+		Sequence:         m.Attributes[string(sqstypes.MessageSystemAttributeNameSequenceNumber)],
 		Trace:            m.Attributes[string(sqstypes.MessageSystemAttributeNameAWSTraceHeader)],
 		ReceiveCount:     int(systemNumber(m, sqstypes.MessageSystemAttributeNameApproximateReceiveCount)),
 		SentAt:           systemTime(m, sqstypes.MessageSystemAttributeNameSentTimestamp),
