@@ -25,7 +25,7 @@ func (a *app) dlqCommand() *cobra.Command {
 	return group("dlq", "Look into dead-letter queues, redrive and watch them",
 		"Look into dead-letter queues, and send what is in them back to where it failed."+queueHelp,
 		a.dlqListCommand(), a.dlqPeekCommand(), a.dlqGroupsCommand(), a.dlqShowCommand(), a.dlqRedriveCommand(), a.dlqWatchCommand(), a.dlqAuditCommand(),
-		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqPurgeCommand())
+		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqPurgeCommand(), a.dlqIngestCommand(), a.dlqCatalogueCommand())
 }
 
 // A graveyard finds dead-letter queues as the command line names them.
@@ -77,7 +77,7 @@ func (a *app) graveyard(ctx context.Context, use journalling) (*graveyard, error
 		if err != nil {
 			return nil, errors.Join(err, closePayloads())
 		}
-		settings.Jobs, settings.Audit, settings.Records = st, st, st
+		settings.Jobs, settings.Audit, settings.Records, settings.Catalogue = st, st, st, st
 		closeAll = func() error { return errors.Join(closePayloads(), closeStore()) }
 	}
 	client, err := dlq.New(settings)
@@ -157,12 +157,13 @@ func (a *app) dlqPeekCommand() *cobra.Command {
 stay there. LocalStack and waybill dev show them without their being received; with
 SQS they are received and returned at once, and their receive counts rise by one,
 which stderr says. A body that is in the store of payloads is fetched from there, if
-the configuration names it.` + queueHelp,
+the configuration names it. Of the catalogue, --limit messages are shown as they come.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	limit := cmd.Flags().Int("limit", 10, "look at `N` messages at most")
 	filter := cmd.Flags().String("filter", "", filterUsage)
 	window := windowFlags(cmd)
+	catalogue := catalogueFlag(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
 		if *limit < 1 {
 			return usagef("--limit is %d; want 1 or more", *limit)
@@ -175,7 +176,7 @@ the configuration names it.` + queueHelp,
 		if err != nil {
 			return err
 		}
-		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
+		return a.inEither(cmd.Context(), *catalogue, noJournal, args[0], func(g *graveyard, name string) error {
 			letters, err := g.Peek(cmd.Context(), name, *limit)
 			if err != nil {
 				return err

@@ -35,19 +35,20 @@ Exit codes: 0 written; 3 messages of the queue were not looked at, being beyond
 	limit := cmd.Flags().Int("limit", dlq.DefaultLook, "look at `N` messages at most, up to "+strconv.Itoa(dlq.MaxLook))
 	filter := cmd.Flags().String("filter", "", filterUsage)
 	window := windowFlags(cmd)
+	catalogue := catalogueFlag(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		if err := checkLook(*limit); err != nil {
+		n, err := lookLimit(cmd, *catalogue, *limit)
+		if err != nil {
 			return err
 		}
-		opts := dlq.ExportOptions{Limit: *limit}
-		var err error
+		opts := dlq.ExportOptions{Limit: n}
 		if opts.Filter, err = parseFilter(*filter); err != nil {
 			return err
 		}
 		if opts.Since, opts.Until, err = window(); err != nil {
 			return err
 		}
-		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
+		return a.inEither(cmd.Context(), *catalogue, noJournal, args[0], func(g *graveyard, name string) error {
 			w, closeFile, err := a.archive(cmd, *file)
 			if err != nil {
 				return err

@@ -34,11 +34,13 @@ code 130) returns them, and prints the groups so far.` + queueHelp,
 	limit := cmd.Flags().Int("limit", dlq.DefaultLook, "look at `N` messages at most, up to "+strconv.Itoa(dlq.MaxLook))
 	filter := cmd.Flags().String("filter", "", filterUsage)
 	window := windowFlags(cmd)
+	catalogue := catalogueFlag(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		if err := checkLook(*limit); err != nil {
+		n, err := lookLimit(cmd, *catalogue, *limit)
+		if err != nil {
 			return err
 		}
-		opts := dlq.GroupOptions{Limit: *limit}
+		opts := dlq.GroupOptions{Limit: n}
 		if cmd.Flags().Changed("by") && len(*by) == 0 {
 			return usagef("--by is empty; want some of %s", dimensions())
 		}
@@ -49,14 +51,13 @@ code 130) returns them, and prints the groups so far.` + queueHelp,
 			}
 			opts.By = append(opts.By, dlq.Dimension(name))
 		}
-		var err error
 		if opts.Filter, err = parseFilter(*filter); err != nil {
 			return err
 		}
 		if opts.Since, opts.Until, err = window(); err != nil {
 			return err
 		}
-		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
+		return a.inEither(cmd.Context(), *catalogue, noJournal, args[0], func(g *graveyard, name string) error {
 			r, err := g.Groups(cmd.Context(), name, opts)
 			if r.Queue == "" {
 				return err // it did not begin

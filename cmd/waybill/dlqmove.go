@@ -14,7 +14,7 @@ import (
 
 // checkNative refuses what SQS's own move cannot do.
 func checkNative(cmd *cobra.Command, to string, rate float64) error {
-	for _, name := range []string{"filter", "since", "until", "edit", "sample", "limit", "live", "ramp", "canary", "canary-wait", "canary-max-failures"} {
+	for _, name := range []string{"filter", "since", "until", "edit", "sample", "limit", "live", "ramp", "canary", "canary-wait", "canary-max-failures", "catalogue"} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 			return usagef("--native has SQS move all messages as they are, and takes no --%s", name)
 		}

@@ -34,6 +34,7 @@ interrupted: what it held is back in the queue.` + queueHelp,
 	archive := cmd.Flags().String("archive", "", "write what is deleted to this new `file` first")
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
 	window := windowFlags(cmd)
+	catalogue := catalogueFlag(cmd)
 	yes := cmd.Flags().Bool("yes", false, "do it")
 	plain := cmd.Flags().Bool("no-journal", false, "keep nobody else from the queue, and no audit record: it needs no Redis")
 	by := ordererFlags(cmd)
@@ -45,6 +46,8 @@ interrupted: what it held is back in the queue.` + queueHelp,
 			return usagef("want --filter, or --all with the name of the queue")
 		case *filter != "" && *all != "":
 			return usagef("--filter and --all exclude each other")
+		case *catalogue && *plain:
+			return usagef("--catalogue and --no-journal exclude each other: both are in Redis")
 		case changed("archive") && *archive == "":
 			return usagef("--archive is empty; want the path of a new file")
 		}
@@ -63,7 +66,7 @@ interrupted: what it held is back in the queue.` + queueHelp,
 		if opts.DryRun || *plain {
 			use = noJournal
 		}
-		return a.inQueueWith(cmd.Context(), use, args[0], func(g *graveyard, name string) error {
+		return a.inEither(cmd.Context(), *catalogue, use, args[0], func(g *graveyard, name string) error {
 			closeFile := func(int) error { return nil }
 			if *archive != "" && *yes {
 				f, err := newFile(*archive)

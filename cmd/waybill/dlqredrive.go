@@ -58,6 +58,7 @@ is back in the queue.` + queueHelp,
 	live := cmd.Flags().Bool("live", false, "take a QUEUE that has a redrive policy itself, though looking at its\nmessages, in a dry run too, may make dead letters of them")
 	filter := cmd.Flags().String("filter", "", filterUsage)
 	window := windowFlags(cmd)
+	catalogue := catalogueFlag(cmd)
 	edit := editFlags(cmd)
 	limit := cmd.Flags().Int("limit", 0, "at most `N` messages (default: all)")
 	canary := canaryFlags(cmd)
@@ -88,6 +89,9 @@ is back in the queue.` + queueHelp,
 			}
 			return a.move(cmd.Context(), args[0], *to, int(*rate), *yes, *plain, by, progress)
 		}
+		if *catalogue && *plain {
+			return usagef("--catalogue and --no-journal exclude each other: both are in Redis")
+		}
 		f, err := parseFilter(*filter)
 		if err != nil {
 			return err
@@ -107,7 +111,7 @@ is back in the queue.` + queueHelp,
 		if opts.DryRun || *plain {
 			use = noJournal
 		}
-		return a.inQueueWith(cmd.Context(), use, args[0], func(g *graveyard, name string) error {
+		return a.inEither(cmd.Context(), *catalogue, use, args[0], func(g *graveyard, name string) error {
 			opts.From = name
 			p := progress()
 			opts.Progress = p.report

@@ -30,15 +30,17 @@ not among them, the exit code is 4.` + queueHelp,
 		Args: takes("QUEUE", "MESSAGE"),
 	}
 	limit := cmd.Flags().Int("limit", dlq.DefaultLook, "look at `N` messages at most, up to "+strconv.Itoa(dlq.MaxLook))
+	catalogue := catalogueFlag(cmd)
 	cmd.RunE = a.does(func(cmd *cobra.Command, args []string) error {
-		if err := checkLook(*limit); err != nil {
+		n, err := lookLimit(cmd, *catalogue, *limit)
+		if err != nil {
 			return err
 		}
 		if args[1] == "" {
 			return usagef("MESSAGE is empty; want the id of a message")
 		}
-		return a.inQueue(cmd.Context(), args[0], func(g *graveyard, name string) error {
-			l, err := g.Show(cmd.Context(), name, args[1], *limit)
+		return a.inEither(cmd.Context(), *catalogue, noJournal, args[0], func(g *graveyard, name string) error {
+			l, err := g.Show(cmd.Context(), name, args[1], n)
 			if err != nil {
 				return err
 			}

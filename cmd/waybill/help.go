@@ -19,14 +19,13 @@ Data goes to stdout and all else to stderr. On a terminal data is a table,
 otherwise JSON; -o chooses. NO_COLOR turns colours off.
 
 What cannot be taken back is a dry run without --yes: "dlq redrive" and its
-"resume" and "cancel", "dlq import" and "purge", "lock break", and "saga cancel", "skip" and "terminate". The
-other commands ask for no --yes.
+"resume" and "cancel", "dlq ingest", "import" and "purge", "lock break", and "saga
+cancel", "skip" and "terminate". The other commands ask for no --yes.
 
 Exit codes: 0 ok, 1 failed, 2 wrong usage or configuration, 130 interrupted; of
-"topology apply" and "dlq redrive", "export", "import" and "purge" also 3, done in
-part: the same command does the rest, or stderr says what does; of "dlq redrive",
-"import" and "purge" also 5: somebody else is at it;
-of "dlq", "lock" and "saga" also 4: what is named is not there.`
+"topology apply" and "dlq redrive", "export", "import", "ingest" and "purge" also 3,
+done in part: the same command does the rest, or stderr says what does; of "dlq
+redrive", "import", "ingest" and "purge" also 5: somebody else is at it; of "dlq", "lock" and "saga" also 4: what is named is not there.`
 
 const configHelp = `Show the configuration.
 
@@ -73,9 +72,11 @@ var examples = map[string]string{
 	"config show":         "waybill config show -o table",
 	"dev":                 "waybill dev\nwaybill dev --aws-addr 127.0.0.1:0 --redis-addr 127.0.0.1:0 -o json",
 	"dlq audit":           "waybill dlq audit --queue rides --since 7d\nwaybill dlq audit --who ann -o jsonl\nwaybill dlq audit 01KB0C6Y8WWQ5W8W3J6Z8M4RTN",
+	"dlq catalogue":       "waybill dlq catalogue",
 	"dlq export":          "waybill dlq export rides --limit 100\nwaybill dlq export rides --file rides.jsonl --filter '.failure.filter == \"price\"'",
-	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h",
+	"dlq groups":          "waybill dlq groups rides\nwaybill dlq groups rides --by filter,hour --since 6h\nwaybill dlq groups rides --catalogue",
 	"dlq import":          "waybill dlq import rides rides.jsonl\nwaybill dlq import rides rides.jsonl --yes --reason 'purged by mistake'",
+	"dlq ingest":          "waybill dlq ingest rides\nwaybill dlq ingest rides --yes --reason 'too many to look at'",
 	"dlq ls":              "waybill dlq ls\nwaybill dlq ls rides --look 100",
 	"dlq peek":            "waybill dlq peek rides\nwaybill dlq peek rides --limit 100 --filter '.failure.reason == \"permanent\"'",
 	"dlq purge":           "waybill dlq purge rides --filter '.attributes.tenant == \"test\"' --archive purged.jsonl --yes --reason 'a test run'\nwaybill dlq purge rides --all prod-rides-dlq",
