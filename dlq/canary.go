@@ -2,11 +2,11 @@ package dlq
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/store"
@@ -20,7 +20,10 @@ import (
 // message failed in. Where there is none, as with receivers that keep no such
 // records, the message is taken to be done when Wait has passed, it has not come
 // back to the dead-letter queue, and its destination hands messages out. That is
-// inferred, and counted apart. It has died when it came back.
+// inferred, and counted apart; nothing is where the destination's dead letters are
+// known to go elsewhere. It has died when it came back.
+//
+// A message that could not be sent is none of the canary: another takes its place.
 //
 // To see what came back, the redrive looks through the dead-letter queue: at the
 // end of Wait if not all are done by record, and before where the queue has grown,
@@ -36,7 +39,8 @@ type Canary struct {
 	// visibility timeout and redrive policy, and half a minute; at most an hour.
 	Wait time.Duration
 
-	// MaxFailures is how many may die for the redrive to go on. Defaults to 0.
+	// MaxFailures is how many may die, or have nothing tell of them, for the
+	// redrive to go on. Defaults to 0.
 	MaxFailures int
 
 	// Receiver is the name of the receiver whose records tell what is done. Defaults
@@ -54,8 +58,8 @@ type CanaryReport struct {
 	Died     int `json:"died"`
 
 	// Undecided are those of which nothing tells what became of them: where they
-	// went nobody seems to receive, or the dead-letter queue holds messages that it
-	// does not show.
+	// went nobody seems to receive, or its dead letters go to another queue, or the
+	// dead-letter queue holds messages that it does not show.
 	Undecided int `json:"undecided"`
 
 	// Waiting counts those whose fate is open still, while it is watched.
@@ -64,8 +68,33 @@ type CanaryReport struct {
 	// Passed says that the redrive has gone on.
 	Passed bool `json:"passed"`
 
-	// Wait is for how long they are watched at most.
+	// Wait is for how long they are watched at most. In JSON it is wait_seconds.
 	Wait time.Duration `json:"-"`
+}
+
+// plainCanary is a CanaryReport without its methods.
+type plainCanary CanaryReport
+
+// A jsonCanary is a CanaryReport as JSON has it: durations are in seconds.
+type jsonCanary struct {
+	plainCanary
+	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// MarshalJSON encodes the report with its wait in seconds.
+func (r CanaryReport) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonCanary{plainCanary(r), r.Wait.Seconds()})
+}
+
+// UnmarshalJSON decodes what MarshalJSON encodes.
+func (r *CanaryReport) UnmarshalJSON(data []byte) error {
+	var j jsonCanary
+	if err := json.Unmarshal(data, &j); err != nil {
+		return err
+	}
+	*r = CanaryReport(j.plainCanary)
+	r.Wait = time.Duration(j.WaitSeconds * float64(time.Second))
+	return nil
 }
 
 // A CanaryError says that a redrive ended after its canary: too many messages had
@@ -80,7 +109,7 @@ func (e *CanaryError) Error() string {
 	r := e.Report
 	text := fmt.Sprintf("the canary of %d messages: %d died, and at most %d may", r.Messages, r.Died, e.MaxFailures)
 	if r.Died <= e.MaxFailures {
-		text = fmt.Sprintf("the canary of %d messages: %d died, and nothing tells of %d what became of them; see whether their receivers run, or give it longer", r.Messages, r.Died, r.Undecided)
+		text = fmt.Sprintf("the canary of %d messages: %d died, and nothing tells of %d what became of them; see whether their receivers run and their dead letters come to this queue, or give it longer", r.Messages, r.Died, r.Undecided)
 	}
 	return text + "; the rest was not sent"
 }
@@ -89,12 +118,6 @@ func (e *CanaryError) Error() string {
 const (
 	MaxCanary     = 10_000
 	MaxCanaryWait = 12 * time.Hour
-)
-
-const (
-	canaryPoll  = time.Second
-	canarySlack = 30 * time.Second
-	maxReckoned = time.Hour // of a wait that is not given
 )
 
 func (c Canary) validate() error {
@@ -132,28 +155,32 @@ const (
 // A watched canary is what a job knows of it.
 type watchedCanary struct {
 	open     bool // it is being sent
-	base     int  // Report.Matched before
+	base     int  // Report.Matched before, and what could not be sent since
 	messages []*canaryMessage
 	byID     map[string]*canaryMessage
 	beyond   []*Letter // in hand, and for later
 	depths   map[string]int
 	drained  map[string]bool // destinations that hand messages out
+	strange  map[string]bool // destinations whose dead letters go elsewhere
+	wait     time.Duration   // that the destinations ask for
 	grown    int             // of the dead-letter queue, at the last look
 	looked   time.Time
 }
 
 // canary redrives the first messages, watches them, and returns whether to go on.
 func (j *job) canary(ctx context.Context) bool {
+	if _, cancelled := j.journal.told(); cancelled {
+		return true // with what is in hand
+	}
 	j.mu.Lock()
-	j.watched = &watchedCanary{open: true, base: j.report.Matched, byID: map[string]*canaryMessage{}, depths: map[string]int{}, drained: map[string]bool{}}
+	j.watched = &watchedCanary{
+		open: true, base: j.report.Matched, byID: map[string]*canaryMessage{},
+		depths: map[string]int{}, drained: map[string]bool{}, strange: map[string]bool{},
+	}
 	j.report.Canary = &CanaryReport{Wait: j.Canary.Wait}
 	j.mu.Unlock()
-	j.workAll(ctx)
-	j.mu.Lock()
-	j.watched.open = false
-	fatal := j.fatal != nil
-	j.mu.Unlock()
-	if fatal || ctx.Err() != nil {
+	j.sendCanary(ctx)
+	if j.failed() || ctx.Err() != nil {
 		return false
 	}
 	if len(j.watched.messages) > 0 {
@@ -161,25 +188,78 @@ func (j *job) canary(ctx context.Context) bool {
 		err := j.watch(watchCtx)
 		ended := watchCtx.Err() != nil
 		stop()
-		if ended {
-			return false // cancelled, interrupted, or without its lease
+		if lost := j.journal.failure(); lost != nil {
+			j.stop(lost)
+			return false
+		}
+		if _, cancelled := j.journal.told(); ended {
+			return cancelled && ctx.Err() == nil
 		}
 		if err != nil {
 			j.stop(err)
 			return false
 		}
 	}
+	if _, cancelled := j.journal.told(); cancelled {
+		return true
+	}
 	j.mu.Lock()
 	j.report.Canary.Passed = true
 	j.exhausted = false
+	later := j.watched.beyond
+	j.watched.beyond = nil
 	j.mu.Unlock()
 	j.progress()
-	for later := j.watched.beyond; len(later) > 0 && ctx.Err() == nil; {
-		n := min(batchSize, len(later))
-		j.handle(ctx, later[:n])
-		later = later[n:]
-	}
+	j.handleAll(ctx, later)
 	return true
+}
+
+// sendCanary sends the first messages: as many as it was told to, for what cannot be
+// sent tells nothing of the rest.
+func (j *job) sendCanary(ctx context.Context) {
+	w := j.watched
+	for {
+		j.workAll(ctx)
+		j.mu.Lock()
+		matched, missing := j.report.Matched, j.Canary.Messages-len(w.messages)
+		switch {
+		case missing <= 0, j.fatal != nil, ctx.Err() != nil,
+			len(w.beyond) == 0 && matched < j.bound(), // there is no more
+			j.Limit > 0 && matched >= j.Limit:
+			w.open = false
+			j.mu.Unlock()
+			return
+		}
+		w.base = matched + missing - j.Canary.Messages
+		later := w.beyond
+		w.beyond = nil
+		j.mu.Unlock()
+		j.handleAll(ctx, later)
+	}
+}
+
+// handleAll handles letters that are in hand.
+func (j *job) handleAll(ctx context.Context, letters []*Letter) {
+	for batch := range slices.Chunk(letters, batchSize) {
+		if ctx.Err() != nil || j.failed() {
+			return
+		}
+		j.handle(ctx, batch)
+		j.recordSent(ctx)
+	}
+}
+
+// failed reports whether something has ended the job.
+func (j *job) failed() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.fatal != nil
+}
+
+// bounded reports whether the bound holds for what is looked at: but for the canary,
+// what an earlier opening had in hand is looked for everywhere first. j.mu is held.
+func (j *job) bounded() bool {
+	return j.unseen == 0 || j.watched != nil && j.watched.open
 }
 
 // bound returns how many messages may be matched for now, 0 for any number. j.mu is
@@ -220,174 +300,4 @@ func (j *job) hasDied(l *Letter) bool {
 	}
 	m := j.watched.byID[l.ID]
 	return m != nil && m.fate == died
-}
-
-// watch awaits the fate of the canary. It returns a [*CanaryError] where the rest is
-// not to be sent.
-func (j *job) watch(ctx context.Context) error {
-	before, err := j.from.Attributes(ctx)
-	if err != nil {
-		return err
-	}
-	wait, err := j.reckonWait(ctx)
-	if err != nil {
-		return err
-	}
-	begun := time.Now()
-	j.watched.looked = begun
-	for {
-		if err := j.ask(ctx); err != nil {
-			return err
-		}
-		a, err := j.from.Attributes(ctx)
-		if err != nil {
-			return err
-		}
-		grown := total(a) - total(before)
-		over := time.Since(begun) >= wait
-		r := j.tally()
-		if r.Waiting > 0 && (over || grown > j.watched.grown && time.Since(j.watched.looked) >= wait/4) {
-			unexplained, err := j.look(ctx, grown)
-			if err != nil {
-				return err
-			}
-			if over {
-				j.infer(unexplained)
-			}
-			r = j.tally()
-		}
-		j.progress()
-		switch {
-		case r.Died > j.Canary.MaxFailures || over && r.Undecided > 0:
-			return &CanaryError{Report: r, MaxFailures: j.Canary.MaxFailures}
-		case r.Waiting == 0:
-			return nil
-		}
-		if !sleep(ctx, min(canaryPoll, max(wait-time.Since(begun), 0))) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func total(a queue.QueueAttributes) int { return a.Visible + a.InFlight + a.Delayed }
-
-// reckonWait returns how long to watch, and notes how much the destinations hold.
-func (j *job) reckonWait(ctx context.Context) (time.Duration, error) {
-	wait := canarySlack
-	for _, m := range j.watched.messages {
-		if _, known := j.watched.depths[m.to.URL]; known {
-			continue
-		}
-		a, err := m.to.Attributes(ctx)
-		if err != nil {
-			return 0, err
-		}
-		j.watched.depths[m.to.URL] = a.Visible
-		wait = max(wait, time.Duration(max(a.MaxReceiveCount, 1))*a.Visibility+canarySlack)
-	}
-	wait = min(wait, maxReckoned)
-	if j.Canary.Wait > 0 {
-		wait = j.Canary.Wait
-	}
-	j.mu.Lock()
-	j.report.Canary.Wait = wait
-	j.mu.Unlock()
-	return wait, nil
-}
-
-// ask asks for records, and how much the destinations hold.
-func (j *job) ask(ctx context.Context) error {
-	calls, callCtx := errgroup.WithContext(ctx)
-	calls.SetLimit(visibilityCalls)
-	seen := map[string]bool{}
-	for _, m := range j.watched.messages {
-		if m.fate != waiting {
-			continue
-		}
-		if !seen[m.to.URL] {
-			seen[m.to.URL] = true
-			a, err := m.to.Attributes(ctx)
-			if err != nil {
-				return errors.Join(err, calls.Wait())
-			}
-			if a.Visible == 0 || a.Visible < j.watched.depths[m.to.URL] {
-				j.watched.drained[m.to.URL] = true
-			}
-		}
-		if m.key == "" {
-			continue
-		}
-		calls.Go(func() error {
-			r, err := j.records.InspectKey(callCtx, m.key)
-			if err == nil && r.Done {
-				m.fate = done // each has its own goroutine, which is awaited
-			}
-			return err
-		})
-	}
-	return calls.Wait()
-}
-
-// look looks for messages that came back, and returns how many may have that it did
-// not see: not more than the dead-letter queue has grown by, nor than it has that
-// neither the look saw nor the job holds.
-func (j *job) look(ctx context.Context, grown int) (unexplained int, err error) {
-	j.watched.grown, j.watched.looked = grown, time.Now()
-	a, err := j.from.Attributes(ctx)
-	if err != nil {
-		return 0, err
-	}
-	s := &scan{
-		hold:  newHold(j.from, j.hold.shelf, j.Visibility, j.log),
-		queue: j.from, total: total(a), bound: min(a.Visible, MaxLook),
-	}
-	s.hold.lapsed = j.hold.lapsed
-	seen := 0
-	err = s.see(ctx, "watch the canary in", func(l *Letter) bool {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		seen++
-		if m := j.watched.byID[l.ID]; m != nil && m.fate != died && (l.RedriveID == j.ID || j.resent[l.MessageID]) {
-			m.fate = died
-			j.report.CameBack++
-		}
-		return true
-	})
-	return max(0, min(grown, total(a)-seen-j.hold.len())), err
-}
-
-// infer decides what Wait has left open. Of a message whose destination hands
-// nothing out, and of as many as may be among what the dead-letter queue does not
-// show, nothing is known.
-func (j *job) infer(unexplained int) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, m := range j.watched.messages {
-		switch {
-		case m.fate != waiting:
-		case unexplained > 0:
-			unexplained--
-			m.fate = undecided
-		case j.watched.drained[m.to.URL]:
-			m.fate = inferred
-		default:
-			m.fate = undecided
-		}
-	}
-}
-
-// tally counts the fates.
-func (j *job) tally() CanaryReport {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	n := map[fate]int{}
-	for _, m := range j.watched.messages {
-		n[m.fate]++
-	}
-	r := CanaryReport{
-		Messages: len(j.watched.messages), Done: n[done], Inferred: n[inferred], Died: n[died],
-		Undecided: n[undecided], Waiting: n[waiting], Wait: j.report.Canary.Wait,
-	}
-	*j.report.Canary = r
-	return r
 }

@@ -129,9 +129,10 @@
 // It knows of a message that it is done from the record that its idempotent receiver
 // keeps, where Config.Records has those, and that it has died when it is back in the
 // dead-letter queue. Of what neither tells, it infers that it is done when the time to
-// watch is over, and counts that apart; but of a queue that nobody receives from it
-// infers nothing, and does not go on. The error is a [*CanaryError] then, and where too
-// many have died: the job has ended, and the others are where they were.
+// watch is over, and counts that apart; but of a queue that nobody receives from, or
+// whose dead letters go elsewhere, it infers nothing, and of what nothing tells it takes
+// that it died. Where too many did, the error is a [*CanaryError]: the others are where
+// they were, and the job has ended, unless messages of an earlier process are in hand.
 //
 // # One at a time, and going on
 //

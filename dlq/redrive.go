@@ -93,7 +93,7 @@ type job struct {
 	unseen     int                // entries of earlier openings whose messages were not received since
 	lost       int                // batches in a row that did not stay hidden
 	fatal      error              // ends the job
-	watched    *watchedCanary     // nil if there is none, or it is over
+	watched    *watchedCanary     // nil if there is none
 }
 
 // maxStreak is how many batches in a row may fail as a whole before the job
@@ -277,7 +277,7 @@ func (j *job) reserve() int {
 		left = 0
 	}
 	n := min(batchSize, max(left, 0)+j.unseen-j.reserved)
-	if limit := j.bound(); limit > 0 && j.unseen == 0 {
+	if limit := j.bound(); limit > 0 && j.bounded() {
 		left := limit - j.report.Matched
 		if !j.chooses() {
 			left -= j.claimed

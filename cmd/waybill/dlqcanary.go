@@ -16,15 +16,15 @@ const canaryHelp = `
 With --canary, so many messages are sent first and watched: by the records that
 their receivers keep in Redis, or, where there are none, by whether they come back
 in the time that --canary-wait gives them, which is said to be inferred. The rest is
-sent if not more of them died than may; otherwise the redrive ends there, with exit
-code 3.`
+sent if not more of them died than may, where one that nothing tells of counts as
+dead; otherwise the redrive ends there, with exit code 3.`
 
 // canaryFlags adds the flags of a canary, and returns what reads them.
 func canaryFlags(cmd *cobra.Command) func() (dlq.Canary, error) {
 	var c dlq.Canary
 	cmd.Flags().IntVar(&c.Messages, "canary", 0, "send `N` messages first, and the others when it is seen what became of them")
 	cmd.Flags().DurationVar(&c.Wait, "canary-wait", 0, "watch them for this `time` at most, such as 5m (default: as long as a receiver\nthat always fails keeps a message from the dead-letter queue)")
-	failures := cmd.Flags().String("canary-max-failures", "0", "go on if no more than `P` of them died: a number, or a share such as 10%")
+	failures := cmd.Flags().String("canary-max-failures", "0", "go on if no more than `P` of them died, or have nothing tell of them: a number,\nor a share such as 10%")
 	return func() (dlq.Canary, error) {
 		changed := cmd.Flags().Changed
 		switch {
