@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -27,7 +28,10 @@ type outbox struct {
 
 const (
 	// publishTimeout bounds one try to publish a notice.
-	publishTimeout = 30 * time.Second
+	publishTimeout = 10 * time.Second
+
+	// flushTimeout is how long tries begin for after the watcher was stopped.
+	flushTimeout = 10 * time.Second
 
 	// The first wait after a failure, and the longest.
 	publishBackoff    = time.Second
@@ -53,35 +57,33 @@ func (o *outbox) add(n Notice) {
 	}
 }
 
-// run publishes until ctx ends, and then what is left, with one try each.
+// run publishes until ctx ends, and then what is left.
 func (o *outbox) run(ctx context.Context) {
 	backoff := publishBackoff
 	for {
 		msg := o.first()
 		switch {
+		case ctx.Err() != nil:
+			o.flush(ctx)
+			return
 		case msg == nil:
 			select {
 			case <-o.more:
 			case <-ctx.Done():
-				o.flush(ctx)
-				return
 			}
 		case o.publish(ctx, msg):
 			backoff = publishBackoff
-		case !sleep(ctx, backoff):
-			o.flush(ctx)
-			return
 		default:
+			sleep(ctx, backoff)
 			backoff = min(2*backoff, maxPublishBackoff)
 		}
 	}
 }
 
-// flush publishes what is left when ctx has ended.
+// flush publishes what is left when ctx has ended, until one fails.
 func (o *outbox) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	for msg := o.first(); msg != nil && o.publish(ctx, msg); msg = o.first() {
+	until := time.Now().Add(flushTimeout)
+	for msg := o.first(); msg != nil && time.Now().Before(until) && o.publish(ctx, msg); msg = o.first() {
 	}
 }
 
@@ -124,5 +126,9 @@ func (o *outbox) unsent() error {
 	if len(o.pending) == 0 {
 		return nil
 	}
-	return fmt.Errorf("dlq: watch: %d notices could not be published to %q: %w", len(o.pending), o.endpoint, o.err)
+	err := o.err
+	if err == nil {
+		err = errors.New("there was no more time")
+	}
+	return fmt.Errorf("dlq: watch: %d notices could not be published to %q: %w", len(o.pending), o.endpoint, err)
 }

@@ -64,7 +64,8 @@ type WatchConfig struct {
 // or grow too fast; see [Limits]. It keeps what it has seen in memory: one that is
 // started anew knows of no alarm, and raises those that are due.
 //
-// A queue that cannot be read clears no alarm: see [AlarmUnreadable].
+// A queue that cannot be read clears no alarm: see [AlarmUnreadable]. One that was
+// taken away for good stays unreadable until a watcher is started anew.
 type Watcher struct {
 	client *Client
 	config WatchConfig
@@ -114,8 +115,8 @@ func (c *Client) NewWatcher(config WatchConfig) (*Watcher, error) {
 	return w, nil
 }
 
-// Run watches until ctx ends, and then publishes what notices it still has, for up
-// to 20 seconds. It returns nil, or an error that says how many notices could not be
+// Run watches until ctx ends, and then publishes what notices it still has: until one
+// fails, and for half a minute at most. It returns nil, or an error that says how many notices could not be
 // published. A name of WatchConfig.Queues that is none, or whose queue does not
 // exist, is an error at once; a service that cannot be reached is not. A Watcher
 // runs once.
@@ -158,7 +159,14 @@ func (w *Watcher) find(ctx context.Context) error {
 			}
 			return fmt.Errorf("dlq: watch: %w", err)
 		}
-		w.add(&watched{name: name, queue: q, sources: nil})
+		found := &watched{name: name, queue: q}
+		for e := range w.client.queues.Endpoints().All() {
+			if q != nil && e.DeadLetter != "" && queue.SameQueue(e.DeadLetter, q.Endpoint.URL) && w.client.queues.Place(e) == w.client.queues.Place(q.Endpoint) {
+				source, _ := e.Resource()
+				found.sources, found.endpoints = append(found.sources, source), append(found.endpoints, e.Name)
+			}
+		}
+		w.add(found)
 	}
 	w.tellUnknown()
 	return nil

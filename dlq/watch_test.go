@@ -424,6 +424,80 @@ func TestWatchToATopic(t *testing.T) {
 	})
 }
 
+// On a FIFO endpoint, the notices of a queue come in order. When there is no more
+// time, it is told how many are not out.
+func TestWatchToAFIFOQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		s.queue("fares-dlq", "", 0)
+		s.queue("fares", "fares-dlq", 3)
+		if _, err := s.sqs.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(s.full("pager.fifo")), Attributes: map[string]string{"FifoQueue": "true"}}); err != nil {
+			t.Fatal(err)
+		}
+		s.sendMany("fares-dlq", 2)
+		pub, err := queue.NewPublisher(queue.PublisherConfig{AWS: s.aws})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pub.Close()
+		w := s.watch(t, s.client(fares()), dlq.WatchConfig{
+			Queues: []string{"fares-dlq"}, Publisher: pub, Endpoint: "sqs://" + s.full("pager.fifo"), Limits: dlq.Limits{RaiseAfter: 1, ClearAfter: 1},
+		})
+		pass(interval / 2)
+		if n := w.notices; len(n) != 1 || !slices.Equal(n[0].Sources, []string{s.full("fares")}) {
+			t.Errorf("the notices are %+v", n)
+		}
+		for range 3 {
+			s.purge("fares-dlq")
+			pass(interval)
+			s.sendMany("fares-dlq", 2)
+			pass(interval)
+		}
+		if err := w.stop(); err != nil {
+			t.Error(err)
+		}
+		var events []string
+		for _, m := range s.take("pager.fifo") {
+			events = append(events, m.attributes["event"])
+		}
+		if want := []string{"raised", "cleared", "raised", "cleared", "raised", "cleared", "raised"}; !slices.Equal(events, want) {
+			t.Errorf("the notices came as %q, want %q", events, want)
+		}
+	})
+}
+
+// slow is a publisher that takes its time.
+type slow struct{ failing }
+
+func (p *slow) Publish(endpoint string, messages ...*message.Message) error {
+	time.Sleep(9 * time.Second)
+	return p.failing.Publish(endpoint, messages...)
+}
+
+// A watcher that is stopped ends within half a minute, and tells what is not out.
+func TestWatchStopsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := embedded(t)
+		for i := range 9 {
+			name := fmt.Sprint("q", i)
+			s.queue(name+"-dlq", "", 0)
+			s.queue(name, name+"-dlq", 3)
+			s.sendMany(name+"-dlq", 1)
+		}
+		p := &slow{}
+		w := s.watch(t, s.client(), dlq.WatchConfig{Publisher: p, Endpoint: "alarms", Limits: dlq.Limits{RaiseAfter: 1}})
+		pass(time.Second)
+		began := time.Now()
+		err := w.stop()
+		if took := time.Since(began); took > 30*time.Second || took < 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if err == nil || !strings.Contains(err.Error(), `notices could not be published to "alarms"`) {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}
+
 func TestWatchConfig(t *testing.T) {
 	s := embedded(t)
 	for _, tt := range []struct {
