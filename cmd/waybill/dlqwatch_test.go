@@ -113,7 +113,7 @@ func TestDLQWatchFormats(t *testing.T) {
 	for format, want := range map[string]string{
 		"table": "  raised   depth       test-fares-dlq  holds 1\n", "yaml": "---\nv: 1\nevent: raised\n", "json": `{"v":1,"event":"raised"`,
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		r, w := io.Pipe()
 		ended := make(chan int, 1)
 		go func() {
