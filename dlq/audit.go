@@ -58,16 +58,6 @@ type AuditEntry struct {
 	Count int `json:"count,omitempty"`
 }
 
-// recorded returns the report as a record has room for it.
-func (r *Report) recorded() Report {
-	c := r.clone()
-	c.Diffs, c.Failures = nil, c.Failures[:min(len(c.Failures), maxKeptFailures)]
-	for i, f := range c.Failures {
-		c.Failures[i].Error = f.Error[:min(len(f.Error), maxAuditText)]
-	}
-	return c
-}
-
 const maxAuditText = 1000
 
 // An auditor records what is done to a queue. A nil one records nothing.

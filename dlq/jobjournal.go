@@ -88,7 +88,7 @@ func (j *job) noteSending(to *queue.Queue, outs []*outgoing) []*outgoing {
 	j.mu.Lock()
 	for i, out := range outs {
 		l := out.letter
-		e := &entry{State: stateSending, To: to.URL, Name: to.Name, ID: l.ID, Dedup: out.raw.Deduplication}
+		e := &entry{State: stateSending, To: to.URL, Name: to.Name, ID: kept(l.ID), Dedup: out.raw.Deduplication}
 		if old := j.entries[l.MessageID]; old != nil && old.old {
 			e.old, e.seen, out.doubtful = true, true, true
 		}

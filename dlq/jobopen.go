@@ -229,7 +229,7 @@ func (j *job) goOn(b blob) {
 // blob is what is kept of the progress when so many messages are through.
 func (j *job) blob(done map[string]int) []byte {
 	j.mu.Lock()
-	b := blob{Report: j.report.clone(), Done: done, Resent: slices.Clone(j.keptResent), Visibility: j.Visibility, HiddenUntil: j.hiddenUntil}
+	b := blob{Report: j.report.recorded(), Done: done, Resent: slices.Clone(j.keptResent), Visibility: j.Visibility, HiddenUntil: j.hiddenUntil}
 	j.mu.Unlock()
 	return b.encode()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/waybill-dev/waybill/queue"
@@ -135,14 +136,18 @@ type blob struct {
 // maxKeptFailures bounds the failures in a job's progress.
 const maxKeptFailures = 20
 
+// kept returns as much of a text as there is room for. What a message's writer has
+// chosen, such as its id, can be as large as a message.
+func kept(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxAuditText)], "") }
+
+// recorded returns the report as a journal and a record have room for it.
+func (r *Report) recorded() Report {
+	c := *r
+	c.Diffs, c.FilterError, c.Failures = nil, kept(r.FilterError), recordedFailures(r.Failures)
+	return c.clone()
+}
+
 func (b blob) encode() []byte {
-	b.Diffs = nil
-	b.Failures = b.Failures[:min(len(b.Failures), maxKeptFailures)]
-	for i, f := range b.Failures {
-		if len(f.Error) > 1000 {
-			b.Failures[i].Error = f.Error[:1000]
-		}
-	}
 	text, err := json.Marshal(b)
 	if err != nil {
 		panic(err) // it has nothing that cannot be written

@@ -1,14 +1,15 @@
 package dlq
 
+import "slices"
+
 // recordedFailures returns the first failures, with short texts: an audit record
 // has room for so much.
 func recordedFailures(failures []Failure) []Failure {
-	kept := make([]Failure, min(len(failures), maxKeptFailures))
-	for i := range kept {
-		kept[i] = failures[i]
-		kept[i].Error = kept[i].Error[:min(len(kept[i].Error), maxAuditText)]
+	all := slices.Clone(failures[:min(len(failures), maxKeptFailures)])
+	for i, f := range all {
+		all[i].ID, all[i].Error = kept(f.ID), kept(f.Error)
 	}
-	return kept
+	return all
 }
 
 func filterText(f *Filter) string {

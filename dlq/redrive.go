@@ -290,7 +290,7 @@ func (j *job) reserve() int {
 		}
 	}
 	n = max(n, 0)
-	if n > 0 && j.report.CameBack+j.report.Newer >= max(j.report.Snapshot, batchSize) {
+	if n > 0 && j.unseen == 0 && j.report.CameBack+j.report.Newer >= max(j.report.Snapshot, batchSize) {
 		j.flooded = true
 		return 0
 	}
