@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue/emulator"
+	"github.com/waybill-dev/waybill/store"
 	"github.com/waybill-dev/waybill/store/memstore"
 )
 
@@ -141,6 +145,111 @@ func TestJournalWindowFailedAgainUnmarked(t *testing.T) {
 		report, err := s.journalled(k).Resume(t.Context(), "fares-dlq", "", dlq.Options{})
 		if err != nil || report.Sent != 15 || report.CameBack != 1 || report.Remaining != 1 {
 			t.Errorf("resumed: %s, %v", asJSON(t, report), err)
+		}
+	})
+}
+
+// What was not sent at the first try, and whose lease has run out by the second, is
+// not sent.
+func TestJournalSendsNothingAfterItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ids := filled(t, 5)
+		m := memstore.New(memstore.Config{})
+		var sends atomic.Int64
+		k := noteFault{m, func(_ store.JobNote, do func() (store.JobNoted, error)) (store.JobNoted, error) {
+			if sends.Load() > 0 {
+				return store.JobNoted{}, errors.New("no answer")
+			}
+			return do()
+		}}
+		s.faulty(func(operation, _ string, _ int64) (f emulator.Fault) {
+			if operation == "SendMessageBatch" && sends.Add(1) == 1 {
+				f.FailEntry = func(emulator.Entry) *emulator.Error { return &emulator.Error{Code: "ThrottlingException"} }
+			}
+			return f
+		})
+		short := func(config *dlq.Config, _ *aws.Config) { config.Lease = 500 * time.Millisecond }
+		report, err := s.journalled(k, short).Redrive(t.Context(), dlq.Options{From: "fares-dlq"})
+		if !errors.Is(err, store.ErrLeaseLost) || sends.Load() != 1 {
+			t.Errorf("it sent %d times: %s, %v", sends.Load(), asJSON(t, report), err)
+		}
+		s.emulator.SetFault(nil)
+		if report, err := s.journalled(m).Resume(t.Context(), "fares-dlq", "", dlq.Options{}); err != nil || report.Sent != 5 {
+			t.Errorf("resumed: %s, %v", asJSON(t, report), err)
+		}
+		handledOnce(s, ids)
+	})
+}
+
+// Who has lost the lease keeps messages hidden no longer, however long it is at them:
+// who goes on waits for them no longer than their visibility.
+func TestJournalHidesNothingAfterItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ids := filled(t, 5)
+		m := memstore.New(memstore.Config{})
+		var stuck atomic.Bool
+		k := noteFault{m, func(_ store.JobNote, do func() (store.JobNoted, error)) (store.JobNoted, error) {
+			if stuck.Load() {
+				return store.JobNoted{}, errors.New("no answer")
+			}
+			return do()
+		}}
+		done := make(chan error)
+		go func() {
+			_, err := s.journalled(k).Redrive(t.Context(), dlq.Options{From: "fares-dlq", Workers: 1, Visibility: time.Minute, Edit: func(context.Context, *dlq.Letter) error {
+				if !stuck.Swap(true) {
+					time.Sleep(time.Hour)
+				}
+				return nil
+			}})
+			done <- err
+		}()
+		time.Sleep(5 * time.Minute)
+		report, err := s.journalled(m).Resume(t.Context(), "fares-dlq", "", dlq.Options{Edit: func(context.Context, *dlq.Letter) error { return nil }})
+		if err != nil || report.Sent != 5 {
+			t.Errorf("resumed: %s, %v", asJSON(t, report), err)
+		}
+		if err := <-done; !errors.Is(err, store.ErrLeaseLost) {
+			t.Errorf("who had lost the lease: %v", err)
+		}
+		handledOnce(s, ids)
+	})
+}
+
+// What may have been sent stays in the journal for as long as sending it again fails
+// in passing.
+func TestJournalKeepsDoubtfulEntries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ids := filledFIFO(t, 3)
+		k := memstore.New(memstore.Config{})
+		s.faulty(func(operation, _ string, _ int64) emulator.Fault {
+			return emulator.Fault{DropAnswer: operation == "SendMessageBatch"}
+		})
+		c := s.journalled(k)
+		var going *dlq.ResumableError
+		if report, err := c.Redrive(t.Context(), dlq.Options{From: "fares-dlq.fifo", To: "fares.fifo"}); !errors.As(err, &going) {
+			t.Fatalf("report %s, %v", asJSON(t, report), err)
+		}
+		s.emulator.SetFault(func(emulator.Request) emulator.Fault {
+			return emulator.Fault{FailEntry: func(e emulator.Entry) *emulator.Error {
+				if e.Body == "" {
+					return nil
+				}
+				return &emulator.Error{Code: "ThrottlingException"}
+			}}
+		})
+		if report, err := c.Resume(t.Context(), "fares-dlq.fifo", "", dlq.Options{}); !errors.As(err, &going) || report.Failed != 3 || !report.Failures[0].Unknown {
+			t.Errorf("throttled: %s, %v", asJSON(t, report), err)
+		}
+		if n := len(entries(t, k, c, "fares-dlq.fifo")); n != 3 {
+			t.Errorf("%d entries are left, want 3", n)
+		}
+		s.emulator.SetFault(nil)
+		if report, err := c.Resume(t.Context(), "fares-dlq.fifo", "", dlq.Options{}); err != nil || report.Sent != 3 {
+			t.Errorf("resumed: %s, %v", asJSON(t, report), err)
+		}
+		if got := bodies(s.take("fares.fifo")); !slices.Equal(got, ids) {
+			t.Errorf("the destination has %v, want each of %v once", got, ids)
 		}
 	})
 }
