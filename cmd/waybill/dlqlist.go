@@ -27,10 +27,10 @@ the credentials may not read is shown as unreadable: it may be one.
 GROWTH is how many more messages there are than when you listed them last, which a
 file keeps, --seen. OLDEST is the age of the oldest message: of the first 1,000 that
 can be received, where the endpoint shows messages without their being received,
-as LocalStack and "waybill dev" do; at AWS what CloudWatch says, some minutes old,
-at $0.00001 a queue. With --look N, where neither tells, N messages of each queue are
-received and returned, which raises their receive counts. Else it is not known, and
-why is on stderr.` + queueHelp,
+as LocalStack and "waybill dev" do; at AWS what CloudWatch says, some minutes old, at
+$0.00001 a queue, for which it wants cloudwatch:GetMetricData. With --look N, where
+neither tells, N messages of each queue are received and returned, which raises their
+receive counts. Else it is not known, and why is on stderr.` + queueHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return takes("QUEUE")(cmd, args)
