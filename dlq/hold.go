@@ -29,9 +29,9 @@ type hold struct {
 }
 
 type heldMessage struct {
-	raw   queue.RawMessage
-	until time.Time // hidden at least until then
-	err   error     // why it could not be extended
+	raw   queue.RawMessage // what returns it to its queue
+	until time.Time        // hidden at least until then
+	err   error            // why it could not be extended
 }
 
 const (
@@ -70,7 +70,9 @@ func (h *hold) receive(ctx context.Context, n int) ([]*Letter, error) {
 	defer h.mu.Unlock()
 	for _, l := range letters {
 		_, l.again = h.held[l.MessageID]
-		h.held[l.MessageID] = &heldMessage{raw: l.raw, until: until} // with the new receipt
+		// With the new receipt, and without the body: there may be 100,000.
+		slim := queue.RawMessage{ID: l.raw.ID, Receipt: l.raw.Receipt, SentAt: l.raw.SentAt}
+		h.held[l.MessageID] = &heldMessage{raw: slim, until: until}
 	}
 	return letters, nil
 }
@@ -89,15 +91,6 @@ func (h *hold) receiveTrying(ctx context.Context, n int) ([]*Letter, error) {
 		if !passing || attempt == receiveAttempts || !sleep(ctx, receiveBackoff<<(attempt-1)) {
 			return letters, err
 		}
-	}
-}
-
-// slim forgets of a message all but what returns it to its queue.
-func (h *hold) slim(l *Letter) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if m := h.held[l.MessageID]; m != nil {
-		m.raw = queue.RawMessage{ID: m.raw.ID, Receipt: m.raw.Receipt, SentAt: m.raw.SentAt}
 	}
 }
 

@@ -143,8 +143,6 @@ func (p *purger) handle(ctx context.Context, letters []*Letter) bool {
 		}
 		if take {
 			chosen = append(chosen, l)
-		} else {
-			p.scan.hold.slim(l)
 		}
 	}
 	if !p.DryRun {
@@ -153,9 +151,6 @@ func (p *purger) handle(ctx context.Context, letters []*Letter) bool {
 			return false
 		}
 		p.delete(ctx, p.stillHeld(kept))
-	}
-	for _, l := range chosen {
-		p.scan.hold.slim(l)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -89,7 +89,6 @@ func (s *scan) run(ctx context.Context, action string, see func(*Letter) bool) e
 			if ctx.Err() != nil || !see(l) {
 				return false
 			}
-			s.hold.slim(l)
 		}
 		return true
 	})

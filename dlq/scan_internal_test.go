@@ -46,7 +46,7 @@ func TestScanKeepsNoBodies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen, most := make(chan struct{}, n), 0
+		seen, held, most := make(chan struct{}, n), 0, 0
 		if err := s.run(t.Context(), "look at", func(*Letter) bool {
 			seen <- struct{}{}
 			s.hold.mu.Lock()
@@ -57,13 +57,13 @@ func TestScanKeepsNoBodies(t *testing.T) {
 					whole++
 				}
 			}
-			most = max(most, whole)
+			held, most = max(held, len(s.hold.held)), max(most, whole)
 			return true
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if len(seen) != n || most == 0 || most > DefaultWorkers*batchSize {
-			t.Errorf("%d seen, at most %d were kept; want those in hand", len(seen), most)
+		if len(seen) != n || held != n || most > 0 {
+			t.Errorf("%d seen, %d held, and %d bodies of those kept; want none", len(seen), held, most)
 		}
 	})
 }
