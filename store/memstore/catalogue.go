@@ -78,6 +78,9 @@ func (s *Store) ListLetters(ctx context.Context, queue, position string, limit i
 // ListSummaries implements store.Catalogue.
 func (s *Store) ListSummaries(ctx context.Context, queue, position string, limit int) (summaries []store.LetterSummary, next string, err error) {
 	next, err = s.eachLetter(ctx, queue, position, min(limit, store.MaxSummaryPage), func(l store.Letter) bool {
+		if summaries == nil {
+			summaries = make([]store.LetterSummary, 0, min(limit, store.MaxSummaryPage, len(s.letters[queue])))
+		}
 		summaries = append(summaries, l.LetterSummary)
 		return true
 	})

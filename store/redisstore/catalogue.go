@@ -87,6 +87,9 @@ func (s *Store) GetLetter(ctx context.Context, queue, id string) (store.Letter, 
 	case err != nil:
 		return store.Letter{}, fmt.Errorf("redisstore: get letter %q: %w", id, err)
 	case len(letters) == 0:
+		if err := s.checkLost(ctx, queue, id); err != nil {
+			return store.Letter{}, err
+		}
 		return store.Letter{}, fmt.Errorf("letter %q of %q: %w", id, queue, store.ErrNotFound)
 	}
 	return letters[0], nil
@@ -146,7 +149,42 @@ func (s *Store) ListLetters(ctx context.Context, queue, position string, limit i
 	if err != nil {
 		return nil, "", fmt.Errorf("redisstore: list letters of %q: %w", queue, err)
 	}
+	if len(letters) < len(ids) {
+		there := make(map[string]bool, len(letters))
+		for i := range letters {
+			there[letters[i].ID] = true
+		}
+		for _, id := range ids {
+			if there[id] {
+				continue
+			}
+			if err := s.checkLost(ctx, queue, id); err != nil {
+				return nil, "", err
+			}
+		}
+	}
 	return letters, next, nil
+}
+
+// checkLost returns an error if a letter is in its bucket, and its body is gone:
+// nothing that the store does leaves that.
+func (s *Store) checkLost(ctx context.Context, queue, id string) error {
+	k := s.keys.letters(queue, letterBucket(queue, id))
+	var listed, body *redis.IntCmd
+	err := s.retry(ctx, func(ctx context.Context) error {
+		_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error { // both at one moment
+			listed, body = p.ZLexCount(ctx, k.summaries(), "["+id+"\x00", "("+id+"\x01"), p.Exists(ctx, k.letter(id))
+			return nil
+		})
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("redisstore: letter %q of %q: %w", id, queue, err)
+	case listed.Val() > 0 && body.Val() == 0:
+		return fmt.Errorf("redisstore: letter %q of %q is lost: Redis has evicted or lost its key %s, or somebody has deleted it", id, queue, k.letter(id))
+	}
+	return nil
 }
 
 // ListSummaries implements store.Catalogue.

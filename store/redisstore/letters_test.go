@@ -80,6 +80,39 @@ func TestLettersSpread(t *testing.T) {
 	}
 }
 
+// A letter whose body is gone is not passed over: Redis has lost it.
+func TestLostLetter(t *testing.T) {
+	for _, server := range servers(t) {
+		t.Run(server.name, func(t *testing.T) {
+			tg := server.new(t)
+			st := tg.open(t)
+			fillCatalogue(t, st, "q", 5)
+			keys, err := tg.client.Keys(t.Context(), tg.namespace+":{p*}:cl:1:q:*3").Result()
+			if err != nil || len(keys) != 1 {
+				t.Fatal(keys, err)
+			}
+			if err := tg.client.Del(t.Context(), keys[0]).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := st.ListLetters(t.Context(), "q", "", 9); err == nil || !strings.Contains(err.Error(), "is lost") {
+				t.Errorf("the list: %v", err)
+			}
+			if _, err := st.GetLetter(t.Context(), "q", "5fea7756-0ea4-451a-a703-000000000003"); err == nil || !strings.Contains(err.Error(), "is lost") {
+				t.Errorf("the letter: %v", err)
+			}
+			if err := st.DeleteLetters(t.Context(), "q", []string{"5fea7756-0ea4-451a-a703-000000000003"}); err != nil {
+				t.Error(err)
+			}
+			if letters, _, err := st.ListLetters(t.Context(), "q", "", 9); err != nil || len(letters) != 4 {
+				t.Errorf("%d letters, %v", len(letters), err)
+			}
+			if n, err := st.CountLetters(t.Context(), "q"); err != nil || n != 4 {
+				t.Errorf("%d letters are counted, %v", n, err)
+			}
+		})
+	}
+}
+
 func fillCatalogue(t testing.TB, st *redisstore.Store, queue string, n int) {
 	t.Helper()
 	at := time.UnixMilli(1767323045006)

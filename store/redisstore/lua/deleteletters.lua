@@ -17,7 +17,8 @@ for i = 3, #KEYS do
   if #found > 0 then
     redis.call('ZREM', KEYS[1], unpack(found))
   end
-  deleted = deleted + redis.call('DEL', KEYS[i])
+  -- A letter that Redis has lost is counted still.
+  deleted = deleted + math.max(redis.call('DEL', KEYS[i]), #found)
 end
 if deleted > 0 and redis.call('HINCRBY', KEYS[2], ARGV[1], -deleted) <= 0 then
   redis.call('HDEL', KEYS[2], ARGV[1])
