@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/store"
 	"github.com/waybill-dev/waybill/store/redisstore"
 )
@@ -56,5 +58,35 @@ func TestDLQRedriveCanaryUsage(t *testing.T) {
 		`--canary-max-failures is "NaN%"; want`:  "--canary 1 --canary-max-failures NaN%",
 	} {
 		c.fails(exitUsage, want, append([]string{"dlq", "redrive", "fares"}, strings.Fields(args)...)...)
+	}
+}
+
+// A redrive that was cancelled has ended, unless it has messages in hand: then it is
+// to be resumed, as one that was cut off is.
+func TestRedriveEndedExitCode(t *testing.T) {
+	a := &app{}
+	a.command()
+	cancelled := fmt.Errorf("redrive: %w by ada", dlq.ErrCancelled)
+	for _, tt := range []struct {
+		err  error
+		sent int
+		want int
+	}{
+		{nil, 3, exitOK},
+		{cancelled, 3, exitFailed},
+		{&dlq.ResumableError{Queue: "q", ID: "j", Err: cancelled}, 3, exitPartial},
+		{&dlq.ResumableError{Queue: "q", ID: "j", Err: cancelled}, 0, exitPartial},
+		{&dlq.CanaryError{}, 3, exitPartial},
+		{errors.New("away"), 0, exitFailed},
+	} {
+		err := a.redriveEnded(tt.err, dlq.Report{Sent: tt.sent}, "q")
+		if got := exitOK; err != nil {
+			got = exitCode(t.Context(), err)
+			if got != tt.want {
+				t.Errorf("%v, with %d sent, is exit code %d, want %d", tt.err, tt.sent, got, tt.want)
+			}
+		} else if tt.want != got {
+			t.Errorf("%v is no error", tt.err)
+		}
 	}
 }

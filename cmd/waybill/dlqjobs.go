@@ -95,7 +95,7 @@ func (a *app) commandLine(path, arg string, flags ...string) string {
 func (a *app) redriveEnded(err error, report dlq.Report, arg string) error {
 	var going *dlq.ResumableError
 	err = a.tellHolder(err, arg)
-	if err != nil && (report.Sent > 0 || errors.As(err, &going)) && !errors.Is(err, dlq.ErrCancelled) {
+	if errors.As(err, &going) || err != nil && report.Sent > 0 && !errors.Is(err, dlq.ErrCancelled) {
 		err = &partialError{err}
 	}
 	return err

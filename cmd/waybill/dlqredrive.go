@@ -49,9 +49,9 @@ goes on.
 
 Exit codes: 0 all that was chosen is sent; 3 some of it is not, or in a dry
 run would not be, and stderr says what takes it up; 1 a fault of the queues ended
-it before anything was sent, or 4 where a queue does not exist; 5 somebody else
-redrives the queue, or did and was interrupted; 130 it was interrupted: what it held
-is back in the queue.` + queueHelp,
+it before anything was sent, or somebody cancelled it; 4 a queue does not exist;
+5 somebody else redrives the queue, or did and was interrupted; 130 it was
+interrupted: what it held is back in the queue.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
 	to := cmd.Flags().String("to", "", "the `queue` to send to, in place of each message's own source")
