@@ -66,6 +66,7 @@ func TestDLQNativeUsage(t *testing.T) {
 		"takes no --filter":   "--native --to fares --filter .id",
 		"takes no --limit":    "--native --to fares --limit 1",
 		"takes no --canary":   "--native --to fares --canary 1",
+		"no --catalogue":      "--native --to fares --catalogue",
 		"--rate is 0.5":       "--native --to fares --rate 0.5",
 		"--rate is 501":       "--native --to fares --rate 501",
 	} {
