@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -209,15 +210,20 @@ func (h *hold) extended(raw queue.RawMessage, at time.Time, err error) bool {
 	return err != nil
 }
 
-// list returns the held messages that pass the test.
+// list returns the held messages that pass the test, first those that show first.
 func (h *hold) list(test func(*heldMessage) bool) []queue.RawMessage {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var all []queue.RawMessage
+	var passed []*heldMessage
 	for _, m := range h.held {
 		if test(m) {
-			all = append(all, m.raw)
+			passed = append(passed, m)
 		}
+	}
+	slices.SortFunc(passed, func(a, b *heldMessage) int { return a.until.Compare(b.until) })
+	all := make([]queue.RawMessage, len(passed))
+	for i, m := range passed {
+		all[i] = m.raw
 	}
 	return all
 }

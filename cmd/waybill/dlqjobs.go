@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -77,7 +78,7 @@ func (a *app) tellHolder(err error, arg string) error {
 }
 
 // commandLine returns a command with the global flags that this one was given, but
-// for the format.
+// for the format, and for the passwords in URLs.
 func (a *app) commandLine(path, arg string, flags ...string) string {
 	line := "waybill " + path + " " + typed(arg)
 	for _, f := range flags {
@@ -85,10 +86,18 @@ func (a *app) commandLine(path, arg string, flags ...string) string {
 	}
 	a.flags.VisitAll(func(f *pflag.Flag) {
 		if f.Changed && f.Name != "output" {
-			line += " --" + f.Name + " " + typed(f.Value.String())
+			line += " --" + f.Name + " " + typed(redacted(f.Value.String()))
 		}
 	})
 	return line
+}
+
+// redacted returns a value without the password that it has as a URL.
+func redacted(value string) string {
+	if u, err := url.Parse(value); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return value
 }
 
 // redriveEnded returns what a redrive has come to as the command's error.

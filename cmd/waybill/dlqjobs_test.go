@@ -142,3 +142,25 @@ func TestDLQRedriveJobUsage(t *testing.T) {
 	t.Setenv("WAYBILL_REDIS", miniredis.RunT(t).Addr()) // which knows of no namespace
 	c.fails(exitNotFound, "check --namespace and --redis", "dlq", "redrive", "status", "fares")
 }
+
+// A command that is proposed has no password in it.
+func TestRedacted(t *testing.T) {
+	for value, want := range map[string]string{
+		"redis://ada:secret@redis.example:6379/1": "redis://ada:xxxxx@redis.example:6379/1",
+		"redis://redis.example:6379":              "redis://redis.example:6379",
+		"127.0.0.1:6379":                          "127.0.0.1:6379",
+		"prod":                                    "prod",
+	} {
+		if got := redacted(value); got != want {
+			t.Errorf("%q is told as %q, want %q", value, got, want)
+		}
+	}
+	c := buried(t, 30)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.atFirstSend(cancel)
+	r := c.runContext(ctx, "dlq", "redrive", "fares", "--yes", "--redis", "redis://:secret@"+c.stack.RedisAddr)
+	if strings.Contains(r.stderr, "secret") {
+		t.Errorf("stderr: %s", r.stderr)
+	}
+}
