@@ -84,10 +84,14 @@
 // The client that [Client.Catalogue] returns works on it as others do on queues: its
 // Peek, Groups, Show, Export, Purge and Redrive. A message is deleted from its queue
 // after the catalogue has it, and from the catalogue after its destination, or the
-// archive, has it. The catalogue has it as a line of an export, under SQS's id, so
-// that to ingest it once more changes nothing. Groups are made of summaries, without
-// reading the letters, unless there is a filter, or the attributes or the body are
-// asked for. The groups of a FIFO queue keep their order.
+// archive, has it. What a catalogue in Redis keeps when the machine crashes is said by
+// package redisstore: with appendfsync everysec the last second may be lost.
+//
+// The catalogue has a message as a line of an export, under SQS's id, so that to ingest
+// it once more changes nothing. Groups are made of summaries, without reading the
+// letters, unless there is a filter, or the attributes or the body are asked for. The
+// groups of a FIFO queue keep their order: where a message fails, the rest of its group
+// fails, too, and stays.
 //
 // # What is guaranteed
 //

@@ -28,6 +28,34 @@ type drawer struct {
 	position string
 	order    []placed  // of a FIFO queue: what is still to be read
 	read     []*Letter // and not shown yet
+	stuck    map[string]bool
+}
+
+// stick keeps the rest of a failed letter's group back, as a FIFO queue itself does
+// of a letter that is held.
+func (d *drawer) stick(l *Letter) {
+	if d == nil || !d.fifo {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck == nil {
+		d.stuck = map[string]bool{}
+	}
+	d.stuck[l.raw.Group] = true
+}
+
+// sticks returns an error if a letter is of a group that is kept back.
+func (d *drawer) sticks(l *Letter) error {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck[l.raw.Group] {
+		return fmt.Errorf("dlq: %w", errGroupStuck)
+	}
+	return nil
 }
 
 // A placed letter of a FIFO queue has its place among the others.

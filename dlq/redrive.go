@@ -421,6 +421,10 @@ func (j *job) destination(ctx context.Context, l *Letter) (*queue.Queue, bool) {
 	if _, cancelled := j.journal.told(); cancelled || l.late || !j.choose(ctx, l) {
 		return nil, false
 	}
+	if err := j.hold.drawer.sticks(l); err != nil {
+		j.fail(ctx, l, StageSend, err)
+		return nil, false
+	}
 	q, err := j.to.of(ctx, l)
 	if err != nil {
 		j.fail(ctx, l, StageSource, err)
@@ -484,6 +488,7 @@ func (j *job) fail(ctx context.Context, l *Letter, stage Stage, err error) {
 	if ctx.Err() != nil && !unknown && stage != StageDelete {
 		return
 	}
+	j.hold.drawer.stick(l)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.report.fail(Failure{ID: l.ID, MessageID: l.MessageID, Stage: stage, Unknown: unknown, Err: err})

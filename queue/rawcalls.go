@@ -94,22 +94,49 @@ type Sent struct {
 
 // Send sends the messages as they are, in as few requests as their number and
 // size allow, and returns the outcome of each. Beyond the SDK's retries of
-// whole requests it does not try again.
+// whole requests it does not try again. To a FIFO queue it sends nothing of a group
+// after a request in which a message of it failed: that has an error, too, of kind
+// [ErrThrottled] if it may be tried again with the other.
 func (q *Queue) Send(ctx context.Context, messages []RawMessage) []Sent {
 	results := make([]Sent, len(messages))
-	for start := 0; start < len(messages); {
-		end, size := start, 0
-		for end < len(messages) && end-start < maxBatch {
-			size += messages[end].Size()
-			if end > start && size > q.Endpoint.MaxMessageSize {
-				break
+	failed := map[string]error{} // by group
+	var batch []RawMessage
+	var indexes []int
+	size := 0
+	send := func() {
+		for k, sent := range q.sendBatch(ctx, batch) {
+			results[indexes[k]] = sent
+			if sent.Err != nil && q.Endpoint.FIFO() {
+				failed[batch[k].Group] = sent.Err
 			}
-			end++
 		}
-		copy(results[start:end], q.sendBatch(ctx, messages[start:end]))
-		start = end
+		batch, indexes, size = nil, nil, 0
+	}
+	for i, m := range messages {
+		n := m.Size()
+		if len(batch) == maxBatch || len(batch) > 0 && size+n > q.Endpoint.MaxMessageSize {
+			send()
+		}
+		if err := failed[m.Group]; err != nil {
+			results[i].Err = heldBack(err)
+			continue
+		}
+		batch, indexes, size = append(batch, m), append(indexes, i), size+n
+	}
+	if len(batch) > 0 {
+		send()
 	}
 	return results
+}
+
+// heldBack is the error of a message behind one of its group that failed. It was not
+// sent, whatever became of that one.
+func heldBack(err error) error {
+	const text = "an earlier message of its group was not sent"
+	if errors.Is(err, ErrThrottled) {
+		return fmt.Errorf("%s: %w", text, err)
+	}
+	return fmt.Errorf("%s: %v", text, err)
 }
 
 func (q *Queue) sendBatch(ctx context.Context, batch []RawMessage) []Sent {
