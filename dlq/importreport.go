@@ -103,7 +103,7 @@ func (r *ImportReport) recorded() ImportReport {
 	c.Failures = nil
 	for _, f := range r.Failures[:min(len(r.Failures), maxKeptFailures)] {
 		short := *f
-		short.Text = short.Text[:min(len(short.Text), maxAuditText)]
+		short.Field, short.Text = kept(f.Field), kept(f.Text)
 		c.Failures = append(c.Failures, &short)
 	}
 	return c

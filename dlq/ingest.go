@@ -75,8 +75,10 @@ type IngestReport struct {
 
 	Choice
 
-	// Newer counts the messages that came after the ingestion began, and Beyond
-	// those beyond the limit. They stay.
+	// Newer counts the messages that were sent after the ingestion began, and Beyond
+	// those beyond the limit. They stay. One of the first five seconds counts as
+	// older, since clocks differ; so does one that SQS itself moved into a standard
+	// queue, which keeps the time when it was first sent.
 	Newer  int `json:"newer"`
 	Beyond int `json:"beyond"`
 

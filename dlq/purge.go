@@ -17,6 +17,10 @@ import (
 // name.
 var ErrPurgeAll = errors.New("a purge wants a filter, or the name of the queue in full")
 
+// ErrCrowded: a purge or an ingestion met so many messages that came after it began
+// that it did not reach all that were there. Done again, it takes them up.
+var ErrCrowded = errors.New("messages come into the queue faster than it is gone through")
+
 // Purge deletes the messages of a dead-letter queue that a filter chooses, or all
 // that are in it. The queue is named as for queue.Admin; one that itself has a
 // redrive policy is refused with [ErrCounts]. What is not chosen is returned when
@@ -83,6 +87,9 @@ func (p *purger) work(ctx context.Context, a queue.QueueAttributes, spec any) (e
 	return p.turn.end(ctx, p.report.recorded(), err)
 }
 
+// limited reports whether as much was chosen as may be.
+func (p *purger) limited() bool { return p.Limit > 0 && p.matched == p.Limit }
+
 func (p *purger) run(ctx context.Context) error {
 	err := p.scan.runBatches(ctx, p.verb, func(letters []*Letter) bool { return p.handle(ctx, letters) })
 	switch {
@@ -90,6 +97,8 @@ func (p *purger) run(ctx context.Context) error {
 		return fmt.Errorf("dlq: %s %q: after %d messages: %w", p.verb, p.report.Queue, p.report.Deleted, p.fatal)
 	case err == nil && p.report.Failed > 0:
 		return p.partial(p.report)
+	case err == nil && !p.limited() && p.scan.crowded(p.report.Seen):
+		return fmt.Errorf("dlq: %s %q: %w: %d were seen, of %d that were there, and %d newer ones", p.verb, p.report.Queue, ErrCrowded, p.report.Seen, p.report.Total, p.report.Newer)
 	}
 	return err
 }
@@ -170,10 +179,13 @@ func (p *purger) choose(ctx context.Context, l *Letter) (take, ok bool) {
 		return false, false
 	}
 	r := &p.report
+	if l.SentAt.After(p.cutoff) {
+		r.Newer++
+		p.scan.pass()
+		return false, true
+	}
 	r.Seen++
 	switch {
-	case l.SentAt.After(p.cutoff):
-		r.Newer++
 	case !r.add(v, err):
 	case p.Limit > 0 && p.matched == p.Limit:
 		r.Beyond++

@@ -90,8 +90,10 @@ type PurgeReport struct {
 
 	Choice
 
-	// Newer counts the messages that came after the purge began, and Beyond
-	// those beyond the limit. They stay.
+	// Newer counts the messages that were sent after the purge began, and Beyond
+	// those beyond the limit. They stay. One of the first five seconds counts as
+	// older, since clocks differ; so does one that SQS itself moved into a standard
+	// queue, which keeps the time when it was first sent.
 	Newer  int `json:"newer"`
 	Beyond int `json:"beyond"`
 
@@ -111,7 +113,7 @@ func (r *PurgeReport) clone() PurgeReport {
 // recorded returns the report as a record has room for it.
 func (r *PurgeReport) recorded() PurgeReport {
 	c := *r
-	c.Failures = recordedFailures(r.Failures)
+	c.FilterError, c.Failures = kept(r.FilterError), recordedFailures(r.Failures)
 	return c
 }
 

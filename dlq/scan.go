@@ -25,6 +25,7 @@ type scan struct {
 	total int // that the queue said it had
 	bound int // of those to look at
 
+	passed int  // of those seen, how many do not count; see pass
 	looked bool // and received nothing
 
 	workers int // 0: DefaultWorkers
@@ -160,6 +161,26 @@ func (s *scan) received(letters []*Letter, reserved int, err error) (fresh []*Le
 	s.seen += len(fresh)
 	s.done = s.done || err == nil && len(fresh) == 0
 	return fresh
+}
+
+// pass has another letter looked at in the place of one that is newer than the scan,
+// but of no more than there were to be looked at: or it would not end where letters
+// come as fast as it goes.
+func (s *scan) pass() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.passed < max(s.total, batchSize) {
+		s.passed++
+		s.bound++
+	}
+}
+
+// crowded reports whether newer letters kept the scan from some of the others, of
+// which it has seen so many.
+func (s *scan) crowded(seen int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.passed == max(s.total, batchSize) && seen < s.bound-s.passed
 }
 
 func (s *scan) end(found bool) {
