@@ -77,7 +77,8 @@ func (c *Client) Move(ctx context.Context, opts MoveOptions) (queue.MoveTask, er
 	}
 	turnCtx, done := t.context(ctx)
 	defer done()
-	handle, err := from.StartMove(ctx, a.ARN, b.ARN, opts.Rate)
+	// Not with ctx: its end would leave open whether the task runs.
+	handle, err := from.StartMove(context.WithoutCancel(ctx), a.ARN, b.ARN, opts.Rate)
 	if err != nil {
 		return task, t.end(ctx, task, fmt.Errorf("dlq: move: %w", err))
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
 	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/store"
@@ -73,6 +75,38 @@ func TestMoveTurn(t *testing.T) {
 		var begin dlq.AuditEntry
 		if err := json.Unmarshal(records[2].Body, &begin); err != nil || begin.Verb != dlq.AuditMove || begin.By != "ada" || begin.Reason != "why" {
 			t.Errorf("record %s, %v", records[2].Body, err)
+		}
+	})
+}
+
+// An interruptedMover is interrupted while it has SQS start a task.
+type interruptedMover struct {
+	*sqs.Client
+	interrupt func()
+}
+
+func (m interruptedMover) StartMessageMoveTask(ctx context.Context, in *sqs.StartMessageMoveTaskInput, opts ...func(*sqs.Options)) (*sqs.StartMessageMoveTaskOutput, error) {
+	m.interrupt()
+	return m.Client.StartMessageMoveTask(ctx, in, opts...)
+}
+
+// Who is interrupted while a move begins knows that it does.
+func TestMoveInterruptedAtItsStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := filled(t, 3)
+		s.queue("other", "", 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		admin, err := queue.NewAdmin(queue.AdminConfig{SQS: interruptedMover{s.sqs, cancel}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := dlq.New(dlq.Config{Queues: admin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := c.Move(ctx, dlq.MoveOptions{From: s.full("fares-dlq"), To: s.full("other"), Rate: 1})
+		if !errors.Is(err, context.Canceled) || task.Handle == "" || task.Status != queue.MoveRunning {
+			t.Errorf("task %+v, %v", task, err)
 		}
 	})
 }

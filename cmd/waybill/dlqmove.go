@@ -128,19 +128,30 @@ func (a *app) printMoves(ctx context.Context, arg string) error {
 
 // cancelMove has SQS stop the move task of a queue.
 func (a *app) cancelMove(ctx context.Context, arg string, yes bool, by *orderer) error {
-	return a.inQueue(ctx, arg, func(g *graveyard, name string) error {
-		if !yes {
-			a.note("dry run: nothing was done; give --yes to cancel")
-			return a.printMoves(ctx, arg)
-		}
-		m, err := g.CancelMove(ctx, name, by.owner, by.reason)
-		if errors.Is(err, queue.ErrNoMove) {
-			err = &notFoundError{err.Error()}
-		}
-		if err != nil {
-			return err
-		}
-		a.note("SQS stops it in its own time; what was moved stays moved")
-		return a.print(m, moveTable(m))
-	})
+	if !yes {
+		a.note("dry run: nothing was done; give --yes to cancel")
+		return a.printMoves(ctx, arg)
+	}
+	g, err := a.graveyard(ctx, writeRecords)
+	if err != nil && !errors.As(err, new(*usageError)) { // a move needs no Redis, nor does its end
+		a.note("the order is not on record: %v", err)
+		g, err = a.graveyard(ctx, noJournal)
+	}
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	name, err := g.deadLetters(ctx, arg)
+	if err != nil {
+		return err
+	}
+	m, err := g.CancelMove(ctx, name, by.owner, by.reason)
+	if errors.Is(err, queue.ErrNoMove) {
+		err = &notFoundError{err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	a.note("SQS stops it in its own time; what was moved stays moved")
+	return a.print(m, moveTable(m))
 }

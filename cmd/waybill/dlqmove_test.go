@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waybill-dev/waybill/dlq"
 	"github.com/waybill-dev/waybill/queue"
 	"github.com/waybill-dev/waybill/queue/emulator"
 )
@@ -31,6 +32,7 @@ func TestDLQNative(t *testing.T) {
 	if !strings.Contains(text, "test-fares-dlq COMPLETED") {
 		t.Errorf("status %s", text)
 	}
+	t.Setenv("WAYBILL_REDIS", c.stack.RedisAddr)
 	c.fails(exitNotFound, "no move task runs", "dlq", "redrive", "cancel", "fares", "--native", "--yes")
 }
 
@@ -54,8 +56,11 @@ func TestDLQNativeInterrupted(t *testing.T) {
 	if r := c.run("dlq", "redrive", "cancel", "fares", "--native"); r.code != exitOK || !strings.Contains(r.stderr, "dry run") || !strings.Contains(r.stdout, "RUNNING") {
 		t.Errorf("dry run: %+v", r)
 	}
-	if r := c.run("dlq", "redrive", "cancel", "fares", "--native", "--yes"); r.code != exitOK || !strings.Contains(r.stderr, "in its own time") {
+	if r := c.run("dlq", "redrive", "cancel", "fares", "--native", "--yes", "--owner", "eve", "--reason", "too many"); r.code != exitOK || !strings.Contains(r.stderr, "in its own time") {
 		t.Errorf("cancel: %+v", r)
+	}
+	if list := decode[[]dlq.Audited](t, c.ok("dlq", "audit", "--who", "eve")); len(list) != 1 || list[0].Verb != dlq.AuditCancel || list[0].Reason != "too many" {
+		t.Errorf("on record is %+v", list)
 	}
 }
 
