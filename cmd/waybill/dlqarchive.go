@@ -54,7 +54,7 @@ Exit codes: 0 written; 3 messages of the queue were not looked at, being beyond
 				return err
 			}
 			r, err := g.Export(cmd.Context(), name, w, opts)
-			err = errors.Join(err, closeFile())
+			err = errors.Join(err, closeFile(err == nil || r.Bytes > 0))
 			if r.Queue == "" {
 				return err // it did not begin
 			}
@@ -79,19 +79,25 @@ Exit codes: 0 written; 3 messages of the queue were not looked at, being beyond
 	return cmd
 }
 
-// archive opens a new file, or is stdout. Closing it makes sure that it is on disk.
-func (a *app) archive(cmd *cobra.Command, path string) (io.Writer, func() error, error) {
+// archive opens a new file, or is stdout. Closing it makes sure that it is on disk,
+// or, where it is not to be kept, not in the way of the next one.
+func (a *app) archive(cmd *cobra.Command, path string) (w io.Writer, closeFile func(keep bool) error, err error) {
 	if path == "" {
 		if cmd.Flags().Changed("file") {
 			return nil, nil, usagef("--file is empty; want the path of a new file")
 		}
-		return a.stdout, func() error { return nil }, nil
+		return a.stdout, func(bool) error { return nil }, nil
 	}
 	f, err := newFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	return f, func() error { return errors.Join(f.Sync(), f.Close()) }, nil
+	return f, func(keep bool) error {
+		if !keep {
+			return errors.Join(f.Close(), os.Remove(path))
+		}
+		return errors.Join(f.Sync(), f.Close())
+	}, nil
 }
 
 // newFile makes a file that only the operator reads: it has what messages have. It

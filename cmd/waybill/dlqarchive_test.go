@@ -28,6 +28,10 @@ func TestDLQArchive(t *testing.T) {
 	c.fails(exitUsage, "all.jsonl is there already", "dlq", "export", "fares", "--file", "all.jsonl")
 	c.fails(exitPartial, "2 of 5 messages were looked at", "dlq", "export", "fares", "--limit", "2")
 	c.fails(exitUsage, "--limit is 0", "dlq", "export", "fares", "--limit", "0")
+	c.fails(exitNotFound, "does not exist", "dlq", "export", "test-none", "--file", "none.jsonl")
+	if _, err := os.Stat("none.jsonl"); err == nil {
+		t.Error("an export that wrote nothing has left a file in the way of the next one")
+	}
 	c.fails(exitUsage, "--file is empty", "dlq", "export", "fares", "--file", "")
 
 	c.fails(exitUsage, "want --filter, or --all", "dlq", "purge", "fares", "--yes")
