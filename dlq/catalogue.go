@@ -18,6 +18,9 @@ var ErrNoCatalogue = errors.New("dlq: Config has no Catalogue")
 // Purge and Redrive. It looks at all of a queue's letters unless told otherwise, and
 // for that raises no receive counts and hides nothing. Of a job to resume, either
 // client knows what it works on. The other methods do what they always do.
+//
+// Two that redrive the same letters at once send each of them twice: Config.Jobs is
+// what keeps the second off. A queue has to be there still for its letters to be found.
 func (c *Client) Catalogue() *Client {
 	view := *c
 	view.catalogued = true

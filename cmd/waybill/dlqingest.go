@@ -21,7 +21,9 @@ of thousands can be grouped, filtered and redriven: with --catalogue, waybill dl
 groups, show, export, purge and redrive work on it, and not on the queue.
 
 A message is deleted from the queue when Redis has it. What is interrupted, or killed,
-leaves no message in neither; the same command goes on. A payload that is in the store
+leaves no message in neither; the same command goes on. What Redis has acknowledged is
+as safe as its settings say: with appendfsync everysec, a crash of its machine may lose
+the last second of it. A payload that is in the store
 of payloads stays there, for the time that it had.
 
 Without --yes nothing is moved, and the report says what would be. One at a time works
