@@ -90,15 +90,17 @@ func (c *Client) wait(ctx context.Context, id string, told <-chan *Execution, pa
 	if told != nil {
 		next = lastLook
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(max(pause, next))
 	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for %q: %w", id, context.Cause(ctx))
-		case x := <-told:
-			return x, nil
-		case <-timer.C:
+	for look := pause <= 0; ; look = false {
+		if !look {
+			select {
+			case <-ctx.Done():
+				return nil, fmt.Errorf("wait for %q: %w", id, context.Cause(ctx))
+			case x := <-told:
+				return x, nil
+			case <-timer.C:
+			}
 		}
 		x, err := c.Get(ctx, id)
 		if err != nil {
