@@ -23,14 +23,15 @@ groups, show, export, purge and redrive work on it, and not on the queue.
 A message is deleted from the queue when Redis has it. What is interrupted, or killed,
 leaves no message in neither; the same command goes on. What Redis has acknowledged is
 as safe as its settings say: with appendfsync everysec, a crash of its machine may lose
-the last second of it. A payload that is in the store
-of payloads stays there, for the time that it had.
+the last second of it. A Redis that is set to evict is refused; where it does not tell
+its maxmemory-policy, make sure that it is noeviction. A payload that is in the store of
+payloads stays there, for the time that it had.
 
 Without --yes nothing is moved, and the report says what would be. One at a time works
 on a queue, and what is moved is on record in Redis, with who did it and why.
 
-Exit codes: 0 all that was chosen is moved; 3 some of it is not, and the same command
-takes it up; 5 somebody else works on the queue; 1 a fault ended it before anything was
+Exit codes: 0 all that was chosen is moved; 3 some of it is not, or not all messages
+were looked at, and the same command takes it up; 5 somebody else works on the queue; 1 a fault ended it before anything was
 moved; 130 it was interrupted: what it held is back in the queue.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
@@ -60,6 +61,9 @@ moved; 130 it was interrupted: what it held is back in the queue.` + queueHelp,
 		}
 		return a.inQueueWith(cmd.Context(), use, args[0], func(g *graveyard, name string) error {
 			r, err := g.Ingest(cmd.Context(), name, opts)
+			if err == nil {
+				err = unreached(*limit > 0, r.Seen+r.Newer, r.Total)
+			}
 			return a.tellIngest(ingested{r, by.owner, by.reason}, a.tellHolder(err, args[0]))
 		})
 	})
@@ -80,7 +84,7 @@ func (a *app) tellIngest(r ingested, err error) error {
 	if err != nil && r.Deleted > 0 {
 		err = &partialError{err}
 	}
-	if r.DryRun && err == nil {
+	if r.DryRun {
 		a.note("dry run: nothing was moved; give --yes to ingest")
 	}
 	if r.FilterErrors > 0 {

@@ -24,8 +24,8 @@ Without --yes nothing is deleted, and the report says what would be. One at a ti
 works on a queue, and what is deleted is on record in Redis, by SQS's ids, with who
 did it and why.
 
-Exit codes: 0 all that was chosen is deleted; 3 some of it is not, and the same
-command takes it up; 5 somebody else works on the queue; 1 a fault ended it before anything was deleted; 130 it was
+Exit codes: 0 all that was chosen is deleted; 3 some of it is not, or not all
+messages were looked at, and the same command takes it up; 5 somebody else works on the queue; 1 a fault ended it before anything was deleted; 130 it was
 interrupted: what it held is back in the queue.` + queueHelp,
 		Args: takes("QUEUE"),
 	}
@@ -83,10 +83,22 @@ interrupted: what it held is back in the queue.` + queueHelp,
 			}
 			r, err := g.Purge(cmd.Context(), name, opts)
 			err = errors.Join(err, closeFile(r.Archived))
+			if err == nil {
+				err = unreached(*limit > 0, r.Seen+r.Newer, r.Total)
+			}
 			return a.tellPurge(purged{r, by.owner, by.reason}, a.tellHolder(err, args[0]))
 		})
 	})
 	return cmd
+}
+
+// unreached is the error of what has not looked at all messages that its queue said
+// it had, unless it has a limit.
+func unreached(limited bool, seen, total int) error {
+	if limited || seen >= total {
+		return nil
+	}
+	return &partialError{fmt.Errorf("%d of %d messages were looked at; the others are with other receivers or, in a FIFO queue, behind messages of their group", seen, total)}
 }
 
 // A purged queue is a report with who asked for it and why.
@@ -106,7 +118,7 @@ func (a *app) tellPurge(r purged, err error) error {
 	if err != nil && r.Deleted > 0 {
 		err = &partialError{err}
 	}
-	if r.DryRun && err == nil {
+	if r.DryRun {
 		a.note("dry run: nothing was deleted; give --yes to purge")
 	}
 	if r.FilterErrors > 0 {
