@@ -5,8 +5,8 @@
 GO = go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The packages to test: the one that takes longest begins first.
-PACKAGES = ./saga ./...
+# The packages to test: those that take longest begin first.
+PACKAGES = ./saga ./store/redisstore ./...
 
 # How long each fuzz target runs, how often soak kills workers, and how often the
 # process of a redrive of 200 messages a kill, and how many messages it sends.
