@@ -25,13 +25,13 @@ func TestDLQSeenAndRedrivenOnServers(t *testing.T) {
 		}{
 			{args: "show fares m03", want: `{"id":"m03"}`},
 			{args: "show fares none", code: exitNotFound},
+			{args: "redrive fares --filter .body.n==5 --edit .body.n=7 --yes", want: `{"sent":1,"edited":1,"remaining":5}`},
 			{args: "redrive fares --limit 2", want: `{"dry_run":true,"would_send":2,"sent":0}`},
-			{args: "redrive fares --limit 2 --yes --reason r", want: `{"dry_run":false,"sent":2,"deleted":2,"remaining":4,"reason":"r"}`},
+			{args: "redrive fares --limit 2 --yes --reason r", want: `{"dry_run":false,"sent":2,"deleted":2,"remaining":3,"reason":"r"}`},
 			{args: "redrive status fares", want: `{"state":"ended","status":"done","in_hand":0}`},
 			{args: "redrive resume fares --yes", code: exitNotFound},
 			{args: "redrive cancel fares --yes", code: exitNotFound},
-			{args: "redrive fares --canary 1 --canary-wait 1s --yes", code: exitPartial, want: `{"sent":1,"remaining":3}`}, // nobody receives it
-			{args: "redrive fares --filter .body.n==5 --edit .body.n=7 --yes", want: `{"sent":1,"edited":1,"remaining":2}`},
+			{args: "redrive fares --canary 1 --canary-wait 1s --yes", code: exitPartial, want: `{"sent":1,"remaining":2}`}, // nobody receives it
 			{args: "redrive fares --yes", want: `{"sent":2,"remaining":0}`},
 		} {
 			r := c.run(append([]string{"dlq"}, strings.Fields(tt.args)...)...)
