@@ -165,3 +165,27 @@ func TestCheckOnElasticMQ(t *testing.T) {
 		}
 	}
 }
+
+// ElasticMQ, which names its errors in full, has its queues made, and they are kept.
+func TestApplyOnElasticMQ(t *testing.T) {
+	url, ok := testserver.ElasticMQ(t)
+	if !ok {
+		return
+	}
+	s := newServer(aws.Config{BaseEndpoint: aws.String(url)})
+	set := endpoints(t, testserver.Namespace(t), queue.Endpoint{Name: "fares", URL: "sqs://fares", DeadLetter: "sqs://fares-dlq"})
+	for i, want := range []topology.Action{topology.Create, topology.Keep} {
+		p, err := topology.NewPlan(t.Context(), topology.Clients{SQS: s.sqs}, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range p.Steps() {
+			if c.Action != want {
+				t.Errorf("plan %d: %+v, want %s", i+1, c, want)
+			}
+		}
+		if err := p.Apply(t.Context()); err != nil || len(p.Steps()) != 2 {
+			t.Fatal(p.Steps(), err)
+		}
+	}
+}

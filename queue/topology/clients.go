@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -164,12 +166,8 @@ func hasCode(err error, codes ...string) bool {
 	if !errors.As(err, &api) {
 		return false
 	}
-	for _, code := range codes {
-		if api.ErrorCode() == code {
-			return true
-		}
-	}
-	return false
+	// ElasticMQ gives the code in full.
+	return slices.Contains(codes, strings.TrimPrefix(api.ErrorCode(), "com.amazonaws.sqs#"))
 }
 
 func notFound(err error) bool {
