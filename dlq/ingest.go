@@ -113,13 +113,7 @@ func (e *IngestError) Error() string {
 }
 
 // Unwrap returns the errors of the messages.
-func (e *IngestError) Unwrap() []error {
-	errs := make([]error, len(e.Report.Failures))
-	for i, f := range e.Report.Failures {
-		errs[i] = f.Err
-	}
-	return errs
-}
+func (e *IngestError) Unwrap() []error { return causes(e.Report.Failures) }
 
 // Ingest moves the messages of a dead-letter queue into Config.Catalogue, where they
 // stay until they are redriven or purged, whatever the queue's retention is, and can

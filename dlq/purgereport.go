@@ -134,10 +134,4 @@ func (e *PurgeError) Error() string {
 }
 
 // Unwrap returns the errors of the messages.
-func (e *PurgeError) Unwrap() []error {
-	errs := make([]error, len(e.Report.Failures))
-	for i, f := range e.Report.Failures {
-		errs[i] = f.Err
-	}
-	return errs
-}
+func (e *PurgeError) Unwrap() []error { return causes(e.Report.Failures) }

@@ -211,9 +211,12 @@ func (e *PartialError) Error() string {
 }
 
 // Unwrap returns the errors of the messages.
-func (e *PartialError) Unwrap() []error {
-	errs := make([]error, len(e.Report.Failures))
-	for i, f := range e.Report.Failures {
+func (e *PartialError) Unwrap() []error { return causes(e.Report.Failures) }
+
+// causes returns the errors of failures.
+func causes(failures []Failure) []error {
+	errs := make([]error, len(failures))
+	for i, f := range failures {
 		errs[i] = f.Err
 	}
 	return errs

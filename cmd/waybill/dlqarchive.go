@@ -143,6 +143,14 @@ func (t *table) addCount(name string, n int) {
 	}
 }
 
+// addFailures adds how many messages failed, and why those did that are listed.
+func (t *table) addFailures(n int, listed []dlq.Failure) {
+	t.addCount("failed", n)
+	for _, f := range listed {
+		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
+	}
+}
+
 func (a *app) dlqImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import QUEUE FILE",

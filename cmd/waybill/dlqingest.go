@@ -102,10 +102,7 @@ func (a *app) tellIngest(r ingested, err error) error {
 	t.addChoice(r.Choice)
 	t.addCount("newer than the command", r.Newer)
 	t.addCount("beyond the limit", r.Beyond)
-	t.addCount("failed", r.Failed)
-	for _, f := range r.Failures {
-		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
-	}
+	t.addFailures(r.Failed, r.Failures)
 	if !r.DryRun {
 		t.add("letters in the catalogue", strconv.FormatInt(r.Letters, 10))
 	}

@@ -136,9 +136,6 @@ func (a *app) tellPurge(r purged, err error) error {
 	t.addChoice(r.Choice)
 	t.addCount("newer than the purge", r.Newer)
 	t.addCount("beyond the limit", r.Beyond)
-	t.addCount("failed", r.Failed)
-	for _, f := range r.Failures {
-		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
-	}
+	t.addFailures(r.Failed, r.Failures)
 	return errors.Join(a.print(r, t), err)
 }

@@ -142,11 +142,6 @@ type redriven struct {
 
 func (a *app) printRedrive(r redriven) error {
 	t := table{}
-	count := func(name string, n int) {
-		if n > 0 {
-			t.add(name, strconv.Itoa(n))
-		}
-	}
 	t.add("job", r.ID)
 	t.add("queue", r.Queue)
 	t.add("looked at", fmt.Sprintf("%d of %d", r.Seen, r.Snapshot))
@@ -161,22 +156,19 @@ func (a *app) printRedrive(r redriven) error {
 	if r.Canary != nil {
 		t.add("canary", canaryText(r.Canary))
 	}
-	count("not chosen by the filter", r.Filtered)
-	count("that the filter does not fit", r.FilterErrors)
-	count("that failed at another time", r.Outside)
-	count("beyond the limit", r.Beyond)
-	count("edited", r.Edited)
-	count("left by the edit", r.Skipped)
-	count("came back", r.CameBack)
-	count("newer than the redrive", r.Newer)
-	count("without marks", r.Unmarked)
-	count("payloads not kept on", r.Unkept)
-	count("not reached", r.NotReached)
-	count("failed", r.Failed)
-	for _, f := range r.Failures {
-		t.addStyled(red, "  "+f.ID, string(f.Stage)+": "+f.Error)
-	}
-	count("deleted by the queue for their age", r.Expired)
+	t.addCount("not chosen by the filter", r.Filtered)
+	t.addCount("that the filter does not fit", r.FilterErrors)
+	t.addCount("that failed at another time", r.Outside)
+	t.addCount("beyond the limit", r.Beyond)
+	t.addCount("edited", r.Edited)
+	t.addCount("left by the edit", r.Skipped)
+	t.addCount("came back", r.CameBack)
+	t.addCount("newer than the redrive", r.Newer)
+	t.addCount("without marks", r.Unmarked)
+	t.addCount("payloads not kept on", r.Unkept)
+	t.addCount("not reached", r.NotReached)
+	t.addFailures(r.Failed, r.Failures)
+	t.addCount("deleted by the queue for their age", r.Expired)
 	if r.Warning != "" {
 		t.addStyled(yellow, "warning", r.Warning)
 	}
