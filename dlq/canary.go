@@ -27,8 +27,9 @@ import (
 //
 // To see what came back, the redrive looks through the dead-letter queue: at the
 // end of Wait if not all are done by record, and before where the queue has grown,
-// at most four times. Each look costs about 0.2 requests for each message of the
-// queue, and raises their receive counts.
+// at most four times. Where the endpoint does not show messages otherwise, each look
+// costs about 0.2 requests for each message of the queue, and raises their receive
+// counts.
 type Canary struct {
 	// Messages is how many messages are redriven first. 0 for no canary.
 	Messages int

@@ -453,3 +453,27 @@ func (s *server) receiveAll(name string, d time.Duration) error {
 		}
 	}
 }
+
+// The records are those of the Receiver that is named, after a resume, too.
+func TestCanaryReceiver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, ids := filled(t, 12)
+		k := memstore.New(memstore.Config{})
+		c := s.journalled(k, withRecords(k))
+		ctx, interrupt := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, interrupt)
+		report, err := c.Redrive(ctx, dlq.Options{From: "fares-dlq", Canary: dlq.Canary{Messages: 3, Wait: time.Hour, Receiver: "bill"}})
+		if !errors.Is(err, context.Canceled) || report.Sent != 3 {
+			t.Fatalf("interrupted: %s, %v", asJSON(t, report), err)
+		}
+		for _, id := range ids {
+			if err := k.Complete(t.Context(), store.Completion{Key: store.MessageKey("bill", id), Token: "t", Retention: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report, err = c.Resume(t.Context(), "fares-dlq", "", dlq.Options{})
+		if err != nil || report.Sent != 12 || report.Canary.Done != 3 {
+			t.Errorf("resumed: %s, %v", asJSON(t, report), err)
+		}
+	})
+}

@@ -25,11 +25,14 @@ func canaryFlags(cmd *cobra.Command) func() (dlq.Canary, error) {
 	cmd.Flags().IntVar(&c.Messages, "canary", 0, "send `N` messages first, and the others when it is seen what became of them")
 	cmd.Flags().DurationVar(&c.Wait, "canary-wait", 0, "watch them for this `time` at most, such as 5m (default: as long as a receiver\nthat always fails keeps a message from the dead-letter queue)")
 	failures := cmd.Flags().String("canary-max-failures", "0", "go on if no more than `P` of them died, or have nothing tell of them: a number,\nor a share such as 10%")
+	cmd.Flags().StringVar(&c.Receiver, "canary-receiver", "", "the `name` of the filter whose records tell (default: the one that each failed in)")
 	return func() (dlq.Canary, error) {
 		changed := cmd.Flags().Changed
 		switch {
-		case !changed("canary") && (changed("canary-wait") || changed("canary-max-failures")):
-			return c, usagef("--canary-wait and --canary-max-failures go with --canary")
+		case !changed("canary") && (changed("canary-wait") || changed("canary-max-failures") || changed("canary-receiver")):
+			return c, usagef("--canary-wait, --canary-max-failures and --canary-receiver go with --canary")
+		case changed("canary-receiver") && c.Receiver == "":
+			return c, usagef("--canary-receiver is empty; want the name of a filter")
 		case !changed("canary"):
 			return c, nil
 		case c.Messages < 1 || c.Messages > dlq.MaxCanary:

@@ -34,6 +34,24 @@ func TestDLQRedriveCanary(t *testing.T) {
 	}
 }
 
+// The records can be those of a filter of another name than the one on record.
+func TestDLQRedriveCanaryReceiver(t *testing.T) {
+	c := buried(t, 2)
+	records, err := redisstore.Open(t.Context(), redisstore.Config{Client: c.stack.Redis, Namespace: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := records.Complete(t.Context(), store.Completion{Key: store.MessageKey("bill", fmt.Sprint(i)), Token: "t", Retention: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := decode[redriven](t, c.ok("dlq", "redrive", "fares", "--yes", "--canary", "1", "--canary-wait", "1m", "--canary-receiver", "bill"))
+	if r.Sent != 2 || r.Canary.Done != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Where nobody receives what was sent first, the rest stays, with exit code 3.
 func TestDLQRedriveCanaryFails(t *testing.T) {
 	c := buried(t, 20)
@@ -51,6 +69,8 @@ func TestDLQRedriveCanaryUsage(t *testing.T) {
 	c := buried(t, 1)
 	for want, args := range map[string]string{
 		"--canary is 0; want 1 to 10000":         "--canary 0",
+		"--canary-receiver is empty":             "--canary 1 --canary-receiver=",
+		"and --canary-receiver go with --canary": "--canary-receiver charge",
 		"go with --canary":                       "--canary-wait 1m",
 		"--canary-wait is -1s":                   "--canary 1 --canary-wait=-1s",
 		`--canary-max-failures is "110%"; want`:  "--canary 1 --canary-max-failures 110%",
